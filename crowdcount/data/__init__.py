@@ -1,0 +1,1 @@
+"""Data sets and the way from a record to a batch."""
