@@ -79,7 +79,7 @@ class Bins:
 
     def _check_anchors(self) -> list[float]:
         if self.anchors == "middle":
-            return [low if high == math.inf else (low + high) / 2 for low, high in self._edges]
+            return [float(low) if high == math.inf else (low + high) / 2 for low, high in self._edges]
         values = [float(value) for value in self.anchors]
         if len(values) != len(self._edges) or sorted(set(values)) != values:
             raise InputError(

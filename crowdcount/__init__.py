@@ -1,0 +1,17 @@
+"""Dense crowd counting: published methods behind one interface, with numbers you can check."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crowdcount.zoo import Model, create_model, list_models, load_model
+
+__all__ = ["Model", "create_model", "list_models", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the zoo on first use: `import crowdcount` alone stays light."""
+    if name in __all__:
+        from crowdcount import zoo
+
+        return getattr(zoo, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,170 @@
+"""Image encoders that need more than a call to timm: the CLIP towers of open_clip, cut and prompted for dense maps.
+
+Every encoder maps a normalised image (B, 3, H, W) to features (B, channels, H / stride, W / stride) and says which
+`channels` and `stride` it has.
+"""
+
+import math
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crowdcount.errors import InputError
+
+CLIP_BACKBONES = (
+    "RN50-quickgelu",
+    "RN101-quickgelu",
+    "RN50x4-quickgelu",
+    "RN50x16-quickgelu",
+    "RN50x64-quickgelu",
+    "ViT-B-16-quickgelu",
+    "ViT-B-32-quickgelu",
+    "ViT-L-14-quickgelu",
+)
+"""open_clip's names of the published towers. OpenAI trained with QuickGELU: the plain names compute something else."""
+
+
+def build_clip(name: str, pretrained: str | None = None) -> Any:
+    """Return open_clip's model `name` with separate `visual` and `text` towers.
+
+    Args:
+        name: a model that open_clip knows, see `CLIP_BACKBONES`.
+        pretrained: a tag such as "openai", or the path of a checkpoint; None for random weights.
+
+    Raises:
+        InputError: no such model, or its weights could not be fetched.
+    """
+    config = open_clip.get_model_config(name)
+    if config is None:
+        known = ", ".join(CLIP_BACKBONES)
+        raise InputError(f"backbone: open_clip has no model {name!r}; the published ones are {known}")
+    if pretrained is None:
+        return open_clip.CustomTextCLIP(**config)
+    try:
+        return open_clip.create_model(name, pretrained=pretrained, force_custom_text=True)
+    except Exception as error:  # whatever the hub client, the file system or the format of the file raise
+        raise InputError(
+            f"the weights {pretrained!r} of {name} could not be fetched ({type(error).__name__}: {error}).\n"
+            "Check the connection, give the path of a checkpoint, or start from random weights: pretrained: null"
+        ) from error
+
+
+class ClipResNet(nn.Module):
+    """CLIP's modified ResNet without attention pooling; its last stage keeps stride 16 where `reduction` asks for it.
+
+    Args:
+        trunk: open_clip's `ModifiedResNet`.
+        reduction: block side in pixels; up to 16 the last stage does not downsample.
+    """
+
+    def __init__(self, trunk: Any, reduction: int) -> None:
+        super().__init__()
+        self.stride = 16 if reduction <= 16 else 32
+        self.channels: int = trunk.layer4[-1].bn3.num_features
+        trunk.attnpool = nn.Identity()
+        if self.stride == 16:
+            first = trunk.layer4[0]
+            first.avgpool = nn.Identity()
+            first.downsample[0] = nn.Identity()
+        self.trunk = trunk
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode (B, 3, H, W)."""
+        x = self.trunk.stem(image)
+        for stage in (self.trunk.layer1, self.trunk.layer2, self.trunk.layer3, self.trunk.layer4):
+            x = stage(x)
+        features: Tensor = x
+        return features
+
+    def load(self, trunk: nn.Module) -> None:
+        """Copy the weights of a freshly fetched tower."""
+        weights = {key: value for key, value in trunk.state_dict().items() if not key.startswith("attnpool.")}
+        self.trunk.load_state_dict(weights)
+
+
+class ClipVit(nn.Module):
+    """CLIP's vision transformer, frozen, with learned visual prompts (VPT, Jia et al., ECCV 2022).
+
+    Args:
+        trunk: open_clip's `VisionTransformer`.
+        prompts: number of prompt tokens in a layer.
+        deep: a set of prompts for each layer; otherwise the first layer's are carried through.
+        dropout: dropout on the prompts.
+        input_size: side the position table is resized to for good; None keeps the side CLIP was trained at. Other
+            sizes at run time resize it on the fly.
+    """
+
+    def __init__(self, trunk: Any, prompts: int, deep: bool, dropout: float, input_size: int | None) -> None:
+        super().__init__()
+        self.stride: int = trunk.patch_size[0]
+        self.channels: int = trunk.conv1.out_channels
+        self.deep = deep
+        self.side = (input_size or trunk.image_size[0]) // self.stride
+        if trunk.patch_size[0] != trunk.patch_size[1] or (input_size or 0) % self.stride:
+            raise InputError(f"input_size: {input_size} is not a multiple of the patch side {self.stride}")
+        trunk.proj = None
+        trunk.requires_grad_(False)
+        trunk.positional_embedding.data = resize_positions(trunk.positional_embedding.data, self.side, self.side)
+        self.trunk = trunk
+        layers = len(trunk.transformer.resblocks)
+        bound = math.sqrt(6 / (3 * self.stride + self.channels))
+        self.prompts = nn.ParameterList(
+            nn.Parameter(torch.empty(prompts, self.channels).uniform_(-bound, bound))
+            for _ in range(layers if deep else 1)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def train(self, mode: bool = True) -> "ClipVit":
+        """Switch the prompts' dropout; the frozen trunk stays in evaluation mode."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode (B, 3, H, W); a remainder at the right or bottom that fills no patch is not seen."""
+        trunk = self.trunk
+        patches = trunk.conv1(image)
+        rows, columns = patches.shape[-2:]
+        patches = patches.flatten(2).transpose(1, 2)
+        first = trunk.class_embedding.to(patches.dtype).expand(len(image), 1, -1)
+        positions = resize_positions(trunk.positional_embedding, rows, columns)
+        x = trunk.ln_pre(torch.cat([first, patches], dim=1) + positions.to(patches.dtype))
+        x = trunk.ln_post(self._run_blocks(x))[:, 1:]
+        features: Tensor = x.transpose(1, 2).unflatten(2, (rows, columns))
+        return features
+
+    def _run_blocks(self, x: Tensor) -> Tensor:
+        """Run the transformer on [class token, prompts, patches]; the prompts join after ln_pre and leave again."""
+        count = self.prompts[0].shape[0]
+        prompts = self._prompts(0, x)
+        for index, block in enumerate(self.trunk.transformer.resblocks):
+            if index and self.deep:
+                prompts = self._prompts(index, x)
+            x = block(torch.cat([x[:, :1], prompts, x[:, 1:]], dim=1))
+            prompts = x[:, 1 : 1 + count]
+            x = torch.cat([x[:, :1], x[:, 1 + count :]], dim=1)
+        return x
+
+    def _prompts(self, index: int, x: Tensor) -> Tensor:
+        prompts: Tensor = self.dropout(self.prompts[index].to(x.dtype).expand(len(x), -1, -1))
+        return prompts
+
+    def load(self, trunk: nn.Module) -> None:
+        """Copy the weights of a freshly fetched tower, its position table resized to ours."""
+        weights = {key: value for key, value in trunk.state_dict().items() if key != "proj"}
+        key = "positional_embedding"
+        weights[key] = resize_positions(weights[key], self.side, self.side)
+        self.trunk.load_state_dict(weights)
+
+
+def resize_positions(table: Tensor, rows: int, columns: int) -> Tensor:
+    """Resize a position table (1 + side * side, C) to (1 + rows * columns, C); the class token's row stays."""
+    side = math.isqrt(len(table) - 1)
+    if (rows, columns) == (side, side):
+        return table
+    grid = table[1:].unflatten(0, (side, side)).permute(2, 0, 1).unsqueeze(0)
+    grid = functional.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
+    return torch.cat([table[:1], grid.squeeze(0).permute(1, 2, 0).flatten(0, 1)])

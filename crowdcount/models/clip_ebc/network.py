@@ -1,0 +1,127 @@
+"""The CLIP-EBC network.
+
+Source: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwise Classification", arXiv 2403.09281.
+"""
+
+import math
+from typing import Literal
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crowdcount.models.backbones import ClipResNet, ClipVit, build_clip
+from crowdcount.models.base import CountMap
+from crowdcount.models.bins import Bins
+from crowdcount.models.blocks import BasicBlock, Bottleneck, decoder, init_weights, upsample
+from crowdcount.models.blockwise import BlockwiseCounter
+from crowdcount.models.clip_ebc.prompts import PromptStyle, prompt
+
+_DECODERS = {
+    "RN50-quickgelu": [2048],
+    "RN101-quickgelu": [2048, 1024],
+    "RN50x4-quickgelu": [1280],
+    "RN50x16-quickgelu": [1536],
+    "RN50x64-quickgelu": [2048],
+}
+
+
+class ClipEbc(BlockwiseCounter):
+    """Blockwise count classifier whose classes are text prompts: logits = exp(scale) * cos(image block, text).
+
+    Images (B, 3, H, W) give a density (B, 1, H / reduction, W / reduction). ResNet encoders are trained whole;
+    transformers stay frozen and learn visual prompts; the text tower is always frozen.
+
+    Args:
+        backbone: open_clip's name of the CLIP model, such as RN50-quickgelu or ViT-B-16-quickgelu.
+        bins: count classes and their anchors.
+        reduction: block side in pixels.
+        pretrained: open_clip's tag of the CLIP weights (or a checkpoint's path) fetched when a training starts;
+            null starts from random weights.
+        prompt_style: numbers in the text prompts as words or digits.
+        vpt: number of visual prompts in a layer (transformers).
+        deep_vpt: prompts of their own for each layer, otherwise for the first one only.
+        vpt_dropout: dropout on the visual prompts.
+        input_size: side in pixels that a transformer's position table is resized to for good; null keeps CLIP's own.
+
+    Raises:
+        InputError: open_clip has no such model, or the input size does not fit its patches.
+    """
+
+    text_features: Tensor
+
+    def __init__(
+        self,
+        backbone: str,
+        bins: Bins,
+        reduction: Literal[8, 16, 32] = 8,
+        pretrained: str | None = "openai",
+        prompt_style: PromptStyle = "word",
+        vpt: int = 32,
+        deep_vpt: bool = True,
+        vpt_dropout: float = 0.0,
+        input_size: int | None = None,
+    ) -> None:
+        super().__init__(bins, stride=reduction)
+        self.backbone = backbone
+        self.pretrained = pretrained
+        clip = build_clip(backbone)
+        self.text = clip.text.requires_grad_(False)
+        self.visual: ClipResNet | ClipVit
+        if hasattr(clip.visual, "layer4"):
+            self.visual = ClipResNet(clip.visual, reduction)
+            channels = _DECODERS.get(backbone, [self.visual.channels])
+            self.decoder = decoder(Bottleneck, self.visual.channels, channels)
+        else:
+            self.visual = ClipVit(clip.visual, vpt, deep_vpt, vpt_dropout, input_size)
+            channels = [self.visual.channels]
+            self.decoder = decoder(BasicBlock, self.visual.channels, channels)
+        self.multiple = math.lcm(self.visual.stride, reduction)
+        self.projection = _projection(channels[-1], open_clip.get_model_config(backbone)["embed_dim"])
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self._prepare_text(prompt_style)
+
+    def _prepare_text(self, style: PromptStyle) -> None:
+        sentences = [prompt(low, high, style) for low, high in self.bins.edges]
+        self.register_buffer("tokens", open_clip.get_tokenizer(self.backbone)(sentences), persistent=False)
+        self.register_buffer("text_features", None, persistent=False)
+        self._encode_text()
+        # the features belong to the text tower in the checkpoint, not to the one of the constructor
+        self.register_load_state_dict_post_hook(lambda module, _: module._encode_text())
+
+    @torch.no_grad()
+    def _encode_text(self) -> None:
+        self.text.eval()
+        self.text_features = functional.normalize(self.text(self.tokens), dim=-1)
+
+    def train(self, mode: bool = True) -> "ClipEbc":
+        """Switch the trained parts; the text tower stays in evaluation mode."""
+        super().train(mode)
+        self.text.eval()
+        return self
+
+    def forward(self, image: Tensor) -> CountMap:
+        """Count in a normalised image batch (B, 3, H, W) of any size; sides are floored to whole patches."""
+        x = upsample(self.visual(image), self.visual.stride / self.stride)
+        x = self.projection(self.decoder(x))
+        x = functional.normalize(x.permute(0, 2, 3, 1), dim=-1)
+        logits = self.logit_scale.exp() * x @ self.text_features.to(x.dtype).t()
+        return self.decode(logits.permute(0, 3, 1, 2))
+
+    def load_pretrained(self) -> None:
+        """Fetch the CLIP towers (see the argument `pretrained`); decoder and projection stay as they are."""
+        if self.pretrained is None:
+            return
+        clip = build_clip(self.backbone, self.pretrained)
+        self.visual.load(clip.visual)
+        self.text.load_state_dict(clip.text.state_dict())
+        self._encode_text()
+
+
+def _projection(channels: int, embed_dim: int) -> nn.Module:
+    if channels == embed_dim:
+        return nn.Identity()
+    layer = nn.Conv2d(channels, embed_dim, 1)
+    init_weights(layer)
+    return layer
