@@ -36,9 +36,17 @@ class Record:
     @property
     def count(self) -> int:
         """Number of annotated points: the ground truth of the papers."""
+        return len(self.require_points())
+
+    def require_points(self) -> Points:
+        """Return the points.
+
+        Raises:
+            InputError: the annotation is not public.
+        """
         if self.points is None:
-            raise InputError(f"{self.name} has no annotation (its authors keep it back), so it has no count")
-        return len(self.points)
+            raise InputError(f"{self.name} has no public annotation, so its count is not known")
+        return self.points
 
     def read(self) -> Image:
         """Decode the image.

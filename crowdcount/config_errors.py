@@ -1,0 +1,79 @@
+"""jsonargparse's error messages, cut down to the key, the value and the nearest right key."""
+
+import difflib
+import importlib
+import re
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser
+
+_WRONG_KEY = re.compile(
+    r"(?:Group '(?P<group>[^']+)' does not accept option|does not accept option|Option) '(?P<key>[^']+)'"
+)
+_WRONG_ARGUMENT = re.compile(r"unrecognized arguments: --(?P<key>[\w.+]+)")
+_NOISE = re.compile(r"\s*(Does not validate against|Subtypes:|Errors:|Given value type:)")
+
+
+def explain(message: str, options: Sequence[str]) -> str:
+    """Return one or two lines that name the key, what is wrong with it and the nearest right key.
+
+    Args:
+        message: the message of a jsonargparse error.
+        options: the dotted names that the top-level parser accepts.
+    """
+    path = ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    classes = re.findall(r"Problem with given class_path '([^']+)'", message)
+    wrong = _WRONG_KEY.search(message) or _WRONG_ARGUMENT.search(message)
+    if wrong:
+        key = ".".join(part for part in (wrong.groupdict().get("group"), wrong["key"]) if part)
+        known = class_options(_class_with_key(message, classes)) if classes else options
+        return _unknown_key(path, key.replace(".init_args", ""), known)
+    missing = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message)
+    if missing:
+        return f"{path}: {missing[1]} has no {missing[2]}" + _hint(missing[2], dir(importlib.import_module(missing[1])))
+    return _innermost(message, path)
+
+
+def class_options(class_path: str) -> list[str]:
+    """Return the dotted names of the options of a class, such as `bins.intervals`."""
+    module, _, name = class_path.rpartition(".")
+    parser = ArgumentParser()
+    parser.add_class_arguments(getattr(importlib.import_module(module), name))
+    return [action.dest for action in parser._actions if action.dest != "help"]
+
+
+def _class_with_key(message: str, classes: list[str]) -> str:
+    """The class whose option is wrong: the innermost, or the one a callable type (an optimizer) was given."""
+    given = re.search(r"is not accepted\. Got value: Namespace\(class_path='([^']+)'", message)
+    return given[1] if given else classes[-1]
+
+
+def _unknown_key(path: str, key: str, known: Sequence[str]) -> str:
+    full = f"{path}.{key}" if path else key
+    return f"{full}: no such key" + _hint(key, known)
+
+
+def _hint(key: str, known: Sequence[str]) -> str:
+    """Name the nearest known key: of the whole dotted name, or of its first part."""
+    names = [name.replace(".init_args", "") for name in known]
+    heads = {name.split(".")[0] for name in names}
+    close = difflib.get_close_matches(key, names, 1) or difflib.get_close_matches(key.split(".")[0], heads, 1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(heads))}"
+
+
+def _innermost(message: str, path: str) -> str:
+    """Keep the lines of the innermost problem and drop those of the outer ones."""
+    lines = message.split("\n")
+    last = max((number for number, line in enumerate(lines) if 'Parser key "' in line), default=0)
+    depth = len(lines[last]) - len(lines[last].lstrip())
+    inner = [re.sub(r'.*Parser key "[^"]+":', "", lines[last])]
+    for line in lines[last + 1 :]:
+        if len(line) - len(line.lstrip()) <= depth:
+            break
+        if not _NOISE.match(line):
+            inner.append(line)
+    reasons = [re.sub(r"^[\s-]+", "", line) for line in inner]
+    text = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+    for pattern, plain in ((r"<class 'NoneType'>", "null"), (r"<class '(\w+)'>", r"\1"), (r"typing\.", "")):
+        text = re.sub(pattern, plain, text)
+    return f"{path}: {text}" if path else text

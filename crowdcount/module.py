@@ -1,0 +1,150 @@
+"""Training: what every family shares (steps, exact evaluation, random streams), and blockwise classification."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from crowdcount.data.datamodule import Batch
+from crowdcount.inference import Inference, Prediction
+from crowdcount.losses.dace import Dace
+from crowdcount.metrics import CountErrors
+from crowdcount.models.base import Counter, CountMap
+from crowdcount.models.blockwise import BlockwiseCounter
+
+MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
+MakeSchedule = Callable[[Optimizer], LRScheduler]
+
+
+class CountingModule(LightningModule):
+    """Base of the families' modules: a network, how it is trained and how a whole image is counted.
+
+    Args:
+        network: the network to train.
+        optimizer: makes the optimizer from the parameters that require gradients.
+        schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
+        inference: how whole images are counted in validation, testing and prediction.
+    """
+
+    def __init__(
+        self, network: Counter, optimizer: MakeOptimizer, schedule: MakeSchedule | None, inference: Inference
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.make_optimizer = optimizer
+        self.make_schedule = schedule
+        self.inference = inference
+        self.val_errors = CountErrors()
+        self.test_errors = CountErrors()
+        self._streams: dict[str, Any] | None = None
+
+    @abstractmethod
+    def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted terms of the training loss; their sum is minimised."""
+
+    def setup(self, stage: str) -> None:
+        """Fetch pretrained towers when a training starts from scratch; a checkpoint brings its own weights."""
+        if stage == "fit" and self.trainer.ckpt_path is None:
+            self.network.load_pretrained()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of crops."""
+        output = self.network(self.network.normalize(batch.images))
+        terms = self.losses(output, batch)
+        loss = torch.stack(list(terms.values())).sum()
+        true = torch.tensor([len(points) for points in batch.points], device=self.device)
+        error = (output.density.detach().sum(dim=(1, 2, 3)) - true).abs().mean()
+        log = {f"train/{name}": value.detach() for name, value in terms.items()}
+        log |= {"train/loss": loss.detach(), "train/mae": error}
+        self.log_dict(log, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.points))
+        self.log("mae", error, on_step=True, on_epoch=False, prog_bar=True, logger=False)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
+        """Count one whole image; returned under "prediction", nothing for a ghost."""
+        return self._evaluate(batch, self.val_errors)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
+        """Count one whole image; returned under "prediction", nothing for a ghost."""
+        return self._evaluate(batch, self.test_errors)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log MAE, RMSE and NAE over all validation images."""
+        self._report("val", self.val_errors)
+
+    def on_test_epoch_end(self) -> None:
+        """Log MAE, RMSE and NAE over all test images."""
+        self._report("test", self.test_errors)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimizer over the trained parameters, and its schedule."""
+        optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        if self.make_schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add torch's random streams (dropout draws from them) to the checkpoint."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        checkpoint["random_streams"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the streams until the training starts; setting it up may draw from them."""
+        self._streams = checkpoint.get("random_streams")
+
+    def on_train_start(self) -> None:
+        """Continue the random streams of the checkpoint."""
+        if self._streams is None:
+            return
+        torch.set_rng_state(self._streams["cpu"].cpu())
+        for device, state in zip(range(torch.cuda.device_count()), self._streams["cuda"], strict=False):
+            torch.cuda.set_rng_state(state.cpu(), device)
+        self._streams = None
+
+    def _evaluate(self, batch: Batch, errors: CountErrors) -> dict[str, Prediction]:
+        if batch.ghost:
+            return {}
+        prediction = self.inference(self.network, batch.images[0])
+        errors.update(prediction.count, batch.counts[0])
+        return {"prediction": prediction}
+
+    def _report(self, stage: str, errors: CountErrors) -> None:
+        # `compute` has gathered all processes: the values are the same on each and need no averaging
+        values = {f"{stage}/{name}": value for name, value in errors.compute().items()}
+        self.log_dict(values, prog_bar=stage == "val")
+        errors.reset()
+
+
+class BlockwiseModule(CountingModule):
+    """Train a blockwise classifier (families clip_ebc and ebc) with the DACE loss (arXiv 2403.09281).
+
+    Args:
+        network: the network to train.
+        loss: terms and weights of the loss.
+        optimizer: makes the optimizer from the parameters that require gradients.
+        schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
+        inference: how whole images are counted in validation, testing and prediction.
+    """
+
+    network: BlockwiseCounter
+
+    def __init__(
+        self,
+        network: BlockwiseCounter,
+        loss: Dace,
+        optimizer: MakeOptimizer = torch.optim.Adam,
+        schedule: MakeSchedule | None = None,
+        inference: Inference = Inference(),  # noqa: B008  the configuration system reads the defaults off it
+    ) -> None:
+        super().__init__(network, optimizer, schedule, inference)
+        self.loss = loss
+
+    def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms of the DACE loss."""
+        return self.loss(output, batch.points, self.network.bins, self.network.stride)

@@ -1,0 +1,181 @@
+"""Names -> configuration files -> networks.
+
+A name is a path: `clip_ebc/vit_b16_sha` is `zoo_configs/clip_ebc/vit_b16_sha.yaml`. There is no other registry.
+"""
+
+import difflib
+import importlib
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from safetensors.torch import load_file
+from torch import Tensor
+
+from crowdcount.config_errors import explain
+from crowdcount.data.resize import Resize
+from crowdcount.data.sample import Image
+from crowdcount.errors import InputError
+from crowdcount.inference import Inference, Prediction
+from crowdcount.models.base import Counter
+
+
+@dataclass
+class Model:
+    """A network together with the protocol it is evaluated by.
+
+    Attributes:
+        network: in evaluation mode.
+        inference: how a whole image is counted.
+        resize: the size rule applied to an image before.
+        name: where it comes from.
+    """
+
+    network: Counter
+    inference: Inference = field(default_factory=Inference)
+    resize: Resize | None = None
+    name: str = ""
+
+    def predict(self, image: Image) -> Prediction:
+        """Count in an image (H, W, 3) uint8 RGB, on the device of the network."""
+        if self.resize is not None:
+            image, _ = self.resize(image, np.empty((0, 2), np.float32))
+        device = next(self.network.parameters()).device
+        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return self.inference(self.network, pixels.to(device))
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names of the zoo that match a shell pattern such as "clip_ebc/*", sorted."""
+    names = (path.relative_to(_configs()).with_suffix("").as_posix() for path in _configs().glob("*/*.yaml"))
+    return sorted(name for name in names if fnmatch(name, pattern))
+
+
+def create_model(name: str, weights: str | Path | None = None, **overrides: Any) -> Counter:
+    """Build the network of a zoo configuration, in evaluation mode.
+
+    Args:
+        name: one of `list_models()`.
+        weights: a local file: a checkpoint of `tools/train.py`, a safetensors file, or a published checkpoint of the
+            family (read with weights_only=True and converted). None leaves the network untrained; nothing is fetched.
+        **overrides: arguments of the network that replace those of the configuration.
+
+    Raises:
+        InputError: no such name or argument, or the file does not hold this network's weights.
+    """
+    config = _read_config(name)
+    config["model"]["init_args"]["network"]["init_args"].update(overrides)
+    network = _build(config, name).network
+    if weights is not None:
+        _load_weights(network, Path(weights))
+    return network
+
+
+def load_model(source: str | Path, weights: str | Path | None = None) -> Model:
+    """Return a trained model, ready to count.
+
+    Args:
+        source: a checkpoint of `tools/train.py`, which holds its own configuration; or a name of `list_models()`,
+            which needs `weights`.
+        weights: see `create_model`.
+
+    Raises:
+        InputError: the source is neither, its weights are missing or do not fit.
+    """
+    if Path(source).is_file():
+        checkpoint = read_checkpoint(Path(source))
+        if "config" not in checkpoint:
+            raise InputError(f"{source}: holds no configuration; give the name of its model and it as weights")
+        model = _build(yaml.safe_load(checkpoint["config"]), str(source))
+        _load_state(model.network, _network_state(checkpoint), Path(source))
+        return model
+    config = _read_config(str(source))
+    if weights is None:
+        raise InputError(f"{source}: weights_index.json has no weights for it yet; give a local checkpoint as weights")
+    model = _build(config, str(source))
+    _load_weights(model.network, Path(weights))
+    return model
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running any code in it.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the two formats raise: pickle, zip, header, key and runtime errors
+        raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
+    return content
+
+
+def _configs() -> Path:
+    """Folder of the configurations: in the package when installed, beside it in a clone."""
+    package = Path(__file__).parent
+    inside = package / "zoo_configs"
+    return inside if inside.is_dir() else package.parent / "zoo_configs"
+
+
+def _read_config(name: str) -> dict[str, Any]:
+    path = _configs() / f"{name}.yaml"
+    if name not in list_models():
+        close = difflib.get_close_matches(name, list_models(), 3, 0.4)
+        raise InputError(f"{name!r} is neither a file nor a model of the zoo; near it: {', '.join(close) or 'nothing'}")
+    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    return config
+
+
+def _build(config: dict[str, Any], name: str) -> Model:
+    """Build the network and protocol of a training configuration; the module, optimizer and data are not touched."""
+    arguments = config["model"]["init_args"]
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Counter, "network", required=True)
+    parser.add_argument("--inference", type=Inference, default=Inference())
+    parser.add_argument("--resize", type=Resize | None, default=None)
+    values = {"network": arguments["network"], "resize": config.get("data", {}).get("resize")}
+    if arguments.get("inference"):
+        values["inference"] = arguments["inference"]
+    try:
+        built = parser.instantiate_classes(parser.parse_object(values))
+    except Exception as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name}: {explain(str(error), [])}") from error
+    return Model(built.network.eval(), built.inference, built.resize, name)
+
+
+def _load_weights(network: Counter, path: Path) -> None:
+    checkpoint = read_checkpoint(path)
+    own = "config" in checkpoint or path.suffix == ".safetensors"
+    _load_state(network, _network_state(checkpoint) if own else _from_authors(network, checkpoint), path)
+
+
+def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the network's part of one of our checkpoints, or a bare state dict as it is."""
+    state = checkpoint.get("state_dict", checkpoint)
+    return {key.removeprefix("network."): value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def _from_authors(network: Counter, checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Convert a published checkpoint by the `convert` module beside the network's."""
+    convert = importlib.import_module(type(network).__module__.rpartition(".")[0] + ".convert")
+    state: dict[str, Tensor] = convert.from_authors(checkpoint)
+    return state
+
+
+def _load_state(network: Counter, state: dict[str, Tensor], path: Path) -> None:
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        lines = str(error).split("\n")
+        raise InputError(f"{path}: does not fit {type(network).__name__}: " + " ".join(lines[1:3])[:400]) from error
