@@ -1,0 +1,76 @@
+"""Blockwise classification on a plain image backbone.
+
+Source: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwise Classification", arXiv 2403.09281,
+where the models without CLIP are called EBC (with `vgg19_ae`: DMCount-EBC).
+"""
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+
+from crowdcount.models.base import CountMap
+from crowdcount.models.bins import Bins
+from crowdcount.models.blocks import init_weights
+from crowdcount.models.blockwise import BlockwiseCounter
+from crowdcount.models.ebc.encoders import build
+
+_HIDDEN = 512
+
+
+class Ebc(BlockwiseCounter):
+    """Backbone, resampling to one feature a block, 1x1 convolutions to the classes of `bins`.
+
+    Args:
+        backbone: a published name (vgg19_ae, resnet50_ae, csrnet, cannet, vit_b_16 ...) or any timm model that gives
+            feature maps, such as mobilenetv4_conv_small, with or without the tag of its weights.
+        bins: the classes of a block count and what each is worth.
+        reduction: block side in pixels.
+        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built.
+        input_size: image side in pixels the position table of a vision transformer is stored for. The vit_* backbones
+            take any size at run time; some timm models take this size only.
+        feature_level: which feature map of a timm model, counted from 0 (the finest); by default the last.
+
+    Raises:
+        InputError: an unknown backbone (the message names the closest ones) or feature level.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        bins: Bins,
+        reduction: Literal[8, 16, 32] = 8,
+        pretrained: bool = True,
+        input_size: int = 224,
+        feature_level: int | None = None,
+    ) -> None:
+        super().__init__(bins, reduction)
+        self.pretrained = pretrained
+        self.backbone = build(backbone, reduction, input_size, feature_level)
+        self.multiple = math.lcm(self.backbone.native, reduction)
+        self.classifier = _head(self.backbone.channels, len(bins))
+
+    def forward(self, image: Tensor) -> CountMap:
+        """Count in a normalised image batch (B, 3, H, W).
+
+        Sides that are no multiple of `multiple` give what the backbone makes of them, as published: most floor,
+        residual networks round up at each of their own strides.
+        """
+        return self.decode(self.classifier(self.backbone(image)))
+
+    def load_pretrained(self) -> None:
+        """Fetch the ImageNet weights of the backbone, unless the network was configured without them.
+
+        Raises:
+            InputError: the weights could not be fetched.
+        """
+        if self.pretrained:
+            self.backbone.load_pretrained()
+
+
+def _head(channels: int, classes: int) -> nn.Module:
+    head: nn.Module = nn.Conv2d(channels, classes, 1)
+    if channels > _HIDDEN:
+        head = nn.Sequential(nn.Conv2d(channels, _HIDDEN, 1), nn.ReLU(inplace=True), nn.Conv2d(_HIDDEN, classes, 1))
+    init_weights(head)
+    return head
