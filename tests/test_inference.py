@@ -1,0 +1,102 @@
+"""Whole images and windows -> counts."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from crowdcount.errors import InputError
+from crowdcount.inference import Inference, count_windows, window_starts
+from crowdcount.models.base import Counter, CountMap
+from tests.golden.fill import det_image, window_model
+
+
+class Stand(Counter):
+    """The recorded stand-in: it differs between positions in a window, so that overlaps disagree."""
+
+    stride = 8
+    multiple = 8
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    largest = 0
+
+    def forward(self, image):
+        self.largest = max(self.largest, len(image))
+        return CountMap(torch.from_numpy(np.ascontiguousarray(window_model(image.numpy()), dtype=np.float32)))
+
+
+class Convolution(Counter):
+    """One convolution with a bias that zeros and borders cannot hide."""
+
+    stride = 4
+    multiple = 8
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 4, stride=4)
+
+    def forward(self, image):
+        logits = self.conv(image)
+        return CountMap(logits.softmax(1)[:, :1], logits)
+
+
+def recorded_image(height, width):
+    return torch.from_numpy(det_image((1, 3, height, width), 21))
+
+
+@pytest.mark.parametrize("case", ["exact", "ragged", "overlap", "one", "w448"])
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_windows_merge_as_published(golden, case, batch):
+    recorded = np.load(golden / "clip_ebc_sliding.npz")
+    height, width, window, _, step, _ = recorded[f"{case}/args"].tolist()
+    network = Stand()
+    merged = count_windows(network, recorded_image(height, width), window, step, batch)
+    torch.testing.assert_close(merged, torch.from_numpy(recorded[f"{case}/out"]), atol=1e-5, rtol=1e-5)
+    assert network.largest <= batch
+
+
+def test_windows_against_the_plain_rule():
+    image, window, step = recorded_image(64, 88), 32, 24
+    sums, hits = np.zeros((8, 11)), np.zeros((8, 11))
+    for i in range(math.ceil((64 - window) / step) + 1):
+        for j in range(math.ceil((88 - window) / step) + 1):
+            y, x = min(i * step, 64 - window), min(j * step, 88 - window)
+            part = window_model(image[..., y : y + window, x : x + window].numpy())[0, 0]
+            sums[y // 8 : y // 8 + 4, x // 8 : x // 8 + 4] += part
+            hits[y // 8 : y // 8 + 4, x // 8 : x // 8 + 4] += 1
+    merged = count_windows(Stand(), image, window, step, 3)[0, 0].numpy()
+    np.testing.assert_allclose(merged, sums / hits, rtol=1e-5, atol=1e-6)
+
+
+def test_windows_reach_both_edges():
+    assert window_starts(100, 32, 32) == [0, 32, 64, 68]
+    assert window_starts(64, 32, 32) == [0, 32]
+    assert window_starts(32, 32, 8) == [0]
+
+
+@pytest.mark.parametrize("window", [None, 16])
+@pytest.mark.parametrize(("height", "width"), [(37, 50), (1, 1), (9, 64), (16, 16), (40, 48)])
+def test_any_size_is_covered_to_the_edge(window, height, width):
+    network = Convolution().eval()
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    prediction = Inference(window=window, window_batch=2)(network, image)
+    rows, columns = math.ceil(height / 4), math.ceil(width / 4)
+    padded = torch.zeros(1, 3, rows * 4, columns * 4)
+    padded[..., :height, :width] = network.normalize(image[None])
+    expected = network(padded)
+    np.testing.assert_allclose(prediction.density, expected.density[0, 0].detach(), atol=1e-6)
+    np.testing.assert_allclose(prediction.probabilities, expected.logits[0].softmax(0).detach(), atol=1e-6)
+    assert prediction.count == pytest.approx(expected.density.sum().item(), rel=1e-5)
+    assert (prediction.height, prediction.width, prediction.stride) == (height, width, 4)
+
+
+def test_impossible_windows_are_refused():
+    with pytest.raises(InputError, match=r"window_stride: 32 must be between 1 and the window side 16"):
+        Inference(window=16, window_stride=32)
+    with pytest.raises(InputError, match=r"window_stride: 8 is set without"):
+        Inference(window_stride=8)
+    with pytest.raises(InputError, match="window_batch: 0"):
+        Inference(window_batch=0)
+    with pytest.raises(InputError, match=r"window_stride: 6 is not a multiple of the network's block side 4"):
+        Inference(window=16, window_stride=6)(Convolution().eval(), torch.zeros(3, 32, 32))
