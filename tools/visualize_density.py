@@ -1,0 +1,300 @@
+"""Draw densities over images: overlay, heat map with a scale, points and error map, as PNG.
+
+    python tools/visualize_density.py photo.jpg --model ebc/vgg19ae_sha --weights best.ckpt
+    python tools/visualize_density.py images/ --model runs/ebc/best.ckpt --annotation ground-truth/ --output pictures
+    python tools/visualize_density.py IMG_1.jpg --annotation GT_IMG_1.mat --stride 16
+
+Writes STEM_overlay.png, STEM_heat.png, STEM_points.png (with an annotation), STEM_error.png (with a model and an
+annotation) and STEM_panel.png, which has all of them side by side. Prints a line per image: name, count, truth, error.
+The exit status is 2 when any input failed, otherwise 0.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import crowdcount
+from crowdcount.data.annotation import checked_points, load_mat
+from crowdcount.data.sample import Image, read_image
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points, inside, resize_points
+from crowdcount.visualize import (
+    caption,
+    count_text,
+    draw_points,
+    error_map,
+    heat_map,
+    overlay,
+    panel,
+    scale_top,
+    true_density,
+)
+
+if TYPE_CHECKING:
+    from crowdcount import Model
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+KINDS = ("overlay", "heat", "points", "error", "panel")
+ANNOTATIONS = ("GT_{}.mat", "{}_ann.mat", "{}.mat", "{}.npy", "{}.json", "{}.txt", "{}.csv")
+
+
+@dataclass(frozen=True)
+class View:
+    """An image as the network saw it, and what is known of it in that frame."""
+
+    image: Image
+    stride: int
+    count: float | None = None
+    density: NDArray[np.float32] | None = None
+    points: Points | None = None
+
+    @property
+    def truth(self) -> int | None:
+        """Number of annotated points, also of those outside the image."""
+        return None if self.points is None else len(self.points)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return its exit status."""
+    args = _arguments(argv)
+    try:
+        images = find_images(args.images)
+        if len(images) > 1 and args.annotation is not None and args.annotation.is_file():
+            raise InputError(f"{args.annotation} is one annotation for {len(images)} images; give their folder")
+        model = None if args.model is None else crowdcount.load_model(args.model, weights=args.weights)
+        args.output.mkdir(parents=True, exist_ok=True)
+    except (InputError, OSError) as error:
+        print(f"visualize_density: {error}", file=sys.stderr)
+        return 2
+    return _draw_all(images, model, args)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.model is None and args.annotation is None:
+        parser.error("nothing to draw: give --model, --annotation or both")
+    if args.model is None and args.weights is not None:
+        parser.error("--weights needs --model")
+    if args.stride < 1:
+        parser.error(f"--stride: {args.stride} must be at least 1")
+    if args.smooth < 0:
+        parser.error(f"--smooth: {args.smooth} must be at least 0")
+    asked = args.draw or ()
+    if args.annotation is None and ("points" in asked or "error" in asked):
+        parser.error("--draw points and --draw error need --annotation")
+    if args.model is None and "error" in asked:
+        parser.error("--draw error needs --model")
+    args.draw = args.draw or KINDS
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, rest = (__doc__ or "").split("\n", 1)
+    parser = argparse.ArgumentParser(
+        prog="visualize_density.py",
+        description=summary,
+        epilog=f"examples:\n{rest}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("images", nargs="+", type=Path, help=f"images, or folders of {', '.join(s[1:] for s in SUFFIXES)} files")
+    add("--model", help="checkpoint, or name in the zoo; without it the density of the annotation is drawn")
+    add("--weights", type=Path, help="checkpoint for the network named by --model")
+    add(
+        "--annotation",
+        type=Path,
+        help="points of the people: ShanghaiTech, UCF-QNRF or NWPU .mat, .npy (N, 2), .json with a key 'points', "
+        ".txt or .csv with x and y on each line; or a folder with a file per image, found by its name "
+        f"({', '.join(name.format('STEM') for name in ANNOTATIONS)})",
+    )
+    add("--output", type=Path, default=Path("density"), help="folder for the pictures (default: %(default)s)")
+    add(
+        "--draw",
+        nargs="+",
+        choices=KINDS,
+        metavar="KIND",
+        help=f"among {', '.join(KINDS)}: pictures to write (default: all that can be drawn)",
+    )
+    add("--stride", type=int, default=8, help="block side in pixels without --model (default: %(default)s)")
+    add("--smooth", type=float, default=1.0, help="blur for the eye, in blocks (default: %(default)s; 0: none)")
+    return parser
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """Return the images among files and the images in folders (not in their subfolders), each once.
+
+    Raises:
+        InputError: a folder has no images.
+    """
+    images: dict[Path, Path] = {}
+    for path in paths:
+        inner = [path]
+        if path.is_dir():
+            inner = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+            if not inner:
+                raise InputError(f"{path}: no {', '.join(SUFFIXES)} files in this folder (subfolders are not searched)")
+        for file in inner:
+            images.setdefault(file.resolve(), file)
+    return list(images.values())
+
+
+def _draw_all(images: list[Path], model: "Model | None", args: argparse.Namespace) -> int:
+    failed, taken = 0, {path.resolve() for path in images}
+    for path in tqdm(images, disable=len(images) < 2, file=sys.stderr, unit="image"):
+        try:
+            tqdm.write(f"{path.name}: {_draw_one(path, model, args, taken)}")
+        except (InputError, OSError) as error:
+            failed += 1
+            tqdm.write(f"visualize_density: {error}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _draw_one(path: Path, model: "Model | None", args: argparse.Namespace, taken: set[Path]) -> str:
+    """Write the pictures of one image, add them to `taken`, and say what was counted."""
+    points = None if args.annotation is None else read_points(annotation_of(path, args.annotation))
+    view = look(read_image(path), points, model, args.stride)
+    files = {args.output / f"{path.stem}_{kind}.png": picture for kind, picture in draw(view, args.draw, args.smooth)}
+    for file in files:
+        if file.resolve() in taken:
+            raise InputError(f"{path}: {file} is an input, or a picture of another input; give another --output")
+    for file, picture in files.items():
+        taken.add(file.resolve())
+        write_png(file, picture)
+    return _summary(view)
+
+
+def look(image: Image, points: Points | None, model: "Model | None", stride: int) -> View:
+    """Count in an image, and bring image and points into the frame that the network saw."""
+    if model is None:
+        return View(image, stride, points=points)
+    seen = model.predict(image)
+    height, width = image.shape[:2]
+    if (seen.height, seen.width) != (height, width):
+        image = cv2.resize(image, (seen.width, seen.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        points = None if points is None else resize_points(points, (width, height), (seen.width, seen.height))
+    return View(image, seen.stride, seen.count, seen.density, points)
+
+
+def draw(view: View, kinds: Sequence[str], smooth: float) -> list[tuple[str, Image]]:
+    """Draw the pictures among `kinds` that what is known allows: (kind, picture) each."""
+    made = {kind: picture for kind, picture in _pictures(view, smooth).items() if kind in kinds or "panel" in kinds}
+    drawn = [(kind, caption(picture, words)) for kind, (words, picture) in made.items() if kind in kinds]
+    if "panel" in kinds:
+        drawn.append(("panel", panel([("image", view.image), *made.values()])))
+    return drawn
+
+
+def _pictures(view: View, smooth: float) -> dict[str, tuple[str, Image]]:
+    """Return caption and picture by kind; the overlay and the heat map share a scale."""
+    height, width = view.image.shape[:2]
+    actual = None if view.points is None else true_density(view.points, height, width, view.stride)
+    shown = actual if view.density is None else view.density
+    assert shown is not None
+    text, top = count_text(view.count, view.truth), scale_top(shown, smooth=smooth)
+    made = {
+        "overlay": (text, overlay(view.image, shown, view.stride, top, smooth)),
+        "heat": (f"density, {text}", heat_map(shown, height, width, view.stride, top, smooth)),
+    }
+    if view.points is not None:
+        made["points"] = (f"annotation, truth {view.truth}", draw_points(view.image, view.points))
+    if view.density is not None and actual is not None:
+        wrong = error_map(view.density, actual, height, width, view.stride, smooth=smooth)
+        made["error"] = (f"predicted - true, {text}", wrong)
+    return made
+
+
+def _summary(view: View) -> str:
+    text = count_text(view.count, view.truth)
+    if view.points is not None:
+        height, width = view.image.shape[:2]
+        outside = int(np.count_nonzero(~inside(view.points, width, height)))
+        text += f" ({outside} points outside the image)" if outside else ""
+    return text
+
+
+def annotation_of(image: Path, annotation: Path) -> Path:
+    """Return the annotation itself, or the file in that folder that belongs to the image."""
+    if not annotation.is_dir():
+        return annotation
+    names = [name.format(image.stem) for name in ANNOTATIONS]
+    for name in names:
+        if (annotation / name).is_file():
+            return annotation / name
+    raise InputError(f"{image}: no annotation in {annotation}; looked for {', '.join(names)}")
+
+
+def read_points(path: Path) -> Points:
+    """Read the points (N, 2) of an annotation file.
+
+    Raises:
+        InputError: the file is missing, damaged or of an unknown kind.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such annotation")
+    readers = {".mat": _mat, ".npy": _npy, ".json": _json, ".txt": _lines, ".csv": _lines}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: annotations are {', '.join(readers)} files")
+    try:
+        values = reader(path)
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise InputError(f"{path}: not a readable annotation ({error!r})") from error
+    return checked_points(path, values)
+
+
+def _mat(path: Path) -> object:
+    """Read the points of ShanghaiTech (`image_info`), UCF-QNRF or NWPU (`annPoints`)."""
+    try:
+        info = load_mat(path, "image_info")
+    except InputError:
+        return load_mat(path, "annPoints")
+    return info[0, 0]["location"][0, 0]
+
+
+def _npy(path: Path) -> object:
+    return np.load(path, allow_pickle=False)
+
+
+def _json(path: Path) -> object:
+    return json.loads(path.read_text(encoding="utf-8"))["points"]
+
+
+def _lines(path: Path) -> list[list[float]]:
+    """Read x and y from each line, whatever follows; a first line without numbers is a header."""
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if lines and re.fullmatch(r"[^\d]*", lines[0]):
+        lines = lines[1:]
+    rows = [[float(word) for word in re.split(r"[\s,;]+", line.strip())[:2]] for line in lines]
+    if any(len(row) < 2 for row in rows):
+        raise ValueError("a line has a single number")
+    return rows
+
+
+def write_png(path: Path, picture: Image) -> None:
+    """Write a picture so that the file is complete or absent."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+    assert done
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(data.tobytes())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
