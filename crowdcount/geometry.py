@@ -34,13 +34,27 @@ def scale_points(points: Points, scale_x: float, scale_y: float) -> Points:
     return points * np.array([scale_x, scale_y], np.float32)
 
 
+def resize_points(points: Points, old: tuple[int, int], new: tuple[int, int]) -> Points:
+    """Return the points of an image resized to whole pixels; rounding moves none across its border.
+
+    Args:
+        points: (N, 2) in the frame of the old size.
+        old: width and height before.
+        new: width and height after.
+    """
+    # In double precision no float32 below `old` comes so near to `new` that it is rounded up to it.
+    return (points.astype(np.float64) * new / old).astype(np.float32)
+
+
 def flip_points(points: Points, width: float) -> Points:
-    """Return the points of a horizontally flipped image; all of them stay inside.
+    """Return the points of a horizontally flipped image; those inside stay inside.
 
     x = 0 would land on `width`, which is outside: it goes to the largest number below.
     """
-    x = np.minimum(np.float32(width) - points[:, 0], np.nextafter(np.float32(width), np.float32(0)))
-    return np.stack([x, points[:, 1]], axis=1)
+    x = points[:, 0]
+    flipped = np.float32(width) - x
+    below = np.nextafter(np.float32(width), np.float32(0))
+    return np.stack([np.where(x >= 0, np.minimum(flipped, below), flipped), points[:, 1]], axis=1)
 
 
 def block_counts(

@@ -1,9 +1,13 @@
 """Fixtures shared by all tests."""
 
+import json
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from scipy.io import savemat
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,3 +25,108 @@ def shared():
 def golden():
     """Folder of the reference numbers committed with the tests."""
     return Path(__file__).parent / "golden"
+
+
+def _scene(rng, size):
+    """Return a picture (RGB uint8) of 5 to 40 dark heads on a light ground and the points of the heads."""
+    width, height = size
+    points = rng.uniform([0, 0], [width, height], (rng.integers(5, 41), 2))
+    ramp = np.linspace(150, 230, height)[:, None, None] + rng.normal(0, 6, (height, width, 3))
+    picture = np.clip(ramp, 0, 255).astype(np.uint8)
+    for x, y in points:
+        centre = (round((x - 0.5) * 16), round((y - 0.5) * 16))
+        cv2.circle(picture, centre, 48, (40, 30, 30), -1, cv2.LINE_AA, shift=4)
+    return picture, points
+
+
+def _write_image(path, picture):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".jpg", picture[..., ::-1])[1].tobytes())
+
+
+def _write_shanghaitech(folder, part="A", layout="kaggle", train=4, test=3, size=(160, 128), seed=0):
+    part_folder, truth = {
+        "kaggle": (f"part_{part}", "ground-truth"),
+        "final": (f"part_{part}_final", "ground_truth"),
+    }[layout]
+    rng = np.random.default_rng([seed, ord(part)])
+    for split, images in (("train_data", train), ("test_data", test)):
+        here = folder / part_folder / split
+        (here / truth).mkdir(parents=True, exist_ok=True)
+        for number in range(1, images + 1):
+            picture, points = _scene(rng, size)
+            _write_image(here / "images" / f"IMG_{number}.jpg", picture)
+            info = np.empty((1, 1), object)
+            info[0, 0] = {"location": points, "number": [[len(points)]]}
+            savemat(here / truth / f"GT_IMG_{number}.mat", {"image_info": info}, do_compression=True)
+    return folder
+
+
+def _write_ucf_qnrf(folder, train=4, test=3, size=(160, 128), seed=0):
+    rng = np.random.default_rng(seed)
+    for split, images in (("Train", train), ("Test", test)):
+        for number in range(1, images + 1):
+            picture, points = _scene(rng, size)
+            _write_image(folder / split / f"img_{number:04d}.jpg", picture)
+            savemat(folder / split / f"img_{number:04d}_ann.mat", {"annPoints": points})
+    return folder
+
+
+def _write_nwpu(folder, annotations="mats", one_folder=False, size=(160, 128), seed=0):
+    rng = np.random.default_rng(seed)
+    splits = {"train": [1, 2, 1001, 2004], "val": [4005, 7], "test": [3, 5001]}
+    (folder / annotations).mkdir(parents=True)
+    for split, numbers in splits.items():
+        details = "" if split == "test" else " 1 2"
+        (folder / f"{split}.txt").write_text("".join(f"{number:04d}{details}\n" for number in numbers))
+        for number in numbers:
+            picture, points = _scene(rng, size)
+            part = "images" if one_folder else f"images_part{min(5, (number - 1) // 1000 + 1)}"
+            _write_image(folder / part / f"{number:04d}.jpg", picture)
+            if split == "test":
+                continue
+            path = folder / annotations / f"{number:04d}"
+            points = points[: 0 if number == 7 else None]
+            if annotations == "mats":
+                savemat(path.with_suffix(".mat"), {"annPoints": points if len(points) else np.zeros((0, 0))})
+            else:
+                path.with_suffix(".json").write_text(json.dumps({"human_num": len(points), "points": points.tolist()}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_shanghaitech():
+    """Writer of a small ShanghaiTech part in its real format.
+
+    `write_shanghaitech(folder, part="A", layout="kaggle" | "final", train=4, test=3, size=(width, height), seed=0)`
+    makes `part_A/{train,test}_data/{images,ground-truth}` (or `part_A_final`, `ground_truth`) in `folder`, which it
+    returns; train and test are numbers of images.
+    """
+    return _write_shanghaitech
+
+
+@pytest.fixture(scope="session")
+def write_ucf_qnrf():
+    """Writer of a small UCF-QNRF: `write_ucf_qnrf(folder, train=4, test=3, size=(width, height), seed=0)`."""
+    return _write_ucf_qnrf
+
+
+@pytest.fixture(scope="session")
+def write_nwpu():
+    """Writer of a small NWPU-Crowd of 4 train, 2 val and 2 test images; val image 0007 has no people.
+
+    `write_nwpu(folder, annotations="mats" | "jsons", one_folder=False, size=(width, height), seed=0)`
+    """
+    return _write_nwpu
+
+
+@pytest.fixture(scope="session")
+def shanghaitech_root(tmp_path_factory):
+    """Small ShanghaiTech, parts A and B, each of 4 train and 3 test images of 160 x 128 pixels with 5 to 40 people.
+
+    Read only: all tests share it. Write your own with `write_shanghaitech` to change or damage one.
+    """
+    folder = tmp_path_factory.mktemp("ShanghaiTech")
+    for part in "AB":
+        _write_shanghaitech(folder, part)
+    return folder

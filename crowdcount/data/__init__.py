@@ -1,1 +1,39 @@
-"""Data sets and the way from a record to a batch."""
+"""Data sets and the way from a record to a batch.
+
+The adapters need neither torch nor lightning nor albumentations; names whose modules do are imported on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from crowdcount.data.nwpu import Nwpu
+from crowdcount.data.resize import Resize
+from crowdcount.data.sample import CrowdSource, Record, read_image
+from crowdcount.data.shanghaitech import ShanghaiTech
+from crowdcount.data.synthetic import Synthetic
+from crowdcount.data.ucf_qnrf import UcfQnrf
+
+if TYPE_CHECKING:
+    from crowdcount.data.augment import Augment
+    from crowdcount.data.datamodule import CrowdData
+
+_HEAVY = {"Augment": "augment", "CrowdData": "datamodule"}
+
+__all__ = [
+    "Augment",
+    "CrowdData",
+    "CrowdSource",
+    "Nwpu",
+    "Record",
+    "Resize",
+    "ShanghaiTech",
+    "Synthetic",
+    "UcfQnrf",
+    "read_image",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"crowdcount.data.{_HEAVY[name]}"), name)

@@ -1,0 +1,92 @@
+"""What the adapters share: numbered files, pairs of image and annotation, MATLAB arrays, checked points."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
+
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points, as_points
+
+_DAMAGED = "not readable ({}); the file is damaged or not an annotation: copy it again from the original archive"
+
+
+def numbered(folder: Path, pattern: str) -> dict[int, Path]:
+    """Return the files of a folder by the number in their name, lowest first.
+
+    Args:
+        folder: where to look; sub-folders and files with other names are passed over.
+        pattern: regular expression for the whole file name; its first group is the number.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; the data set is incomplete, or unpacked elsewhere")
+    names = ((re.fullmatch(pattern, path.name), path) for path in folder.iterdir())
+    return dict(sorted((int(match[1]), path) for match, path in names if match))
+
+
+def paired(images: dict[int, Path], annotations: dict[int, Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Return (image, annotation) by number, lowest first.
+
+    Args:
+        images: number -> image file.
+        annotations: number -> annotation file.
+        folder: where the images were looked for, for the messages.
+
+    Raises:
+        InputError: there is no image, or one has no partner.
+    """
+    if not images:
+        raise InputError(f"{folder}: holds no image of this data set; unpack the original archive here")
+    for number in sorted(images.keys() ^ annotations.keys()):
+        if number in images:
+            raise InputError(f"{images[number]}: has no annotation; restore its file, or take the image out")
+        raise InputError(f"{annotations[number]}: its image is not in {folder}; restore it, or take this file out")
+    return [(image, annotations[number]) for number, image in images.items()]
+
+
+def load_mat(path: Path, key: str) -> NDArray[np.generic]:
+    """Return one variable of a MATLAB file.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no such variable.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such annotation; restore it from the original archive")
+    try:
+        variables = loadmat(path, variable_names=[key])
+    except Exception as error:  # a damaged file raises nearly anything: OSError, zlib.error, UnboundLocalError, ...
+        raise InputError(f"{path}: {_DAMAGED.format(error)}") from error
+    if key not in variables:
+        raise InputError(f"{path}: holds no variable {key!r}; this is not an annotation of this data set")
+    value: NDArray[np.generic] = variables[key]
+    return value
+
+
+def checked_points(path: Path, values: object) -> Points:
+    """Return what an annotation file lists as points.
+
+    Args:
+        path: the file, for the messages.
+        values: (N, 2) numbers, or anything empty for a scene without people.
+
+    Raises:
+        InputError: `values` are not finite x, y pairs.
+    """
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {_DAMAGED.format(error)}") from error
+    if array.size and (array.ndim != 2 or array.shape[1] != 2):
+        raise InputError(f"{path}: expected rows of x, y but found an array of shape {array.shape}")
+    with np.errstate(over="ignore"):
+        points = as_points(array)
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if bad.size:
+        row = int(bad[0])
+        raise InputError(f"{path}: point {row} is {array[row].tolist()}; correct or remove it")
+    return points

@@ -1,0 +1,83 @@
+"""The size rule of the published CLIP-EBC preprocessing."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from crowdcount.data.sample import Image
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points, resize_points
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Brings whole images to sides of a known range and multiple, as CLIP-EBC does before training and testing.
+
+    The image keeps its shape but for the rounding of each side. Published values: min_side 448 and max_side 4096
+    (ShanghaiTech), 3072 (NWPU), 2048 (UCF-QNRF), with multiple 32. Resampling is OpenCV's bicubic without
+    anti-aliasing.
+
+    Args:
+        min_side: shortest side of the result in pixels, a multiple of `multiple`.
+        max_side: longest side of the result in pixels, a multiple of `multiple`; an image too narrow for both
+            limits exceeds it.
+        multiple: both sides of the result are multiples of this.
+        jpeg_quality: quality (1-100) at which every image, resized or not, is compressed and decoded again, as
+            the published preprocessing does by writing JPEG files of quality 95; null keeps the pixels.
+    """
+
+    min_side: int
+    max_side: int
+    multiple: int = 32
+    jpeg_quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.multiple < 1:
+            raise InputError(f"multiple: {self.multiple} is not a number of pixels; use 1 or more")
+        for name in ("min_side", "max_side"):
+            side = getattr(self, name)
+            if side < 1 or side % self.multiple:
+                raise InputError(f"{name}: {side} is not a positive multiple of {self.multiple}")
+        if self.min_side > self.max_side:
+            raise InputError(f"min_side: {self.min_side} is above max_side {self.max_side}")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
+            raise InputError(f"jpeg_quality: {self.jpeg_quality} is not between 1 and 100")
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) an image of that size gets."""
+        short, long = sorted((width, height))
+        # An image more elongated than max_side / min_side can't satisfy both limits: the upper one gives way.
+        limit = self.max_side if long * self.min_side <= short * self.max_side else math.inf
+        ratio = self.min_side / short if short < self.min_side else min(1.0, limit / long)
+        return self._rounded(width * ratio, limit), self._rounded(height * ratio, limit)
+
+    def _rounded(self, side: float, limit: float) -> int:
+        # Python's round (half to even) is part of the published rule.
+        return int(min(max(self.multiple * round(side / self.multiple), self.min_side), limit))
+
+    def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
+        """Resize an image and its points.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+            points: (N, 2) in pixels of `image`.
+
+        Returns:
+            The (H', W', 3) uint8 image and the (N, 2) points scaled by each side's own ratio.
+        """
+        height, width = image.shape[:2]
+        target = self.target(width, height)
+        if target != (width, height):
+            image = cv2.resize(image, target, interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
+            points = resize_points(points, (width, height), target)
+        return (image if self.jpeg_quality is None else _recompressed(image, self.jpeg_quality)), points
+
+
+def _recompressed(image: Image, quality: int) -> Image:
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    assert done and decoded is not None, "OpenCV reads what it has just written"
+    return decoded.astype(np.uint8, copy=False)

@@ -1,0 +1,293 @@
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from crowdcount.data import Nwpu, ShanghaiTech, UcfQnrf
+from crowdcount.data.annotation import load_mat
+from crowdcount.errors import InputError
+
+
+def write_location(path, location):
+    info = np.empty((1, 1), object)
+    info[0, 0] = {"location": location, "number": [[len(location)]]}
+    savemat(path, {"image_info": info})
+
+
+# --- ShanghaiTech
+
+
+@pytest.mark.parametrize("layout", ["kaggle", "final"])
+@pytest.mark.parametrize("part", ["A", "B"])
+def test_shanghaitech_reads_both_layouts(tmp_path, write_shanghaitech, part, layout):
+    root = write_shanghaitech(tmp_path, part, layout, train=12, test=3)
+    train = ShanghaiTech(root, part).records("train")
+    assert [record.name for record in train] == [f"IMG_{number}" for number in range(1, 13)]
+    assert [record.name for record in ShanghaiTech(str(root), part).records("test")] == ["IMG_1", "IMG_2", "IMG_3"]
+    assert ShanghaiTech(root, part).records("val") == []
+    for record in train:
+        assert 5 <= record.count <= 40
+        assert record.points.shape == (record.count, 2)
+        assert record.points.dtype == np.float32
+        image = record.read()
+        assert image.shape == (128, 160, 3)
+        x, y = np.floor(record.points).astype(int).T
+        assert image[y, x].mean() < 100 < image.mean()  # heads are dark: the points belong to this image
+
+
+def test_shanghaitech_finds_the_part_from_above_and_from_within(tmp_path, write_shanghaitech, monkeypatch):
+    root = write_shanghaitech(tmp_path / "ShanghaiTech", "A", "final")
+    for place in (tmp_path, root, root / "part_A_final"):
+        assert len(ShanghaiTech(place, "A").records("train")) == 4
+    monkeypatch.chdir(root / "part_A_final")
+    assert len(ShanghaiTech(".", "A").records("test")) == 3
+
+
+def test_shanghaitech_refuses_to_choose_between_two_copies(tmp_path, write_shanghaitech):
+    write_shanghaitech(tmp_path, "A", "final")
+    write_shanghaitech(tmp_path, "A", "kaggle")
+    with pytest.raises(InputError, match=r"part_A and .*part_A_final; set root"):
+        ShanghaiTech(tmp_path, "A").records("train")
+    assert len(ShanghaiTech(tmp_path / "part_A", "A").records("train")) == 4
+
+
+def test_shanghaitech_keeps_points_outside_repeats_and_none(tmp_path, write_shanghaitech):
+    truth = write_shanghaitech(tmp_path) / "part_A" / "train_data" / "ground-truth"
+    points = [[-383.0, -85.0], [500.5, 3.25], [7.5, 7.5], [7.5, 7.5]]
+    write_location(truth / "GT_IMG_1.mat", points)
+    write_location(truth / "GT_IMG_2.mat", np.zeros((0, 0)))
+    records = ShanghaiTech(tmp_path, "A").records("train")
+    np.testing.assert_array_equal(records[0].points, points)
+    assert records[1].points.shape == (0, 2)
+    assert records[1].count == 0
+
+
+def test_shanghaitech_errors_name_the_place_and_the_remedy(tmp_path, write_shanghaitech):
+    with pytest.raises(InputError, match="parts A and B, not 'C'"):
+        ShanghaiTech(tmp_path, "C")
+    with pytest.raises(
+        InputError, match=r"nowhere.*part_A or part_A_final.*train_data/images.*Download it from github"
+    ):
+        ShanghaiTech(tmp_path / "nowhere", "A").records("train")
+    part = write_shanghaitech(tmp_path) / "part_A"
+    with pytest.raises(InputError, match="no ShanghaiTech part B"):
+        ShanghaiTech(part, "B").records("train")
+    shutil.rmtree(part / "test_data")
+    with pytest.raises(InputError, match=r"test_data.images: no such folder"):
+        ShanghaiTech(tmp_path, "A").records("test")
+    image = part / "train_data" / "images" / "IMG_2.jpg"
+    image.rename(part / "away.jpg")
+    with pytest.raises(InputError, match=r"GT_IMG_2.mat: its image is not in .*images; restore"):
+        ShanghaiTech(tmp_path, "A").records("train")
+    (part / "away.jpg").rename(image)
+    (part / "train_data" / "ground-truth" / "GT_IMG_3.mat").unlink()
+    with pytest.raises(InputError, match=r"IMG_3.jpg: has no annotation; restore"):
+        ShanghaiTech(tmp_path, "A").records("train")
+    shutil.rmtree(part / "train_data" / "ground-truth")
+    with pytest.raises(InputError, match=r"no ground-truth \(or ground_truth\) folder"):
+        ShanghaiTech(tmp_path, "A").records("train")
+    (part / "train_data" / "ground-truth").mkdir()
+    shutil.rmtree(part / "train_data" / "images")
+    (part / "train_data" / "images").mkdir()
+    with pytest.raises(InputError, match="holds no image of this data set"):
+        ShanghaiTech(tmp_path, "A").records("train")
+
+
+def test_other_files_are_passed_over(tmp_path, write_shanghaitech):
+    part = write_shanghaitech(tmp_path) / "part_A" / "train_data"
+    (part / "images" / ".DS_Store").write_bytes(b"x")
+    (part / "images" / "IMG_9.jpg.part").write_bytes(b"x")
+    (part / "ground-truth" / "GT_IMG_9.mat~").write_bytes(b"x")
+    assert len(ShanghaiTech(tmp_path, "A").records("train")) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not readable"),
+        (b"<html>the link is dead</html>" * 40, "not readable"),
+        (bytes(1000), "not readable"),
+        ({"other": 1}, "no variable 'image_info'"),
+        ({"image_info": np.zeros((3, 2))}, "holds no location"),
+        ({"image_info": {"number": 3}}, "holds no location"),
+        ({"image_info": np.zeros((0, 0))}, "holds no location"),
+        ([[1.0, 2.0], [np.nan, 3.0]], r"point 1 is \[nan, 3.0\]"),
+        ([[np.inf, 2.0]], "point 0 is"),
+        ([[1e300, 2.0]], "point 0 is"),
+        ([[1.0, 2.0, 3.0]], r"shape \(1, 3\)"),
+        (["ab"], "not readable"),
+    ],
+)
+def test_damaged_annotations_are_named(tmp_path, write_shanghaitech, content, message):
+    path = write_shanghaitech(tmp_path) / "part_A" / "train_data" / "ground-truth" / "GT_IMG_2.mat"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        savemat(path, content)
+    else:
+        write_location(path, content)
+    with pytest.raises(InputError, match=rf"GT_IMG_2\.mat: .*{message}"):
+        ShanghaiTech(tmp_path, "A").records("train")
+
+
+def test_a_mat_file_cut_short_anywhere_or_altered_is_refused(tmp_path, write_shanghaitech):
+    path = write_shanghaitech(tmp_path) / "part_A" / "train_data" / "ground-truth" / "GT_IMG_1.mat"
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="GT_IMG_1"):
+            load_mat(path, "image_info")
+    for place in range(150, len(whole), 11):  # the body is compressed and carries a checksum
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with pytest.raises(InputError, match="GT_IMG_1"):
+            load_mat(path, "image_info")
+
+
+def test_a_damaged_image_is_named_when_it_is_read(tmp_path, write_shanghaitech):
+    image = write_shanghaitech(tmp_path) / "part_A" / "train_data" / "images" / "IMG_1.jpg"
+    image.write_bytes(b"not a picture")
+    record = ShanghaiTech(tmp_path, "A").records("train")[0]
+    with pytest.raises(InputError, match=r"IMG_1\.jpg"):
+        record.read()
+
+
+# --- UCF-QNRF
+
+
+def test_ucf_qnrf(tmp_path, write_ucf_qnrf):
+    source = UcfQnrf(write_ucf_qnrf(tmp_path, train=11, test=2))
+    train = source.records("train")
+    assert [record.name for record in train] == [f"img_{number:04d}" for number in range(1, 12)]
+    assert [record.image.name for record in source.records("test")] == ["img_0001.jpg", "img_0002.jpg"]
+    assert source.records("val") == []
+    assert all(5 <= record.count <= 40 and record.read().shape == (128, 160, 3) for record in train)
+
+
+def test_ucf_qnrf_errors(tmp_path, write_ucf_qnrf):
+    with pytest.raises(InputError, match=r"Train: no such folder; .*Download it from crcv"):
+        UcfQnrf(tmp_path / "nowhere").records("train")
+    train = write_ucf_qnrf(tmp_path) / "Train"
+    savemat(train / "img_0002_ann.mat", {"annPoints": [[1, np.nan]]})
+    with pytest.raises(InputError, match=r"img_0002_ann\.mat: point 0 is"):
+        UcfQnrf(tmp_path).records("train")
+    savemat(train / "img_0002_ann.mat", {"points": [[1, 2]]})
+    with pytest.raises(InputError, match=r"img_0002_ann\.mat: holds no variable 'annPoints'"):
+        UcfQnrf(tmp_path).records("train")
+    (train / "img_0002_ann.mat").unlink()
+    with pytest.raises(InputError, match=r"img_0002\.jpg: has no annotation"):
+        UcfQnrf(tmp_path).records("train")
+    (train / "img_0002.jpg").unlink()
+    (train / "img_0003.jpg").unlink()
+    with pytest.raises(InputError, match=r"img_0003_ann\.mat: its image is not in"):
+        UcfQnrf(tmp_path).records("train")
+
+
+# --- NWPU-Crowd
+
+
+@pytest.mark.parametrize("annotations", ["mats", "jsons"])
+@pytest.mark.parametrize("one_folder", [False, True])
+def test_nwpu_reads_every_layout(tmp_path, write_nwpu, annotations, one_folder):
+    source = Nwpu(write_nwpu(tmp_path, annotations, one_folder))
+    train, val, test = (source.records(split) for split in ("train", "val", "test"))
+    assert [record.name for record in train] == ["0001", "0002", "1001", "2004"]
+    assert [record.name for record in val] == ["4005", "0007"]  # the order of the list, not of the numbers
+    assert [record.name for record in test] == ["0003", "5001"]
+    assert all(5 <= record.count <= 40 and record.read().shape == (128, 160, 3) for record in train)
+    assert val[1].points.shape == (0, 2)
+    assert [record.points for record in test] == [None, None]
+    with pytest.raises(InputError, match="0003"):
+        _ = test[0].count
+
+
+def test_nwpu_mats_and_jsons_agree(tmp_path, write_nwpu):
+    mats, jsons = (Nwpu(write_nwpu(tmp_path / kind, kind)).records("train") for kind in ("mats", "jsons"))
+    for mat, text in zip(mats, jsons, strict=True):
+        np.testing.assert_array_equal(mat.points, text.points)
+
+
+def test_nwpu_errors(tmp_path, write_nwpu):
+    with pytest.raises(InputError, match=r"val\.txt: no such list; expected images_part1.*Download it from gjy3035"):
+        Nwpu(tmp_path / "nowhere").records("val")
+    source = Nwpu(write_nwpu(tmp_path))
+    (tmp_path / "mats" / "1001.mat").unlink()
+    with pytest.raises(InputError, match=r"1001\.mat: no such annotation"):
+        source.records("train")
+    (tmp_path / "images_part2" / "1001.jpg").unlink()
+    with pytest.raises(InputError, match=r"train\.txt lists 1001, but no images folder"):
+        source.records("train")
+    (tmp_path / "val.txt").write_text("0007 1 2\nseven 1 2\n")
+    with pytest.raises(InputError, match=r"val\.txt: expected the number .*'seven'"):
+        source.records("val")
+    (tmp_path / "val.txt").write_text("0007 1 2\n7 1 2\n")
+    with pytest.raises(InputError, match=r"val\.txt: lists 1 images twice"):
+        source.records("val")
+    (tmp_path / "val.txt").write_text("\n")
+    with pytest.raises(InputError, match=r"val\.txt: expected the number .*nothing"):
+        source.records("val")
+    shutil.rmtree(tmp_path / "mats")
+    (tmp_path / "train.txt").write_text("1\n")
+    with pytest.raises(InputError, match="neither a mats nor a jsons folder"):
+        source.records("train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not an NWPU annotation"),
+        ("[]", "not an NWPU annotation"),
+        ('{"human_num": 3}', "not an NWPU annotation"),
+        ('{"points": [[1, 2], [3]]}', "not readable"),
+        ('{"points": [[1, NaN]]}', "point 0 is"),
+        ('{"points": [[1, 2, 3]]}', "shape"),
+    ],
+)
+def test_nwpu_damaged_json_is_named(tmp_path, write_nwpu, text, message):
+    source = Nwpu(write_nwpu(tmp_path, "jsons"))
+    (tmp_path / "jsons" / "0001.json").write_text(text)
+    with pytest.raises(InputError, match=rf"0001\.json: .*{message}"):
+        source.records("train")
+    (tmp_path / "jsons" / "0001.json").write_text(json.dumps({"points": [[1, 2.5]]}))
+    np.testing.assert_array_equal(source.records("train")[0].points, [[1, 2.5]])
+
+
+# --- all
+
+
+def test_records_travel_to_workers(shanghaitech_root):
+    record = ShanghaiTech(shanghaitech_root, "B").records("test")[2]
+    again = pickle.loads(pickle.dumps(record))
+    assert again.name == "IMG_3"
+    np.testing.assert_array_equal(again.points, record.points)
+    np.testing.assert_array_equal(again.read(), record.read())
+
+
+def test_adapters_import_nothing_heavy():
+    code = "import crowdcount.data, sys; print(*{'torch', 'lightning', 'albumentations'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+# People, images; facts of the files at hand, which leave out the points outside the images.
+REAL = {("A", "train"): (162_413, 300), ("A", "test"): (78_862, 182), ("B", "train"): (49_151, 400)}
+
+
+@pytest.mark.parametrize(("part", "split"), REAL)
+def test_real_shanghaitech(shared, part, split):
+    records = ShanghaiTech(shared / "data" / "ShanghaiTech", part).records(split)
+    assert (sum(record.count for record in records), len(records)) == REAL[part, split]
+    assert [record.name for record in records] == [f"IMG_{number}" for number in range(1, len(records) + 1)]
+
+
+def test_real_greyscale_images_have_three_channels(shared):
+    grey = [4, 13, 17, 35, 40, 106, 130, 153, 205, 213, 298]
+    records = ShanghaiTech(shared / "data" / "ShanghaiTech", "A").records("train")
+    for number in grey:
+        image = records[number - 1].read()
+        assert image.shape[2] == 3
+        assert (image == image[..., :1]).all()
