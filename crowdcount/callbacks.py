@@ -38,6 +38,11 @@ class PredictionPictures(Callback):
             raise InputError(f"pictures: every_n_epochs {every_n_epochs} and images {images} must be >= 0")
         self.every_n_epochs = every_n_epochs
         self.images = images
+        self._folder: Path | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note the run's folder: asking for it is a collective call that all processes must join."""
+        self._folder = Path(trainer.log_dir) / "pictures" if trainer.log_dir is not None else None
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: int
@@ -45,7 +50,7 @@ class PredictionPictures(Callback):
         """Draw a validation image if its epoch's turn has come."""
         due = self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if due and not trainer.sanity_checking:
-            self._draw(trainer, f"val_epoch{trainer.current_epoch + 1:04d}", outputs, batch, batch_idx)
+            self._draw(trainer, f"val_epoch_{trainer.current_epoch + 1:04d}", outputs, batch, batch_idx)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: int
@@ -57,8 +62,8 @@ class PredictionPictures(Callback):
         if index >= self.images or trainer.global_rank > 0 or "prediction" not in outputs:
             return
         picture = _picture(batch, outputs["prediction"])
-        if trainer.log_dir is not None:
-            path = Path(trainer.log_dir) / "pictures" / f"{stage}_{Path(batch.names[0]).stem}.png"
+        if self._folder is not None:
+            path = self._folder / stage / f"{Path(batch.names[0]).stem}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         tag = f"{stage.split('_')[0]}/{batch.names[0]}"

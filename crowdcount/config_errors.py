@@ -10,8 +10,8 @@ from jsonargparse import ArgumentParser
 _WRONG_KEY = re.compile(
     r"(?:Group '(?P<group>[^']+)' does not accept option|does not accept option|Option) '(?P<key>[^']+)'"
 )
-_WRONG_ARGUMENT = re.compile(r"unrecognized arguments: --(?P<key>[\w.+]+)")
-_NOISE = re.compile(r"\s*(Does not validate against|Subtypes:|Errors:|Given value type:)")
+_WRONG_ARGUMENT = re.compile(r"(?:unrecognized arguments|ambiguous option): --(?P<key>[\w.+]+)")
+_NOISE = re.compile(r"\s*(Does not validate against|Subtypes:|Errors:|Given value type:|- Expected a path but)")
 
 
 def explain(message: str, options: Sequence[str]) -> str:
@@ -30,7 +30,8 @@ def explain(message: str, options: Sequence[str]) -> str:
         return _unknown_key(path, key.replace(".init_args", ""), known)
     missing = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message)
     if missing:
-        return f"{path}: {missing[1]} has no {missing[2]}" + _hint(missing[2], dir(importlib.import_module(missing[1])))
+        public = [name for name in dir(importlib.import_module(missing[1])) if name[0].isupper()]
+        return f"{path}: {missing[1]} has no {missing[2]}" + _hint(missing[2], public)
     return _innermost(message, path)
 
 
@@ -68,7 +69,7 @@ def _innermost(message: str, path: str) -> str:
     depth = len(lines[last]) - len(lines[last].lstrip())
     inner = [re.sub(r'.*Parser key "[^"]+":', "", lines[last])]
     for line in lines[last + 1 :]:
-        if len(line) - len(line.lstrip()) <= depth:
+        if line and len(line) - len(line.lstrip()) <= depth:
             break
         if not _NOISE.match(line):
             inner.append(line)

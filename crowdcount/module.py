@@ -53,6 +53,11 @@ class CountingModule(LightningModule):
         if stage == "fit" and self.trainer.ckpt_path is None:
             self.network.load_pretrained()
 
+    def on_train_epoch_start(self) -> None:
+        """Log the learning rate."""
+        rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("lr", rate, on_step=False, on_epoch=True, rank_zero_only=True)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of crops."""
         output = self.network(self.network.normalize(batch.images))

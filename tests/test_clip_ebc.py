@@ -78,7 +78,9 @@ def same(actual, expected, tolerance=1e-5):
 
 
 @pytest.mark.parametrize("reduction", [8, 16, 32])
-@pytest.mark.parametrize(("case", "shape"), [("sq", (2, 3, 64, 64)), ("rect", (1, 3, 64, 96)), ("odd", (1, 3, 75, 101))])
+@pytest.mark.parametrize(
+    ("case", "shape"), [("sq", (2, 3, 64, 64)), ("rect", (1, 3, 64, 96)), ("odd", (1, 3, 75, 101))]
+)
 def test_resnet_equals_the_published_network(tiny, reduction, case, shape):
     network = ClipEbc("tiny-rn", Bins.published("sha"), reduction)
     fill(network, published_shapes(network))
@@ -88,7 +90,9 @@ def test_resnet_equals_the_published_network(tiny, reduction, case, shape):
     same(output.density, tiny[f"rn/r{reduction}/{case}/density"])
 
 
-@pytest.mark.parametrize(("case", "deep", "size"), [("deep64", True, 64), ("shallow64", False, None), ("deep96", True, 96)])
+@pytest.mark.parametrize(
+    ("case", "deep", "size"), [("deep64", True, 64), ("shallow64", False, None), ("deep96", True, 96)]
+)
 def test_transformer_equals_the_published_network(tiny, case, deep, size):
     network = ClipEbc("tiny-vit", Bins.published("sha"), vpt=4, deep_vpt=deep, input_size=size)
     shapes = published_shapes(network)
@@ -206,7 +210,7 @@ def test_unreachable_weights_say_how_to_go_on(monkeypatch):
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(InputError, match="RN51.*ViT-B-16-quickgelu"):
+    with pytest.raises(InputError, match=r"RN51.*ViT-B-16-quickgelu"):
         ClipEbc("RN51", Bins.published("sha"))
     with pytest.raises(InputError, match="100 is not a multiple of the patch side 16"):
         ClipEbc("tiny-vit", Bins.published("sha"), input_size=100)
@@ -214,8 +218,11 @@ def test_wrong_arguments_are_refused():
 
 def test_conversion_refuses_other_checkpoints():
     weight = torch.zeros(1)
-    assert list(from_authors({"module.vpt_3": weight, "model.logit_scale": weight})) == ["visual.prompts.3", "logit_scale"]
-    with pytest.raises(InputError, match="backbone.features.0.weight"):
+    assert list(from_authors({"module.vpt_3": weight, "model.logit_scale": weight})) == [
+        "visual.prompts.3",
+        "logit_scale",
+    ]
+    with pytest.raises(InputError, match=r"backbone\.features\.0\.weight"):
         from_authors({"backbone.features.0.weight": weight})
 
 

@@ -29,7 +29,7 @@ def test_images_without_people_have_no_relative_error():
     assert math.isnan(count_errors([1.0], [0])["nae"])
     with pytest.raises(ValueError, match="at least one image"):
         count_errors([], [])
-    with pytest.raises(ValueError, match="longer|shorter"):
+    with pytest.raises(ValueError, match=r"longer|shorter"):
         count_errors([1.0], [])
 
 

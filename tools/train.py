@@ -85,9 +85,19 @@ def main(args: list[str] | None = None) -> None:
             },
             args=args,
         )
-    except InputError as error:
+    except ValueError as error:
+        mistake = _input_error(error)
+        if mistake is None:
+            raise
         # a worker process hands its error over with the whole traceback; the last part is the message
-        _fail(str(error).rsplit("InputError: ", 1)[-1].strip())
+        _fail(str(mistake).rsplit("InputError: ", 1)[-1].strip())
+
+
+def _input_error(error: BaseException | None) -> InputError | None:
+    """Find what a user did wrong behind an exception: jsonargparse wraps those of constructors."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _fail(message: str) -> NoReturn:
@@ -102,6 +112,7 @@ def _quieten() -> None:
         ".*sync_dist=True.*",  # the errors of an evaluation are gathered before they are logged
         ".*using `DistributedSampler` with the dataloaders.*",  # ours does not count an image twice
         ".*does not have many workers.*",
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's own business
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import cv2
@@ -226,8 +227,9 @@ class CrowdData(LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
 
+    @cached_property
     def splits(self) -> tuple[list[Record], list[Record]]:
-        """Return the records to train on and to validate on.
+        """The records to train on and to validate on.
 
         Raises:
             InputError: there is nothing to train on.
@@ -243,14 +245,14 @@ class CrowdData(LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the loader of augmented crops."""
-        train, _ = self.splits()
+        train, _ = self.splits
         dataset = CrowdDataset(train, self.resize, self.augment, self.crops_per_image, self.seed)
         sampler = EpochSampler(dataset, shuffle=True, seed=self.seed)
         return ResumableLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._options())
 
     def val_dataloader(self) -> DataLoader[Crops] | list[DataLoader[Crops]]:
         """Return the loader of whole validation images, or none where nothing is held out."""
-        _, val = self.splits()
+        _, val = self.splits
         return self._whole_images(val) if val else []
 
     def test_dataloader(self) -> DataLoader[Crops]:

@@ -1,0 +1,271 @@
+"""The training command, end to end on small data sets."""
+
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+import yaml
+
+import crowdcount
+import crowdcount.data
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN = ROOT / "tools" / "train.py"
+
+spec = importlib.util.spec_from_file_location("train", TRAIN)
+train = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(train)
+
+EBC = {"class_path": "crowdcount.models.ebc.network.Ebc", "init_args": {"backbone": "test_resnet", "pretrained": False}}
+CLIP = {"class_path": "crowdcount.models.clip_ebc.network.ClipEbc", "init_args": {"pretrained": None}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_clip(tmp_path_factory):
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    vision = {"layers": 2, "width": 32, "head_width": 32, "patch_size": 16, "image_size": 64}
+    folder = tmp_path_factory.mktemp("open_clip")
+    config = {"embed_dim": 16, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+    (folder / "train-vit.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
+
+
+@pytest.fixture
+def config(tmp_path, shanghaitech_root):
+    """Writer of a configuration file; the arguments are merged into the sections `network`, `data` and `trainer`."""
+
+    def write(network=EBC, data=(), trainer=(), **sections):
+        network = {**network, "init_args": {"bins": {"intervals": [0, 1, "2+"]}, **network["init_args"]}}
+        arguments = {"network": network, "loss": {}, "optimizer": {"class_path": "Adam", "init_args": {"lr": 0.001}}}
+        source = {
+            "class_path": "crowdcount.data.ShanghaiTech",
+            "init_args": {"root": str(shanghaitech_root), "part": "A"},
+        }
+        content = {
+            "trainer": {
+                "max_epochs": 2,
+                "accelerator": "cpu",
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+                "log_every_n_steps": 1,
+                "logger": {
+                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "init_args": {"save_dir": str(tmp_path), "name": "run"},
+                },
+                **dict(trainer),
+            },
+            "model": {"class_path": "crowdcount.module.BlockwiseModule", "init_args": arguments},
+            "data": {
+                "source": source,
+                "augment": {"crop": 64},
+                "batch_size": 2,
+                "num_workers": 0,
+                "val_fraction": 0.25,
+                **dict(data),
+            },
+            **sections,
+        }
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return str(path)
+
+    return write
+
+
+def metrics(folder):
+    """Rows of a run's metrics.csv, without empty cells."""
+    with (folder / "metrics.csv").open() as file:
+        return [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def equal(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_fit_tests_the_best_epoch_and_leaves_a_complete_run(config, tmp_path):
+    train.main(["fit", "--config", config(test_after_fit=True, pictures={"every_n_epochs": 1, "images": 2})])
+    run = tmp_path / "run" / "version_0"
+    rows = metrics(run)
+    validated = [float(row["val/mae"]) for row in rows if "val/mae" in row]
+    assert len(validated) == 2
+    assert {"test/mae", "test/rmse", "test/nae"} <= rows[-1].keys()
+    assert {"train/loss", "train/mae", "train/cross_entropy", "train/transport", "lr"} <= set().union(*rows)
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == validated.index(min(validated))
+    assert yaml.safe_load(best["config"])["data"]["augment"]["crop"] == 64
+    pictures = sorted(path.relative_to(run).as_posix() for path in run.rglob("*.png"))
+    assert pictures == [
+        "pictures/test/IMG_1.png",
+        "pictures/test/IMG_2.png",
+        *(f"pictures/val_epoch_000{epoch}/IMG_{held_out(run)}.png" for epoch in (1, 2)),
+    ]
+
+
+def held_out(run):
+    name = next((run / "pictures").glob("val*/*.png")).stem
+    return int(name.split("_")[1])
+
+
+def test_the_saved_configuration_replays_the_run(config, tmp_path):
+    train.main(["fit", "--config", config(), "--data.augment.max_scale", "1.5"])
+    train.main(["fit", "--config", str(tmp_path / "run" / "version_0" / "config.yaml")])
+    first, second = (tmp_path / "run" / f"version_{number}" for number in (0, 1))
+    assert metrics(first) == metrics(second)
+    assert equal(weights(first / "checkpoints/last.ckpt"), weights(second / "checkpoints/last.ckpt"))
+
+
+@pytest.mark.parametrize("stop", ["--trainer.max_epochs=2", "--trainer.max_steps=3", "--trainer.max_steps=5"])
+def test_a_resumed_run_is_the_uninterrupted_one(config, tmp_path, stop):
+    """Also inside an epoch, with dropout (torch's stream), augmentation, a schedule and worker processes."""
+    vit = {"backbone": "train-vit", "vpt": 4, "vpt_dropout": 0.5, "input_size": 64}
+    path = config(
+        {**CLIP, "init_args": {**CLIP["init_args"], **vit}},
+        data={"batch_size": 1, "num_workers": 1, "augment": {"crop": 64, "jitter": 1.0, "noise": 1.0}},
+        trainer={"max_epochs": 4},
+        checkpoint={"every_n_train_steps": 1, "monitor": None},
+    )
+    schedule = ["--model.schedule=crowdcount.schedule.WarmupRestarts", "--model.schedule.warmup_epochs=2"]
+    train.main(["fit", "--config", path, *schedule])
+    train.main(["fit", "--config", path, *schedule, stop])
+    checkpoint = str(tmp_path / "run/version_1/checkpoints/last.ckpt")
+    train.main(["fit", "--config", path, *schedule, "--ckpt_path", checkpoint])
+    whole, resumed = (tmp_path / f"run/version_{number}" for number in (0, 2))
+    assert equal(weights(whole / "checkpoints/last.ckpt"), weights(resumed / "checkpoints/last.ckpt"))
+    last = [row for row in metrics(whole) if "val/mae" in row][-1]
+    assert last == [row for row in metrics(resumed) if "val/mae" in row][-1]
+    assert not equal(weights(whole / "checkpoints/last.ckpt"), weights(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data.batchsize=3"], "data.batchsize: no such key; did you mean data.batch_size?"),
+        (["--trainer.max_epoch=3"], "trainer.max_epoch: no such key; did you mean trainer.max_epochs?"),
+        (["--model.network.reducton=8"], "model.network.reducton: no such key; did you mean reduction?"),
+        (
+            ["--model.network.bins.interval=[0]"],
+            "model.network.bins.interval: no such key; did you mean bins.intervals?",
+        ),
+        (["--model.loss.ot_wieght=1"], "model.loss.ot_wieght: no such key; did you mean loss.ot_weight?"),
+        (["--model.optimizer.lrr=1"], "model.optimizer.lrr: no such key; did you mean lr?"),
+        (["--model.network.reduction=9"], "model.network.reduction: Expected a Literal[8, 16, 32]. Got value: 9"),
+        (["--data.batch_size=four"], "data.batch_size: Expected a int. Got value: four"),
+        (["--data.batch_size=0"], "data.batch_size: 0 must be at least 1"),
+        (["--data.source=ShanghaiTek"], "data.source: Expected a dot import path string: ShanghaiTek"),
+        (["--data.augment.flip=1.5"], "flip: 1.5 is not a probability"),
+        (["--model.network.bins.intervals=[0,2,4+]"], "bins.intervals: 2 should start at 1"),
+        (["--model.network.backbone=resnet19"], "resnet19"),
+        (["--model.inference.window=0"], "window"),
+        (["--data.source.root=nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_refused_in_a_few_lines(config, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["fit", "--config", config(), *arguments])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    error = error[error.index("error:") :]
+    assert message in error
+    assert len(error.splitlines()) <= 5
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"dta": {"batch_size": 3}}, "dta.batch_size: no such key; did you mean data.batch_size?"),
+        ({"model": {"class_path": "crowdcount.module.BlockwiseModul"}}, "did you mean BlockwiseModule?"),
+    ],
+)
+def test_mistakes_in_a_file_are_refused(config, capsys, wrong, message):
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["fit", "--config", config(**wrong)])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_damaged_image_is_named(config, tmp_path, capsys, write_shanghaitech):
+    root = write_shanghaitech(tmp_path / "data")
+    for path in root.glob("part_A/train_data/images/*.jpg"):
+        path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["fit", "--config", config(), "--data.source.root", str(root), "--data.num_workers=1"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and "IMG_" in error and "not a readable image" in error
+
+
+def test_precision_accumulation_and_tensorboard(config, tmp_path):
+    pictures = {"every_n_epochs": 1, "images": 1}
+    trainer = {"precision": "bf16-mixed", "accumulate_grad_batches": 2, "max_epochs": 1}
+    board = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": str(tmp_path)}}
+    train.main(["fit", "--config", config(trainer={**trainer, "logger": board}, pictures=pictures)])
+    events = next(tmp_path.rglob("events.out*")).read_bytes()
+    assert b"val/mae" in events and b"PNG" in events
+
+
+def test_a_checkpoint_alone_counts(config, tmp_path):
+    resize = {"min_side": 64, "max_side": 128, "multiple": 32}
+    path = config(data={"resize": resize})
+    train.main(["fit", "--config", path, "--trainer.max_epochs=1", "--model.inference.window=64"])
+    checkpoint = tmp_path / "run/version_0/checkpoints/best.ckpt"
+    train.main(["test", "--config", path, "--model.inference.window=64", "--ckpt_path", str(checkpoint)])
+    tested = float(metrics(tmp_path / "run/version_1")[-1]["test/mae"])
+    model = crowdcount.load_model(checkpoint)
+    assert model.inference.window == 64 and model.resize.multiple == 32
+    source = crowdcount.data.ShanghaiTech(
+        yaml.safe_load(Path(path).read_text())["data"]["source"]["init_args"]["root"], "A"
+    )
+    errors = [abs(model.predict(record.read()).count - record.count) for record in source.records("test")]
+    assert sum(errors) / len(errors) == pytest.approx(tested, rel=1e-6)
+
+
+def run_two_processes(command, path, *arguments):
+    line = [sys.executable, str(TRAIN), command, "--config", path, "--trainer.devices=2", "--trainer.strategy=ddp"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*line, *arguments], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_evaluate_as_one(config, tmp_path):
+    """Three test images do not divide by two: one process has a ghost."""
+    path = config(trainer={"max_epochs": 1})
+    train.main(["fit", "--config", path])
+    checkpoint = ["--ckpt_path", str(tmp_path / "run/version_0/checkpoints/last.ckpt")]
+    train.main(["test", "--config", path, *checkpoint])
+    run_two_processes("test", path, *checkpoint)
+    one, two = (metrics(tmp_path / f"run/version_{number}")[-1] for number in (1, 2))
+    assert one == two and one.keys() >= {"test/mae", "test/rmse", "test/nae"}
+
+
+def test_two_processes_train_as_one(config, tmp_path):
+    """One step on two images, both in one batch or one in each process; the transport term dominates.
+
+    Summed over the batch, as published, it would count half in two processes. VGG has no batch statistics.
+    """
+    vgg = {**EBC, "init_args": {"backbone": "vgg11_ae", "pretrained": False}}
+    path = config(
+        vgg, data={"batch_size": 1, "val_fraction": 0.5}, trainer={"max_epochs": 1, "num_sanity_val_steps": 0}
+    )
+    options = ["--model.loss.ot_weight=20", "--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=1e-5"]
+    train.main(["fit", "--config", path, *options, "--data.batch_size=2"])
+    run_two_processes("fit", path, *options)
+    train.main(["fit", "--config", path, *options, "--data.batch_size=2", "--model.loss.ot_weight=10"])
+    one, two, half = (weights(tmp_path / f"run/version_{number}/checkpoints/last.ckpt") for number in range(3))
+    for key, value in one.items():
+        torch.testing.assert_close(value, two[key], atol=5e-6, rtol=0, msg=key)
+    assert max(float((one[key] - half[key]).abs().max()) for key in one) > 1e-3
