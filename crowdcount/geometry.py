@@ -29,11 +29,6 @@ def crop_points(points: Points, left: float, top: float, width: float, height: f
     return moved[inside(moved, width, height)]
 
 
-def scale_points(points: Points, scale_x: float, scale_y: float) -> Points:
-    """Return the points of an image resized by (scale_x, scale_y)."""
-    return points * np.array([scale_x, scale_y], np.float32)
-
-
 def resize_points(points: Points, old: tuple[int, int], new: tuple[int, int]) -> Points:
     """Return the points of an image resized to whole pixels; rounding moves none across its border.
 

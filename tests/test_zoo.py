@@ -1,0 +1,152 @@
+"""Names, configurations and checkpoints."""
+
+import importlib.util
+import json
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+import crowdcount
+from crowdcount.errors import InputError
+from crowdcount.models.bins import Bins
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = crowdcount.list_models()
+
+spec = importlib.util.spec_from_file_location("train", ROOT / "tools" / "train.py")
+train = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(train)
+
+
+def config_of(name):
+    return yaml.safe_load((ROOT / "zoo_configs" / f"{name}.yaml").read_text())
+
+
+def test_names_are_the_paths_of_the_configurations():
+    published = {
+        f"{family}_{data}" for family in ("rn50", "vit_b16", "vit_l14") for data in ("sha", "shb", "qnrf", "nwpu")
+    }
+    assert {name.split("/")[1] for name in crowdcount.list_models("clip_ebc/*")} == published
+    assert {f"ebc/vgg19ae_{data}" for data in ("sha", "shb", "qnrf", "nwpu")} <= set(crowdcount.list_models("ebc/*"))
+    assert crowdcount.list_models("*_nwpu") == [name for name in NAMES if name.endswith("_nwpu")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_builds_and_says_what_it_is(name):
+    with torch.device("meta"):
+        network = crowdcount.create_model(name)
+        density = network(torch.empty(1, 3, 224, 224)).density
+    assert not network.training
+    assert density.shape == (1, 1, 224 // network.stride, 224 // network.stride)
+    assert network.multiple % network.stride == 0 and 224 % network.multiple == 0
+
+
+@pytest.mark.parametrize("name", [*NAMES, "quickstart"])
+def test_every_configuration_is_accepted_by_the_command(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["fit", "--config", str(ROOT / "zoo_configs" / f"{name}.yaml"), "--print_config"])
+    assert stopped.value.code in (None, 0)
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["trainer"]["max_epochs"] == config_of(name)["trainer"]["max_epochs"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "scratch" not in name])
+def test_published_recipes(name):
+    """The numbers of the authors' code (commit b52a594), data set by data set."""
+    config = config_of(name)
+    model, data = config["model"]["init_args"], config["data"]
+    dataset, transformer = name.rsplit("_", 1)[1], "/vit_" in name
+    bins = Bins(**model["network"]["init_args"]["bins"])
+    published = Bins.published(dataset)
+    assert (bins.edges, bins.values) == (published.edges, published.values)
+    limit = {"sha": 4096, "shb": 4096, "qnrf": 2048, "nwpu": 3072}[dataset]
+    assert data["resize"] == {"min_side": 448, "max_side": limit, "multiple": 32, "jpeg_quality": 95}
+    crops = data["batch_size"] * data.get("crops_per_image", 1)
+    expected = (224, 32, 224, 1e-3) if transformer else (448, 8, None, 1e-6)
+    window, warmup = model.get("inference", {}).get("window"), model["schedule"]["init_args"]["warmup_lr"]
+    assert (data["augment"]["crop"], crops, window, warmup) == expected
+    assert model["loss"]["ot_weight"] == pytest.approx(0.1 * crops)
+    assert model["optimizer"]["init_args"] == {"lr": 1e-4, "weight_decay": 1e-4}
+    first = (ROOT / "zoo_configs" / f"{name}.yaml").read_text().splitlines()[0]
+    assert re.match(r'# Ma et al\., arXiv 2403\.09281, row ".+", column .+ \(table number not checked\)\.', first)
+
+
+def test_the_shipped_tables_equal_the_recorded_ones(golden):
+    for name, table in json.loads((golden / "clip_ebc_bins.json").read_text()).items():
+        reduction, truncation, dataset, granularity = re.fullmatch(r"r(\d+)_t(\d+)_(\w+)_(\w+)", name).groups()
+        for anchors in ("average", "middle"):
+            bins = Bins.published(dataset, int(reduction), int(truncation), granularity, anchors)
+            assert [list(edges) for edges in bins.edges] == [[low, float(high)] for low, high in table["bins"]]
+            assert bins.values == table[anchors]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1, "2+"],), "1 should start at 0"),
+        (([0, "2-1", "3+"],), "should start at 1"),
+        (([0, 1],), "must be open"),
+        (([0, "x"],), "'x' is not a count"),
+        (([0, "1+"], [0.0]), "2 ascending numbers"),
+        (([0, "1+"], [1.0, 0.0]), "ascending"),
+    ],
+)
+def test_impossible_bins_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        Bins(*arguments)
+
+
+def test_unpublished_bins_list_the_published_ones():
+    with pytest.raises(InputError, match=r"no published bins for sha/16/4/fine; there are .*qnrf/16/8/coarse"):
+        Bins.published("sha", reduction=16)
+
+
+def test_wrong_names_and_arguments_are_refused():
+    with pytest.raises(InputError, match="near it: clip_ebc/rn50_sha"):
+        crowdcount.create_model("clip_ebc/rn50_shaa")
+    with pytest.raises(InputError, match=r"backbon: no such key; did you mean backbone\?"):
+        crowdcount.create_model("ebc/vgg19ae_sha", backbon="vgg16_ae")
+    with pytest.raises(InputError, match="has no weights for it yet"):
+        crowdcount.load_model("ebc/vgg19ae_sha")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A small network under a zoo name, and its weights as the authors' files and as ours hold them."""
+    network = crowdcount.create_model("ebc/vgg19ae_sha", backbone="vgg11_ae")
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "authors.pth")
+    save_file(state, tmp_path / "ours.safetensors")
+    return network, tmp_path
+
+
+def test_published_and_own_weights_load(small):
+    network, folder = small
+    for file in ("authors.pth", "ours.safetensors"):
+        loaded = crowdcount.create_model("ebc/vgg19ae_sha", weights=folder / file, backbone="vgg11_ae")
+        for key, value in network.state_dict().items():
+            torch.testing.assert_close(loaded.state_dict()[key], value, atol=0, rtol=0)
+    with pytest.raises(InputError, match=r"authors\.pth: does not fit Ebc"):
+        crowdcount.load_model("ebc/vgg19ae_sha", weights=folder / "authors.pth")
+
+
+class Bomb:
+    def __reduce__(self):
+        return Path.touch, (Path("exploded"),)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("bomb.ckpt").write_bytes(pickle.dumps(Bomb()))
+    Path("half.safetensors").write_bytes(b"12345678abc")
+    for file in ("bomb.ckpt", "half.safetensors"):
+        with pytest.raises(InputError, match=f"{file}: cannot be read as a checkpoint"):
+            crowdcount.load_model(file, weights=None)
+    assert not Path("exploded").exists()
+    with pytest.raises(InputError, match=r"nowhere\.ckpt: no such checkpoint"):
+        crowdcount.create_model("ebc/vgg19ae_sha", weights="nowhere.ckpt")
