@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and OpenCV are imported: tests run side by side
+
 import cv2
 import numpy as np
 import pytest

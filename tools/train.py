@@ -12,7 +12,7 @@ configuration (config.yaml, which replays the run), metrics.csv, pictures and ch
 import logging
 import sys
 import warnings
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -37,6 +37,15 @@ class Parser(LightningArgumentParser):
 
 class TrainCLI(LightningCLI):
     """LightningCLI with a checkpoint of the best and the last epoch, pictures, and a test after the training."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Offer what has a meaning here: a prediction is the business of other tools."""
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Return the parser, with this file's purpose on the first line of --help."""
+        return super().init_parser(**{**kwargs, "description": "Train, validate or test a model from a file."})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what every run has beside the trainer, the model and the data."""

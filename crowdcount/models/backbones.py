@@ -133,7 +133,7 @@ class ClipVit(nn.Module):
         positions = resize_positions(trunk.positional_embedding, rows, columns)
         x = trunk.ln_pre(torch.cat([first, patches], dim=1) + positions.to(patches.dtype))
         x = trunk.ln_post(self._run_blocks(x))[:, 1:]
-        features: Tensor = x.transpose(1, 2).unflatten(2, (rows, columns))
+        features: Tensor = x.transpose(1, 2).reshape(len(image), self.channels, rows, columns)
         return features
 
     def _run_blocks(self, x: Tensor) -> Tensor:
@@ -165,6 +165,6 @@ def resize_positions(table: Tensor, rows: int, columns: int) -> Tensor:
     side = math.isqrt(len(table) - 1)
     if (rows, columns) == (side, side):
         return table
-    grid = table[1:].unflatten(0, (side, side)).permute(2, 0, 1).unsqueeze(0)
+    grid = table[1:].reshape(side, side, -1).permute(2, 0, 1).unsqueeze(0)
     grid = functional.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
     return torch.cat([table[:1], grid.squeeze(0).permute(1, 2, 0).flatten(0, 1)])

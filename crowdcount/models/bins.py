@@ -67,7 +67,7 @@ class Bins:
 
     def __post_init__(self) -> None:
         edges = [_parse(interval) for interval in self.intervals]
-        expected = 0
+        expected: float = 0
         for (low, high), text in zip(edges, self.intervals, strict=True):
             if low != expected or high < low:
                 raise InputError(f"bins.intervals: {text!r} should start at {expected} (got {self.intervals})")

@@ -88,7 +88,7 @@ class ClipEbc(BlockwiseCounter):
         self.register_buffer("text_features", None, persistent=False)
         self._encode_text()
         # the features belong to the text tower in the checkpoint, not to the one of the constructor
-        self.register_load_state_dict_post_hook(lambda module, _: module._encode_text())
+        self.register_load_state_dict_post_hook(_refresh_text)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def _encode_text(self) -> None:
@@ -117,6 +117,11 @@ class ClipEbc(BlockwiseCounter):
         self.visual.load(clip.visual)
         self.text.load_state_dict(clip.text.state_dict())
         self._encode_text()
+
+
+def _refresh_text(network: nn.Module, _keys: object) -> None:
+    assert isinstance(network, ClipEbc)
+    network._encode_text()
 
 
 def _projection(channels: int, embed_dim: int) -> nn.Module:
