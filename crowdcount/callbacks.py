@@ -1,14 +1,16 @@
 """What a run leaves behind beside its numbers: the configuration, inside its checkpoints too, and pictures."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import cv2
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from crowdcount.data.datamodule import Batch
+from crowdcount.data.dataset import Batch
 from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
 from crowdcount.inference import Prediction
@@ -23,13 +25,50 @@ class SaveConfig(SaveConfigCallback):
         checkpoint["config"] = self.parser.dump(self.config, skip_none=False)
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """Keep the epoch with the lowest value of a metric as `best.ckpt`; a resumed run goes on comparing with it.
+
+    Args:
+        monitor: the metric.
+    """
+
+    def __init__(self, monitor: str = "val/mae") -> None:
+        super().__init__(filename="best", monitor=monitor, mode="min", enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best epoch so far, with its file: a resumed run has a folder of its own."""
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+        if self.dirpath is None or not Path(self.best_model_path).is_file():
+            return
+        copy = Path(self.dirpath) / "best.ckpt"
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(self.best_model_path, copy)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Write `last.ckpt`, to resume from, after every epoch.
+
+    Args:
+        every_n_train_steps: after so many optimizer steps instead; 0 means after every epoch.
+    """
+
+    def __init__(self, every_n_train_steps: int = 0) -> None:
+        super().__init__(
+            filename="last",
+            every_n_train_steps=every_n_train_steps or None,
+            save_on_train_epoch_end=not every_n_train_steps,
+            enable_version_counter=False,
+        )
+
+
 class PredictionPictures(Callback):
     """Draw some evaluated images now and then: overlay, true and predicted count.
 
     PNG files go to `pictures/` in the run's folder, and to TensorBoard where that is the logger.
 
     Args:
-        every_n_epochs: draw in every n-th validated epoch; 0 draws in tests alone.
+        every_n_epochs: draw when the number of the epoch is a multiple of it; 0 draws in tests alone.
         images: how many images, the first of the split.
     """
 

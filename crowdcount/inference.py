@@ -55,13 +55,30 @@ class Inference:
     window_batch: int = 16
 
     def __post_init__(self) -> None:
-        if self.window is None and self.window_stride is not None:
-            raise InputError(f"inference.window_stride: {self.window_stride} is set without inference.window")
-        step, side = self.window_stride or self.window, self.window
-        if side is not None and step is not None and not 0 < step <= side:
-            raise InputError(f"inference.window_stride: {step} must be between 1 and the window side {side}")
+        if self.window is not None and self.window < 1:
+            raise InputError(f"inference.window: {self.window} must be at least 1, or null for the whole image")
+        if self.window_stride is not None and not 0 < self.window_stride <= (self.window or 0):
+            raise InputError(
+                f"inference.window_stride: {self.window_stride} must be between 1 and {self.window}, the window"
+            )
         if self.window_batch < 1:
             raise InputError(f"inference.window_batch: {self.window_batch} must be at least 1")
+
+    @property
+    def step(self) -> int | None:
+        """Distance of the windows in pixels."""
+        return self.window if self.window_stride is None else self.window_stride
+
+    def check(self, network: Counter) -> None:
+        """Refuse windows that the network would not see whole, or that do not start on a block.
+
+        Raises:
+            InputError: names the number and what it must be a multiple of.
+        """
+        needs = (("window", self.window, network.multiple), ("window_stride", self.step, network.stride))
+        for key, value, multiple in needs:
+            if value is not None and value % multiple:
+                raise InputError(f"inference.{key}: {value} is no multiple of {multiple}, as this network needs")
 
     @torch.inference_mode()
     def __call__(self, network: Counter, image: Tensor) -> Prediction:
@@ -75,14 +92,14 @@ class Inference:
             network: in evaluation mode, on the device of the image.
             image: (3, H, W) uint8, or float in [0, 1], RGB.
         """
+        self.check(network)
         height, width = image.shape[-2:]
         normal = network.normalize(image.unsqueeze(0))
-        if self.window is None:
+        if self.window is None or self.step is None:
             maps = _maps(network(_pad(normal, network.multiple)))
         else:
             padded = _pad(normal, network.stride, least=self.window)
-            step = self.window_stride or self.window
-            maps = count_windows(network, padded, self.window, step, self.window_batch)
+            maps = count_windows(network, padded, self.window, self.step, self.window_batch)
         rows, columns = -(-height // network.stride), -(-width // network.stride)
         cells = maps[0, :, :rows, :columns].float().cpu().numpy()
         return Prediction(
@@ -103,20 +120,14 @@ def count_windows(network: Counter, image: Tensor, window: int, step: int, batch
     Args:
         network: the network; its maps cover `window // network.stride` cells.
         image: (1, 3, H, W) normalised, at least `window` high and wide.
-        window: side of the windows in pixels.
-        step: distance of the windows in pixels.
+        window: side of the windows in pixels, a multiple of `network.multiple`.
+        step: distance of the windows in pixels, a multiple of `network.stride`.
         batch: windows in one forward pass.
 
     Returns:
         (1, C, H // stride, W // stride): the density, then the class probabilities where the network has them.
-
-    Raises:
-        InputError: the window or its step does not fall on whole blocks.
     """
     stride = network.stride
-    for key, value in (("window", window), ("window_stride", step)):
-        if value % stride:
-            raise InputError(f"inference.{key}: {value} is not a multiple of the network's block side {stride}")
     height, width = image.shape[-2:]
     corners = list(product(window_starts(height, window, step), window_starts(width, window, step)))
     sums: Tensor | None = None

@@ -43,6 +43,7 @@ class CountErrors(Metric):
 
     def __init__(self) -> None:
         super().__init__()
+        self.set_dtype(torch.float64)  # of the empty state a process without images hands to the others
         self.add_state("predicted", default=[], dist_reduce_fx="cat")
         self.add_state("true", default=[], dist_reduce_fx="cat")
 

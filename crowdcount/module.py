@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from crowdcount.data.datamodule import Batch
+from crowdcount.data.dataset import Batch
+from crowdcount.errors import InputError
 from crowdcount.inference import Inference, Prediction
 from crowdcount.losses.dace import Dace
 from crowdcount.metrics import CountErrors
@@ -36,6 +37,7 @@ class CountingModule(LightningModule):
         self, network: Counter, optimizer: MakeOptimizer, schedule: MakeSchedule | None, inference: Inference
     ) -> None:
         super().__init__()
+        inference.check(network)
         self.network = network
         self.make_optimizer = optimizer
         self.make_schedule = schedule
@@ -60,6 +62,11 @@ class CountingModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of crops."""
+        if batch.images.shape[-1] % self.network.multiple:
+            raise InputError(
+                f"data.augment.crop: {batch.images.shape[-1]} is no multiple of {self.network.multiple}, the pixels at "
+                "whose multiples this network sees every person of a crop"
+            )
         output = self.network(self.network.normalize(batch.images))
         terms = self.losses(output, batch)
         loss = torch.stack(list(terms.values())).sum()
@@ -89,7 +96,10 @@ class CountingModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimizer over the trained parameters, and its schedule."""
-        optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        try:
+            optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        except ValueError as error:  # torch names neither the key nor the class
+            raise InputError(f"model.optimizer: {error}") from error
         if self.make_schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}

@@ -5,6 +5,7 @@ A name is a path: `clip_ebc/vit_b16_sha` is `zoo_configs/clip_ebc/vit_b16_sha.ya
 
 import difflib
 import importlib
+import sys
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from safetensors.torch import load_file
 from torch import Tensor
 
 from crowdcount.config_errors import explain
 from crowdcount.data.resize import Resize
 from crowdcount.data.sample import Image
-from crowdcount.errors import InputError
+from crowdcount.errors import InputError, input_error
 from crowdcount.inference import Inference, Prediction
 from crowdcount.models.base import Counter
 
@@ -42,7 +43,13 @@ class Model:
     name: str = ""
 
     def predict(self, image: Image) -> Prediction:
-        """Count in an image (H, W, 3) uint8 RGB, on the device of the network."""
+        """Count in an image (H, W, 3) uint8 RGB, on the device of the network.
+
+        Raises:
+            InputError: the array is no such image.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
         if self.resize is not None:
             image, _ = self.resize(image, np.empty((0, 2), np.float32))
         device = next(self.network.parameters()).device
@@ -91,12 +98,12 @@ def load_model(source: str | Path, weights: str | Path | None = None) -> Model:
         checkpoint = read_checkpoint(Path(source))
         if "config" not in checkpoint:
             raise InputError(f"{source}: holds no configuration; give the name of its model and it as weights")
-        model = _build(yaml.safe_load(checkpoint["config"]), str(source))
+        model = _build(_stored_config(checkpoint["config"], source), str(source))
         _load_state(model.network, _network_state(checkpoint), Path(source))
         return model
     config = _read_config(str(source))
     if weights is None:
-        raise InputError(f"{source}: weights_index.json has no weights for it yet; give a local checkpoint as weights")
+        raise InputError(f"{source}: no weights of it can be fetched yet; give a local checkpoint as weights")
     model = _build(config, str(source))
     _load_weights(model.network, Path(weights))
     return model
@@ -113,9 +120,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the two formats raise: pickle, zip, header, key and runtime errors
         raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise InputError(f"{path}: holds no state dict, but {type(content).__name__}")
     return content
 
 
@@ -135,6 +144,19 @@ def _read_config(name: str) -> dict[str, Any]:
     return config
 
 
+def _stored_config(text: str, source: str | Path) -> dict[str, Any]:
+    """Read the configuration in a checkpoint; it may name only classes whose package is already imported."""
+    try:
+        config: dict[str, Any] = yaml.safe_load(text)
+        network = config["model"]["init_args"]["network"]
+        package = network["class_path"].split(".")[0]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{source}: its configuration names no network ({type(error).__name__}: {error})") from error
+    if package not in sys.modules:
+        raise InputError(f"{source}: is made of {network['class_path']}; import {package} first if you trust the file")
+    return config
+
+
 def _build(config: dict[str, Any], name: str) -> Model:
     """Build the network and protocol of a training configuration; the module, optimizer and data are not touched."""
     arguments = config["model"]["init_args"]
@@ -146,18 +168,25 @@ def _build(config: dict[str, Any], name: str) -> Model:
     if arguments.get("inference"):
         values["inference"] = arguments["inference"]
     try:
-        built = parser.instantiate_classes(parser.parse_object(values))
-    except Exception as error:
-        if isinstance(error, InputError):
-            raise
+        parsed = parser.parse_object(values)
+    except (ArgumentError, ValueError) as error:
         raise InputError(f"{name}: {explain(str(error), [])}") from error
+    try:
+        built = parser.instantiate_classes(parsed)
+    except ValueError as error:
+        mistake = input_error(error)
+        if mistake is None:
+            raise
+        raise mistake from error
     return Model(built.network.eval(), built.inference, built.resize, name)
 
 
 def _load_weights(network: Counter, path: Path) -> None:
     checkpoint = read_checkpoint(path)
-    own = "config" in checkpoint or path.suffix == ".safetensors"
-    _load_state(network, _network_state(checkpoint) if own else _from_authors(network, checkpoint), path)
+    state = _network_state(checkpoint)
+    if state.keys() != network.state_dict().keys():  # not ours: published under the authors' names
+        state = _from_authors(network, state)
+    _load_state(network, state, path)
 
 
 def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
@@ -166,10 +195,10 @@ def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {key.removeprefix("network."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def _from_authors(network: Counter, checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """Convert a published checkpoint by the `convert` module beside the network's."""
+def _from_authors(network: Counter, published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert a published state dict by the `convert` module beside the network's."""
     convert = importlib.import_module(type(network).__module__.rpartition(".")[0] + ".convert")
-    state: dict[str, Tensor] = convert.from_authors(checkpoint)
+    state: dict[str, Tensor] = convert.from_authors(published)
     return state
 
 

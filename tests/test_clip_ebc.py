@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from crowdcount.errors import InputError
+from crowdcount.losses.dace import Dace
 from crowdcount.models import backbones
 from crowdcount.models.backbones import CLIP_BACKBONES, resize_positions
 from crowdcount.models.bins import Bins
@@ -160,6 +161,29 @@ def test_every_published_tower_builds(backbone, monkeypatch):
         assert (round(sum(sizes) / 1e6, 3), round(sum(trained) / 1e6, 3)) == (447.282, 20.452)
 
 
+def test_a_training_step_equals_the_published_one(tiny):
+    """Network in training mode, DACE with DM-Count and backward together; the published OT term sums two images."""
+    network = ClipEbc("tiny-rn", Bins.published("sha"))
+    fill(network, published_shapes(network)).train()
+    output = network(torch.from_numpy(det_image((2, 3, 64, 64), 7)))
+    same(output.logits.detach(), tiny["rn/train/logits"], 2e-5)
+    points = [tiny["rn/train/points0"], tiny["rn/train/points1"]]
+    terms = Dace(ot_weight=0.2, once_per_pixel=True)(output, points, network.bins, network.stride)
+    loss = torch.stack(list(terms.values())).sum()
+    assert loss.item() == pytest.approx(float(tiny["rn/train/loss"][0]), rel=1e-6)
+    loss.backward()
+    gradients = {
+        "logit_scale": network.logit_scale.grad,
+        "projection.bias": network.projection.bias.grad,
+        "image_encoder.conv1.weight": network.visual.trunk.conv1.weight.grad,
+    }
+    for key, gradient in gradients.items():
+        expected = torch.from_numpy(np.asarray(tiny[f"rn/train/grad/{key}"]))
+        torch.testing.assert_close(gradient, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+    same(network.visual.trunk.bn1.running_mean, tiny["rn/train/after/image_encoder.bn1.running_mean"])
+    same(network.decoder[0].bn1.running_var, tiny["rn/train/after/image_decoder.0.bn1.running_var"])
+
+
 def test_density_is_the_expected_anchor():
     network = ClipEbc("tiny-rn", Bins([0, "1-2", "3+"], [0.0, 1.4, 4.5])).eval()
     with torch.inference_mode():
@@ -212,6 +236,14 @@ def test_unreachable_weights_say_how_to_go_on(monkeypatch):
 def test_wrong_arguments_are_refused():
     with pytest.raises(InputError, match=r"RN51.*ViT-B-16-quickgelu"):
         ClipEbc("RN51", Bins.published("sha"))
+    with pytest.raises(InputError, match="QuickGELU; its weights belong to ViT-B-16-quickgelu"):
+        ClipEbc("ViT-B-16", Bins.published("sha"))
+    with pytest.raises(InputError, match="convnext_base is not built like OpenAI's CLIP"):
+        ClipEbc("convnext_base", Bins.published("sha"))
+    with pytest.raises(InputError, match="vpt: 0 must be at least 1"):
+        ClipEbc("tiny-vit", Bins.published("sha"), vpt=0)
+    with pytest.raises(InputError, match="0 is not a multiple of the patch side 16"):
+        ClipEbc("tiny-vit", Bins.published("sha"), input_size=0)
     with pytest.raises(InputError, match="100 is not a multiple of the patch side 16"):
         ClipEbc("tiny-vit", Bins.published("sha"), input_size=100)
 

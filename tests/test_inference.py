@@ -92,11 +92,17 @@ def test_any_size_is_covered_to_the_edge(window, height, width):
 
 
 def test_impossible_windows_are_refused():
-    with pytest.raises(InputError, match=r"window_stride: 32 must be between 1 and the window side 16"):
+    with pytest.raises(InputError, match=r"window_stride: 32 must be between 1 and 16, the window"):
         Inference(window=16, window_stride=32)
-    with pytest.raises(InputError, match=r"window_stride: 8 is set without"):
+    with pytest.raises(InputError, match=r"window_stride: 8 must be between 1 and None"):
         Inference(window_stride=8)
+    with pytest.raises(InputError, match=r"window_stride: 0 must be"):
+        Inference(window=16, window_stride=0)
+    with pytest.raises(InputError, match=r"inference\.window: -8 must be at least 1"):
+        Inference(window=-8)
     with pytest.raises(InputError, match="window_batch: 0"):
         Inference(window_batch=0)
-    with pytest.raises(InputError, match=r"window_stride: 6 is not a multiple of the network's block side 4"):
+    with pytest.raises(InputError, match=r"window_stride: 6 is no multiple of 4, as this network needs"):
         Inference(window=16, window_stride=6)(Convolution().eval(), torch.zeros(3, 32, 32))
+    with pytest.raises(InputError, match=r"inference\.window: 12 is no multiple of 8"):
+        Inference(window=12)(Convolution().eval(), torch.zeros(3, 32, 32))

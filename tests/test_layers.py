@@ -54,7 +54,7 @@ def imports(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            yield node.module
+            yield from (f"crowdcount.{a.name}" for a in node.names) if node.module == "crowdcount" else [node.module]
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.name != "__init__.py"], ids=module_name)

@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from crowdcount.metrics import CountErrors, count_errors
 
@@ -41,3 +42,8 @@ def test_the_metric_collects_an_epoch():
     metric.reset()
     metric.update(1e8 + 0.25, 1e8)  # beyond float32
     assert metric.compute()["mae"] == 0.25
+
+
+def test_a_process_without_images_hands_over_the_right_type():
+    """What torchmetrics gathers from a process whose share of a small test was empty."""
+    assert CountErrors().dtype == torch.float64

@@ -24,6 +24,7 @@ train = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(train)
 
 EBC = {"class_path": "crowdcount.models.ebc.network.Ebc", "init_args": {"backbone": "test_resnet", "pretrained": False}}
+VGG = {**EBC, "init_args": {"backbone": "vgg11_ae", "pretrained": False}}
 CLIP = {"class_path": "crowdcount.models.clip_ebc.network.ClipEbc", "init_args": {"pretrained": None}}
 
 
@@ -134,7 +135,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, tmp_path, stop):
         {**CLIP, "init_args": {**CLIP["init_args"], **vit}},
         data={"batch_size": 1, "num_workers": 1, "augment": {"crop": 64, "jitter": 1.0, "noise": 1.0}},
         trainer={"max_epochs": 4},
-        checkpoint={"every_n_train_steps": 1, "monitor": None},
+        last={"every_n_train_steps": 1},
     )
     schedule = ["--model.schedule=crowdcount.schedule.WarmupRestarts", "--model.schedule.warmup_epochs=2"]
     train.main(["fit", "--config", path, *schedule])
@@ -146,6 +147,25 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, tmp_path, stop):
     last = [row for row in metrics(whole) if "val/mae" in row][-1]
     assert last == [row for row in metrics(resumed) if "val/mae" in row][-1]
     assert not equal(weights(whole / "checkpoints/last.ckpt"), weights(checkpoint))
+    assert equal(weights(whole / "checkpoints/best.ckpt"), weights(resumed / "checkpoints/best.ckpt"))
+
+
+def test_last_is_last_and_the_best_survives_a_resumption(config, tmp_path):
+    """The rate falls to zero, so that no epoch after the first is better, in the resumed run neither."""
+    path = config(VGG, test_after_fit=True, trainer={"max_epochs": 3})
+    stop = [
+        "--model.schedule=torch.optim.lr_scheduler.StepLR",
+        "--model.schedule.step_size=1",
+        "--model.schedule.gamma=0",
+    ]
+    train.main(["fit", "--config", path, *stop, "--trainer.max_epochs=2"])
+    train.main(["fit", "--config", path, *stop, "--ckpt_path", str(tmp_path / "run/version_0/checkpoints/last.ckpt")])
+    for version, last in ((0, 1), (1, 2)):
+        folder = tmp_path / f"run/version_{version}/checkpoints"
+        epochs = [torch.load(folder / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")]
+        assert epochs == [0, last]
+    first, resumed = (metrics(tmp_path / f"run/version_{version}")[-1] for version in (0, 1))
+    assert first["test/mae"] == resumed["test/mae"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +187,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, tmp_path, stop):
         (["--data.augment.flip=1.5"], "flip: 1.5 is not a probability"),
         (["--model.network.bins.intervals=[0,2,4+]"], "bins.intervals: 2 should start at 1"),
         (["--model.network.backbone=resnet19"], "resnet19"),
-        (["--model.inference.window=0"], "window"),
+        (["--model.inference.window=0"], "inference.window: 0 must be at least 1"),
+        (["--model.inference.window=72"], "inference.window: 72 is no multiple of 32"),
+        (["--data.augment.crop=72"], "data.augment.crop: 72 is no multiple of 32"),
+        (["--data.seed=-1"], "data.seed: -1 must be at least 0"),
+        (["--model.optimizer.lr=-1"], "model.optimizer: Invalid learning rate: -1"),
+        (["--trainer.accelerator=gpu", "--trainer.devices=7"], "trainer: "),
+        (["--ckpt_path=nowhere.ckpt"], "--ckpt_path: nowhere.ckpt is no file"),
         (["--data.source.root=nowhere"], "nowhere"),
     ],
 )
@@ -196,6 +222,14 @@ def test_mistakes_in_a_file_are_refused(config, capsys, wrong, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_untrained_networks_are_not_evaluated(config, capsys, command):
+    with pytest.raises(SystemExit) as stopped:
+        train.main([command, "--config", config()])
+    assert stopped.value.code == 2
+    assert "--ckpt_path: None is no file; give a checkpoint" in capsys.readouterr().err
+
+
 def test_a_damaged_image_is_named(config, tmp_path, capsys, write_shanghaitech):
     root = write_shanghaitech(tmp_path / "data")
     for path in root.glob("part_A/train_data/images/*.jpg"):
@@ -207,9 +241,20 @@ def test_a_damaged_image_is_named(config, tmp_path, capsys, write_shanghaitech):
     assert error.startswith("error: ") and "IMG_" in error and "not a readable image" in error
 
 
-def test_precision_accumulation_and_tensorboard(config, tmp_path):
+def test_accumulated_batches_train_as_one(config, tmp_path):
+    """VGG has no batch statistics; the transport term dominates and must not depend on how a batch is cut."""
+    path = config(VGG, data={"val_fraction": 0.5}, trainer={"max_epochs": 1})
+    options = ["--model.loss.ot_weight=20", "--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=1e-5"]
+    train.main(["fit", "--config", path, *options])
+    train.main(["fit", "--config", path, *options, "--data.batch_size=1", "--trainer.accumulate_grad_batches=2"])
+    one, two = (weights(tmp_path / f"run/version_{number}/checkpoints/last.ckpt") for number in (0, 1))
+    for key, value in one.items():
+        torch.testing.assert_close(value, two[key], atol=5e-6, rtol=0, msg=key)
+
+
+def test_mixed_precision_and_tensorboard(config, tmp_path):
     pictures = {"every_n_epochs": 1, "images": 1}
-    trainer = {"precision": "bf16-mixed", "accumulate_grad_batches": 2, "max_epochs": 1}
+    trainer = {"precision": "bf16-mixed", "max_epochs": 1}
     board = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": str(tmp_path)}}
     train.main(["fit", "--config", config(trainer={**trainer, "logger": board}, pictures=pictures)])
     events = next(tmp_path.rglob("events.out*")).read_bytes()
@@ -257,9 +302,8 @@ def test_two_processes_train_as_one(config, tmp_path):
 
     Summed over the batch, as published, it would count half in two processes. VGG has no batch statistics.
     """
-    vgg = {**EBC, "init_args": {"backbone": "vgg11_ae", "pretrained": False}}
     path = config(
-        vgg, data={"batch_size": 1, "val_fraction": 0.5}, trainer={"max_epochs": 1, "num_sanity_val_steps": 0}
+        VGG, data={"batch_size": 1, "val_fraction": 0.5}, trainer={"max_epochs": 1, "num_sanity_val_steps": 0}
     )
     options = ["--model.loss.ot_weight=20", "--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=1e-5"]
     train.main(["fit", "--config", path, *options, "--data.batch_size=2"])

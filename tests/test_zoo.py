@@ -111,7 +111,9 @@ def test_wrong_names_and_arguments_are_refused():
         crowdcount.create_model("clip_ebc/rn50_shaa")
     with pytest.raises(InputError, match=r"backbon: no such key; did you mean backbone\?"):
         crowdcount.create_model("ebc/vgg19ae_sha", backbon="vgg16_ae")
-    with pytest.raises(InputError, match="has no weights for it yet"):
+    with pytest.raises(InputError, match=r"'vgg18_ae' is unknown; did you mean"):
+        crowdcount.create_model("ebc/vgg19ae_sha", backbone="vgg18_ae")
+    with pytest.raises(InputError, match="no weights of it can be fetched yet"):
         crowdcount.load_model("ebc/vgg19ae_sha")
 
 
@@ -121,13 +123,14 @@ def small(tmp_path):
     network = crowdcount.create_model("ebc/vgg19ae_sha", backbone="vgg11_ae")
     state = {key: value.clone() for key, value in network.state_dict().items()}
     torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "authors.pth")
+    save_file({f"model.{key}": value for key, value in state.items()}, tmp_path / "authors.safetensors")
     save_file(state, tmp_path / "ours.safetensors")
     return network, tmp_path
 
 
 def test_published_and_own_weights_load(small):
     network, folder = small
-    for file in ("authors.pth", "ours.safetensors"):
+    for file in ("authors.pth", "authors.safetensors", "ours.safetensors"):
         loaded = crowdcount.create_model("ebc/vgg19ae_sha", weights=folder / file, backbone="vgg11_ae")
         for key, value in network.state_dict().items():
             torch.testing.assert_close(loaded.state_dict()[key], value, atol=0, rtol=0)
@@ -148,5 +151,13 @@ def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=f"{file}: cannot be read as a checkpoint"):
             crowdcount.load_model(file, weights=None)
     assert not Path("exploded").exists()
+    torch.save([torch.zeros(1)], "list.pth")
+    with pytest.raises(InputError, match=r"list\.pth: holds no state dict, but list"):
+        crowdcount.create_model("ebc/vgg19ae_sha", weights="list.pth")
+    strange = {"model": {"init_args": {"network": {"class_path": "evilmodule.Network"}}}}
+    for config, message in ((yaml.safe_dump(strange), "import evilmodule first"), ("model: [", "names no network")):
+        torch.save({"config": config}, "strange.ckpt")
+        with pytest.raises(InputError, match=message):
+            crowdcount.load_model("strange.ckpt")
     with pytest.raises(InputError, match=r"nowhere\.ckpt: no such checkpoint"):
         crowdcount.create_model("ebc/vgg19ae_sha", weights="nowhere.ckpt")

@@ -12,15 +12,16 @@ configuration (config.yaml, which replays the run), metrics.csv, pictures and ch
 import logging
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, NoReturn
 
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from crowdcount.callbacks import PredictionPictures, SaveConfig
+from crowdcount.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
 from crowdcount.config_errors import explain
 from crowdcount.data.datamodule import CrowdData
-from crowdcount.errors import InputError
+from crowdcount.errors import InputError, input_error
 from crowdcount.module import CountingModule
 
 
@@ -52,27 +53,40 @@ class TrainCLI(LightningCLI):
         parser.add_argument(
             "--test_after_fit", type=bool, default=False, help="Test the best checkpoint when the training ends."
         )
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.filename": "best",
-                "checkpoint.monitor": "val/mae",
-                "checkpoint.save_last": True,
-                "checkpoint.enable_version_counter": False,
-            }
-        )
+        parser.add_lightning_class_args(BestCheckpoint, "best")
+        parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(PredictionPictures, "pictures")
 
     def after_fit(self) -> None:
         """Test the best checkpoint where the configuration asks for it."""
         if self.config["fit"]["test_after_fit"]:
-            best = self.trainer.checkpoint_callback
-            assert isinstance(best, ModelCheckpoint)
+            best = next(each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint))
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best.best_model_path or None)
+
+    def before_validate(self) -> None:
+        """Refuse to evaluate what was never trained, on images that are not there."""
+        self._require_checkpoint("validate")
+        if not self.datamodule.splits[1]:
+            raise InputError("data.val_fraction: 0 leaves no image to validate on")
+
+    def before_test(self) -> None:
+        """Refuse to evaluate what was never trained."""
+        self._require_checkpoint("test")
+
+    def before_fit(self) -> None:
+        """Refuse to continue from a file that is not there."""
+        if self.config["fit"]["ckpt_path"] is not None:
+            self._require_checkpoint("fit")
+
+    def _require_checkpoint(self, subcommand: str) -> None:
+        path = self.config[subcommand]["ckpt_path"]
+        if path is None or not Path(path).is_file():
+            raise InputError(f"--ckpt_path: {path} is no file; give a checkpoint, such as RUN/checkpoints/best.ckpt")
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line."""
+    sys.path.append(str(Path.cwd()))  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     _quieten()
     try:
@@ -94,19 +108,14 @@ def main(args: list[str] | None = None) -> None:
             },
             args=args,
         )
+    except MisconfigurationException as error:
+        _fail(f"trainer: {error}")
     except ValueError as error:
-        mistake = _input_error(error)
+        mistake = input_error(error)
         if mistake is None:
             raise
         # a worker process hands its error over with the whole traceback; the last part is the message
         _fail(str(mistake).rsplit("InputError: ", 1)[-1].strip())
-
-
-def _input_error(error: BaseException | None) -> InputError | None:
-    """Find what a user did wrong behind an exception: jsonargparse wraps those of constructors."""
-    while error is not None and not isinstance(error, InputError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _fail(message: str) -> NoReturn:

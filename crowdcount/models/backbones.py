@@ -38,9 +38,12 @@ def build_clip(name: str, pretrained: str | None = None) -> Any:
         InputError: no such model, or its weights could not be fetched.
     """
     config = open_clip.get_model_config(name)
+    known = ", ".join(CLIP_BACKBONES)
     if config is None:
-        known = ", ".join(CLIP_BACKBONES)
         raise InputError(f"backbone: open_clip has no model {name!r}; the published ones are {known}")
+    plain = {"text_cfg", "vision_cfg", "embed_dim", "quick_gelu"}
+    if config.keys() - plain or "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]:
+        raise InputError(f"backbone: {name} is not built like OpenAI's CLIP, so it cannot be cut here; use {known}")
     if pretrained is None:
         return open_clip.CustomTextCLIP(**config)
     try:
@@ -102,9 +105,10 @@ class ClipVit(nn.Module):
         self.stride: int = trunk.patch_size[0]
         self.channels: int = trunk.conv1.out_channels
         self.deep = deep
-        self.side = (input_size or trunk.image_size[0]) // self.stride
-        if trunk.patch_size[0] != trunk.patch_size[1] or (input_size or 0) % self.stride:
-            raise InputError(f"input_size: {input_size} is not a multiple of the patch side {self.stride}")
+        size = trunk.image_size[0] if input_size is None else input_size
+        self.side = size // self.stride
+        if size < self.stride or size % self.stride:
+            raise InputError(f"input_size: {size} is not a multiple of the patch side {self.stride}")
         trunk.proj = None
         trunk.requires_grad_(False)
         trunk.positional_embedding.data = resize_positions(trunk.positional_embedding.data, self.side, self.side)

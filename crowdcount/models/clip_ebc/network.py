@@ -8,9 +8,11 @@ from typing import Literal
 
 import open_clip
 import torch
+from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crowdcount.errors import InputError
 from crowdcount.models.backbones import ClipResNet, ClipVit, build_clip
 from crowdcount.models.base import CountMap
 from crowdcount.models.bins import Bins
@@ -19,11 +21,10 @@ from crowdcount.models.blockwise import BlockwiseCounter
 from crowdcount.models.clip_ebc.prompts import PromptStyle, prompt
 
 _DECODERS = {
-    "RN50-quickgelu": [2048],
-    "RN101-quickgelu": [2048, 1024],
-    "RN50x4-quickgelu": [1280],
-    "RN50x16-quickgelu": [1536],
-    "RN50x64-quickgelu": [2048],
+    "RN101": [2048, 1024],
+    "RN50x4": [1280],
+    "RN50x16": [1536],
+    "RN50x64": [2048],
 }
 
 
@@ -64,21 +65,26 @@ class ClipEbc(BlockwiseCounter):
         input_size: int | None = None,
     ) -> None:
         super().__init__(bins, stride=reduction)
+        if vpt < 1 or not 0 <= vpt_dropout <= 1:
+            raise InputError(f"vpt: {vpt} must be at least 1; vpt_dropout: {vpt_dropout} must be between 0 and 1")
+        clip = build_clip(backbone)
+        config = open_clip.get_model_config(backbone)
+        if pretrained == "openai" and not config.get("quick_gelu"):
+            raise InputError(f"backbone: OpenAI trained with QuickGELU; its weights belong to {backbone}-quickgelu")
         self.backbone = backbone
         self.pretrained = pretrained
-        clip = build_clip(backbone)
         self.text = clip.text.requires_grad_(False)
         self.visual: ClipResNet | ClipVit
-        if hasattr(clip.visual, "layer4"):
+        if isinstance(clip.visual, ModifiedResNet):
             self.visual = ClipResNet(clip.visual, reduction)
-            channels = _DECODERS.get(backbone, [self.visual.channels])
+            channels = _DECODERS.get(backbone.removesuffix("-quickgelu"), [self.visual.channels])
             self.decoder = decoder(Bottleneck, self.visual.channels, channels)
         else:
             self.visual = ClipVit(clip.visual, vpt, deep_vpt, vpt_dropout, input_size)
             channels = [self.visual.channels]
             self.decoder = decoder(BasicBlock, self.visual.channels, channels)
         self.multiple = math.lcm(self.visual.stride, reduction)
-        self.projection = _projection(channels[-1], open_clip.get_model_config(backbone)["embed_dim"])
+        self.projection = _projection(channels[-1], config["embed_dim"])
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self._prepare_text(prompt_style)
 

@@ -1,0 +1,112 @@
+"""Records -> decoded images and training crops -> batches."""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from crowdcount.data.augment import Augment
+from crowdcount.data.resize import Resize
+from crowdcount.data.sample import Image, Record
+from crowdcount.geometry import Points
+
+_STREAM = 101  # first word of the seeds here: another use of the same seed has another one
+
+
+@dataclass
+class Batch:
+    """What a training or evaluation step gets.
+
+    Attributes:
+        images: (B, 3, H, W) uint8, RGB.
+        points: B arrays (N_i, 2) in pixels of the images; they stay in the memory of the CPU.
+        counts: the ground-truth count of each image: its annotated points, also those outside the image.
+        names: where each image comes from.
+        ghost: True for a batch that only keeps the processes of a distributed evaluation in step: not counted.
+    """
+
+    images: Tensor
+    points: list[Points]
+    counts: list[int]
+    names: list[str]
+    ghost: bool = False
+
+    def to(self, device: torch.device, **options: Any) -> "Batch":
+        """Return the batch with its images on a device."""
+        return replace(self, images=self.images.to(device, **options))
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch with its images in pinned memory."""
+        return replace(self, images=self.images.pin_memory())
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a sampler asks the data set for: an image, in an epoch (which seeds its augmentation)."""
+
+    index: int
+    epoch: int
+    ghost: bool = False
+
+
+class Crops(NamedTuple):
+    """What the data set gives for a draw: one image or crop, or several of the same image."""
+
+    images: list[Image]
+    points: list[Points]
+    record: Record
+    ghost: bool
+
+
+class CrowdDataset(Dataset[Crops]):
+    """Decoded images, or random crops of them, of a list of records.
+
+    The random numbers of a draw depend on the seed, the epoch and the index alone, not on workers or processes.
+    """
+
+    def __init__(
+        self,
+        records: list[Record],
+        resize: Resize | None,
+        augment: Augment | None = None,
+        crops: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.records = records
+        self.resize = resize
+        self.augment = augment
+        self.crops = crops
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, draw: Draw | int) -> Crops:
+        """Decode the image of a draw (or of an index, in epoch 0) and cut its crops."""
+        if isinstance(draw, int):
+            draw = Draw(draw, epoch=0)
+        record = self.records[draw.index]
+        image, points = record.read(), record.require_points()
+        if self.resize is not None:
+            image, points = self.resize(image, points)
+        if self.augment is None:
+            return Crops([image], [points], record, draw.ghost)
+        rng = np.random.default_rng([_STREAM, self.seed, draw.epoch, draw.index])
+        cut = [self.augment(image, points, rng) for _ in range(self.crops)]
+        return Crops([crop for crop, _ in cut], [inside for _, inside in cut], record, draw.ghost)
+
+
+def collate(samples: list[Crops]) -> Batch:
+    """Stack images of one size; points stay ragged."""
+    images = [image for sample in samples for image in sample.images]
+    stacked = torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
+    return Batch(
+        images=stacked,
+        points=[points for sample in samples for points in sample.points],
+        counts=[sample.record.count for sample in samples for _ in sample.images],
+        names=[sample.record.name for sample in samples for _ in sample.images],
+        ghost=samples[0].ghost,
+    )
