@@ -58,6 +58,8 @@ def _hint(key: str, known: Sequence[str]) -> str:
     """Name the nearest known key: of the whole dotted name, or of its first part."""
     names = [name.replace(".init_args", "") for name in known]
     heads = {name.split(".")[0] for name in names}
+    if not names:
+        return ""
     close = difflib.get_close_matches(key, names, 1) or difflib.get_close_matches(key.split(".")[0], heads, 1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(heads))}"
 

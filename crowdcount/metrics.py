@@ -1,12 +1,9 @@
-"""Count errors: pure functions, and a torchmetrics class that gathers over processes."""
+"""Count errors: a pure function, and its inputs gathered over an epoch and over processes."""
 
 import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 
 def count_errors(predicted: Sequence[float], true: Sequence[float]) -> dict[str, float]:
@@ -34,24 +31,28 @@ def count_errors(predicted: Sequence[float], true: Sequence[float]) -> dict[str,
     }
 
 
-class CountErrors(Metric):
-    """`count_errors` over all images of an epoch, gathered over processes."""
+class CountErrors:
+    """The counts of an epoch, gathered over processes: a process may hold any number of images, also none.
 
-    full_state_update = False
-    predicted: list[Tensor]
-    true: list[Tensor]
+    Plain numbers in double precision; a torchmetrics state would hand an empty list over in another precision.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.set_dtype(torch.float64)  # of the empty state a process without images hands to the others
-        self.add_state("predicted", default=[], dist_reduce_fx="cat")
-        self.add_state("true", default=[], dist_reduce_fx="cat")
+        self._pairs: list[tuple[float, float]] = []
 
     def update(self, predicted: float, true: float) -> None:
         """Add one image."""
-        self.predicted.append(torch.tensor([predicted], dtype=torch.float64, device=self.device))
-        self.true.append(torch.tensor([true], dtype=torch.float64, device=self.device))
+        self._pairs.append((predicted, true))
 
     def compute(self) -> dict[str, float]:
-        """Return the errors of all images seen."""
-        return count_errors(dim_zero_cat(self.predicted).tolist(), dim_zero_cat(self.true).tolist())
+        """Return `count_errors` of the images of all processes; a collective call."""
+        gathered = [self._pairs]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            gathered = [[] for _ in range(torch.distributed.get_world_size())]
+            torch.distributed.all_gather_object(gathered, self._pairs)
+        pairs = [pair for share in gathered for pair in share]
+        return count_errors([predicted for predicted, _ in pairs], [true for _, true in pairs])
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._pairs = []

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from crowdcount.data.datamodule import CrowdData
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
 from crowdcount.inference import Inference, Prediction
@@ -51,9 +52,28 @@ class CountingModule(LightningModule):
         """Return the weighted terms of the training loss; their sum is minimised."""
 
     def setup(self, stage: str) -> None:
-        """Fetch pretrained towers when a training starts from scratch; a checkpoint brings its own weights."""
-        if stage == "fit" and self.trainer.ckpt_path is None:
+        """Fetch pretrained towers when a training starts from scratch; a checkpoint brings its own weights.
+
+        The data are looked at before: nobody waits for a download to learn that they are not there.
+
+        Raises:
+            InputError: the crops do not suit the network, the data are incomplete, or the towers out of reach.
+        """
+        if stage != "fit":
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # set by the trainer at run time
+        if isinstance(data, CrowdData):
+            self._check_crop(data.augment.crop)
+            data.splits  # noqa: B018  reads the annotations
+        if self.trainer.ckpt_path is None:
             self.network.load_pretrained()
+
+    def _check_crop(self, crop: int) -> None:
+        multiple = self.network.multiple
+        if crop % multiple:
+            raise InputError(
+                f"data.augment.crop: {crop} is no multiple of {multiple}; people at its edge would be lost"
+            )
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate."""
@@ -62,11 +82,6 @@ class CountingModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of crops."""
-        if batch.images.shape[-1] % self.network.multiple:
-            raise InputError(
-                f"data.augment.crop: {batch.images.shape[-1]} is no multiple of {self.network.multiple}, the pixels at "
-                "whose multiples this network sees every person of a crop"
-            )
         output = self.network(self.network.normalize(batch.images))
         terms = self.losses(output, batch)
         loss = torch.stack(list(terms.values())).sum()

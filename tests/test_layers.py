@@ -12,7 +12,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 THIRD_PARTY = {  # what may be imported only in these places
     "albumentations": ("data/augment.py",),
     "lightning": ("data/datamodule.py", "module.py", "callbacks.py"),
-    "torchmetrics": ("metrics.py",),
     "timm": ("models/",),
     "open_clip": ("models/",),
 }

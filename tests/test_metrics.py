@@ -44,6 +44,17 @@ def test_the_metric_collects_an_epoch():
     assert metric.compute()["mae"] == 0.25
 
 
-def test_a_process_without_images_hands_over_the_right_type():
-    """What torchmetrics gathers from a process whose share of a small test was empty."""
-    assert CountErrors().dtype == torch.float64
+def one_of_two(rank, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    metric = CountErrors()
+    if rank == 0:
+        metric.update(3.25, 4)
+        metric.update(10, 7)
+    (folder / f"{rank}.txt").write_text(repr(metric.compute()))
+    torch.distributed.destroy_process_group()
+
+
+def test_a_process_may_have_no_images(tmp_path):
+    torch.multiprocessing.spawn(one_of_two, (tmp_path,), nprocs=2)
+    expected = repr(count_errors([3.25, 10], [4, 7]))
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == [expected, expected]

@@ -25,7 +25,7 @@ spec.loader.exec_module(train)
 
 EBC = {"class_path": "crowdcount.models.ebc.network.Ebc", "init_args": {"backbone": "test_resnet", "pretrained": False}}
 VGG = {**EBC, "init_args": {"backbone": "vgg11_ae", "pretrained": False}}
-CLIP = {"class_path": "crowdcount.models.clip_ebc.network.ClipEbc", "init_args": {"pretrained": None}}
+CLIP = {"class_path": "crowdcount.models.clip_ebc.network.ClipEbc", "init_args": {"backbone": "train-vit"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,9 +130,9 @@ def test_the_saved_configuration_replays_the_run(config, tmp_path):
 @pytest.mark.parametrize("stop", ["--trainer.max_epochs=2", "--trainer.max_steps=3", "--trainer.max_steps=5"])
 def test_a_resumed_run_is_the_uninterrupted_one(config, tmp_path, stop):
     """Also inside an epoch, with dropout (torch's stream), augmentation, a schedule and worker processes."""
-    vit = {"backbone": "train-vit", "vpt": 4, "vpt_dropout": 0.5, "input_size": 64}
+    vit = {"backbone": "train-vit", "pretrained": None, "vpt": 4, "vpt_dropout": 0.5, "input_size": 64}
     path = config(
-        {**CLIP, "init_args": {**CLIP["init_args"], **vit}},
+        {**CLIP, "init_args": vit},
         data={"batch_size": 1, "num_workers": 1, "augment": {"crop": 64, "jitter": 1.0, "noise": 1.0}},
         trainer={"max_epochs": 4},
         last={"every_n_train_steps": 1},
@@ -193,6 +193,7 @@ def test_last_is_last_and_the_best_survives_a_resumption(config, tmp_path):
         (["--data.seed=-1"], "data.seed: -1 must be at least 0"),
         (["--model.optimizer.lr=-1"], "model.optimizer: Invalid learning rate: -1"),
         (["--trainer.accelerator=gpu", "--trainer.devices=7"], "trainer: "),
+        (["--trainer.accelerator=gpuu"], "trainer: "),
         (["--ckpt_path=nowhere.ckpt"], "--ckpt_path: nowhere.ckpt is no file"),
         (["--data.source.root=nowhere"], "nowhere"),
     ],
@@ -227,7 +228,7 @@ def test_untrained_networks_are_not_evaluated(config, capsys, command):
     with pytest.raises(SystemExit) as stopped:
         train.main([command, "--config", config()])
     assert stopped.value.code == 2
-    assert "--ckpt_path: None is no file; give a checkpoint" in capsys.readouterr().err
+    assert f"--ckpt_path: {command} needs a checkpoint" in capsys.readouterr().err
 
 
 def test_a_damaged_image_is_named(config, tmp_path, capsys, write_shanghaitech):
@@ -239,6 +240,26 @@ def test_a_damaged_image_is_named(config, tmp_path, capsys, write_shanghaitech):
     assert stopped.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and "IMG_" in error and "not a readable image" in error
+
+
+def test_null_on_the_command_line_is_null(config, capsys):
+    with pytest.raises(SystemExit):
+        train.main(
+            [
+                "fit",
+                "--config",
+                config(),
+                "--model.network.feature_level=null",
+                "--model.inference.window",
+                "null",
+                "--print_config",
+            ]
+        )
+    printed = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    assert printed["network"]["init_args"]["feature_level"] is None and printed["inference"]["window"] is None
+    path = config(CLIP, trainer={"max_epochs": 0})
+    clip = ["--model.network.backbone=train-vit", "--model.network.init_args.pretrained", "null"]
+    train.main(["fit", "--config", path, *clip])  # any other value would be fetched
 
 
 def test_accumulated_batches_train_as_one(config, tmp_path):

@@ -10,12 +10,15 @@ configuration (config.yaml, which replays the run), metrics.csv, pictures and ch
 """
 
 import logging
+import pickle
+import re
 import sys
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from crowdcount.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
@@ -24,9 +27,19 @@ from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
 from crowdcount.module import CountingModule
 
+logger = logging.getLogger("crowdcount")
+
 
 class Parser(LightningArgumentParser):
     """A parser whose errors fit on a few lines: the key, the value, the nearest right key."""
+
+    def parse_args(  # type: ignore[override]
+        self, args: list[str] | None = None, *arguments: Any, **options: Any
+    ) -> Any:
+        """Parse, with null for null: jsonargparse hands an argument of a nested class on as the text None."""
+        nested = args is not None and not self.exit_on_error
+        args = [re.sub("=None$", "=null", word) for word in args or []] if nested else args
+        return super().parse_args(args, *arguments, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what is wrong with the configuration and exit with status 2."""
@@ -58,10 +71,18 @@ class TrainCLI(LightningCLI):
         parser.add_lightning_class_args(PredictionPictures, "pictures")
 
     def after_fit(self) -> None:
-        """Test the best checkpoint where the configuration asks for it."""
+        """Say where the run is; test the best checkpoint where the configuration asks for it."""
+        best = next(each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint))
+        logger.info("run: %s; best %s: %s", self.trainer.log_dir, best.monitor, best.best_model_score)
         if self.config["fit"]["test_after_fit"]:
-            best = next(each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint))
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best.best_model_path or None)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer; what it refuses is the user's to mend."""
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except ValueError as error:
+            raise InputError(f"trainer: {error}") from error
 
     def before_validate(self) -> None:
         """Refuse to evaluate what was never trained, on images that are not there."""
@@ -80,8 +101,10 @@ class TrainCLI(LightningCLI):
 
     def _require_checkpoint(self, subcommand: str) -> None:
         path = self.config[subcommand]["ckpt_path"]
-        if path is None or not Path(path).is_file():
-            raise InputError(f"--ckpt_path: {path} is no file; give a checkpoint, such as RUN/checkpoints/best.ckpt")
+        if path is None:
+            raise InputError(f"--ckpt_path: {subcommand} needs a checkpoint, such as RUN/checkpoints/best.ckpt")
+        if not Path(path).is_file():
+            raise InputError(f"--ckpt_path: {path} is no file; give one such as RUN/checkpoints/best.ckpt")
 
 
 def main(args: list[str] | None = None) -> None:
@@ -108,6 +131,8 @@ def main(args: list[str] | None = None) -> None:
             },
             args=args,
         )
+    except pickle.UnpicklingError as error:
+        _fail(f"--ckpt_path: not a checkpoint that can be read safely: {str(error).splitlines()[0]}")
     except MisconfigurationException as error:
         _fail(f"trainer: {error}")
     except ValueError as error:
@@ -130,6 +155,7 @@ def _quieten() -> None:
         ".*sync_dist=True.*",  # the errors of an evaluation are gathered before they are logged
         ".*using `DistributedSampler` with the dataloaders.*",  # ours does not count an image twice
         ".*does not have many workers.*",
+        ".*The dirpath has changed.*",  # BestCheckpoint takes the best epoch along
         ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's own business
     ):
         warnings.filterwarnings("ignore", message=message)

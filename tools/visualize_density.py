@@ -258,11 +258,8 @@ def read_points(path: Path) -> Points:
 
 def _mat(path: Path) -> object:
     """Read the points of ShanghaiTech (`image_info`), UCF-QNRF or NWPU (`annPoints`)."""
-    try:
-        info = load_mat(path, "image_info")
-    except InputError:
-        return load_mat(path, "annPoints")
-    return info[0, 0]["location"][0, 0]
+    value = load_mat(path, "image_info", "annPoints")
+    return value[0, 0]["location"][0, 0] if value.dtype == object else value
 
 
 def _npy(path: Path) -> object:
@@ -274,9 +271,9 @@ def _json(path: Path) -> object:
 
 
 def _lines(path: Path) -> list[list[float]]:
-    """Read x and y from each line, whatever follows; a first line without numbers is a header."""
+    """Read x and y from each line, whatever follows; a first line that names them is a header."""
     lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if lines and re.fullmatch(r"[^\d]*", lines[0]):
+    if lines and re.match(r"\W*x\W+y\b", lines[0], re.IGNORECASE):
         lines = lines[1:]
     rows = [[float(word) for word in re.split(r"[\s,;]+", line.strip())[:2]] for line in lines]
     if any(len(row) < 2 for row in rows):

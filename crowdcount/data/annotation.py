@@ -49,22 +49,25 @@ def paired(images: dict[int, Path], annotations: dict[int, Path], folder: Path) 
     return [(image, annotations[number]) for number, image in images.items()]
 
 
-def load_mat(path: Path, key: str) -> NDArray[np.generic]:
-    """Return one variable of a MATLAB file.
+def load_mat(path: Path, *keys: str) -> NDArray[np.generic]:
+    """Return the first of the variables `keys` that a MATLAB file holds.
 
     Raises:
-        InputError: the file is missing or damaged, or has no such variable.
+        InputError: the file is missing or damaged, or has none of them.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such annotation; restore it from the original archive")
     try:
-        variables = loadmat(path, variable_names=[key])
+        variables = loadmat(path, variable_names=keys)
     except Exception as error:  # a damaged file raises nearly anything: OSError, zlib.error, UnboundLocalError, ...
         raise InputError(f"{path}: {_DAMAGED.format(error)}") from error
-    if key not in variables:
-        raise InputError(f"{path}: holds no variable {key!r}; this is not an annotation of this data set")
-    value: NDArray[np.generic] = variables[key]
-    return value
+    for key in keys:
+        if key in variables:
+            value: NDArray[np.generic] = variables[key]
+            return value
+    raise InputError(
+        f"{path}: holds no variable {' or '.join(map(repr, keys))}; this is not an annotation of this data set"
+    )
 
 
 def checked_points(path: Path, values: object) -> Points:

@@ -69,12 +69,13 @@ class CrowdSource(ABC):
         """
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: Path | str) -> Image:
     """Decode an image file to RGB uint8, upright: an EXIF rotation is applied, as annotation tools do.
 
     Raises:
         InputError: the file is missing or cannot be decoded.
     """
+    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such image")
     data = np.fromfile(path, np.uint8)

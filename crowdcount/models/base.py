@@ -29,8 +29,8 @@ class Counter(nn.Module, ABC):
 
     Attributes:
         stride: side in pixels of the block that one density cell covers.
-        multiple: image sides are padded to a multiple of this by `crowdcount.inference`; `forward` itself
-            takes any size and floors, as the published networks do.
+        multiple: image sides are padded to a multiple of this by `crowdcount.inference`; what `forward` makes of
+            other sides is the network's own affair (the published ones ignore a remainder).
         mean: per-channel mean (RGB, in [0, 1]) taken off the image.
         std: per-channel standard deviation the image is divided by.
     """
