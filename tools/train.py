@@ -73,7 +73,8 @@ class TrainCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where the run is; test the best checkpoint where the configuration asks for it."""
         best = next(each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint))
-        logger.info("run: %s; best %s: %s", self.trainer.log_dir, best.monitor, best.best_model_score)
+        score = "none" if best.best_model_score is None else f"{best.best_model_score.item():.2f}"
+        logger.info("run: %s, best %s: %s", self.trainer.log_dir, best.monitor, score)
         if self.config["fit"]["test_after_fit"]:
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best.best_model_path or None)
 
