@@ -11,7 +11,17 @@ _WRONG_KEY = re.compile(
     r"(?:Group '(?P<group>[^']+)' does not accept option|does not accept option|Option) '(?P<key>[^']+)'"
 )
 _WRONG_ARGUMENT = re.compile(r"(?:unrecognized arguments|ambiguous option): --(?P<key>[\w.+]+)")
-_NOISE = re.compile(r"\s*(Does not validate against|Subtypes:|Errors:|Given value type:|- Expected a path but)")
+_NOISE = re.compile(r"[\s-]*(Does not validate against|Subtypes:|Errors:|Given value type:|Expected a path but)")
+_PLAIN = (
+    (r"^[\s-]+", ""),
+    (r"\. Got value: Namespace.*", ""),
+    (r"Given value: ", "got "),
+    (r"Expected a dot import path string: (\S+)", r"\1 is no class of this kind; give its import path"),
+    (r"Expected (?:an? )?", "expected "),
+    (r"<class 'NoneType'>", "null"),
+    (r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1"),
+    (r"typing\.", ""),
+)
 
 
 def explain(message: str, options: Sequence[str]) -> str:
@@ -67,7 +77,9 @@ def _hint(key: str, known: Sequence[str]) -> str:
 def _innermost(message: str, path: str) -> str:
     """Keep the lines of the innermost problem and drop those of the outer ones."""
     lines = message.split("\n")
-    last = max((number for number, line in enumerate(lines) if 'Parser key "' in line), default=0)
+    last = max((number for number, line in enumerate(lines) if 'Parser key "' in line), default=None)
+    if last is None:
+        return "; ".join(line.strip() for line in lines)
     depth = len(lines[last]) - len(lines[last].lstrip())
     inner = [re.sub(r'.*Parser key "[^"]+":', "", lines[last])]
     for line in lines[last + 1 :]:
@@ -75,8 +87,11 @@ def _innermost(message: str, path: str) -> str:
             break
         if not _NOISE.match(line):
             inner.append(line)
-    reasons = [re.sub(r"^[\s-]+", "", line) for line in inner]
-    text = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
-    for pattern, plain in ((r"<class 'NoneType'>", "null"), (r"<class '(\w+)'>", r"\1"), (r"typing\.", "")):
-        text = re.sub(pattern, plain, text)
+    text = "; ".join(dict.fromkeys(reason for reason in map(_plain, inner) if reason))
     return f"{path}: {text}" if path else text
+
+
+def _plain(reason: str) -> str:
+    for pattern, plain in _PLAIN:
+        reason = re.sub(pattern, plain, reason)
+    return reason

@@ -180,10 +180,10 @@ def test_last_is_last_and_the_best_survives_a_resumption(config, tmp_path):
         ),
         (["--model.loss.ot_wieght=1"], "model.loss.ot_wieght: no such key; did you mean loss.ot_weight?"),
         (["--model.optimizer.lrr=1"], "model.optimizer.lrr: no such key; did you mean lr?"),
-        (["--model.network.reduction=9"], "model.network.reduction: Expected a Literal[8, 16, 32]. Got value: 9"),
-        (["--data.batch_size=four"], "data.batch_size: Expected a int. Got value: four"),
+        (["--model.network.reduction=9"], "model.network.reduction: expected Literal[8, 16, 32]. Got value: 9"),
+        (["--data.batch_size=four"], "data.batch_size: expected int. Got value: four"),
         (["--data.batch_size=0"], "data.batch_size: 0 must be at least 1"),
-        (["--data.source=ShanghaiTek"], "data.source: Expected a dot import path string: ShanghaiTek"),
+        (["--data.source=ShanghaiTek"], "data.source: ShanghaiTek is no class of this kind; give its import path"),
         (["--data.augment.flip=1.5"], "flip: 1.5 is not a probability"),
         (["--model.network.bins.intervals=[0,2,4+]"], "bins.intervals: 2 should start at 1"),
         (["--model.network.backbone=resnet19"], "resnet19"),
@@ -194,6 +194,8 @@ def test_last_is_last_and_the_best_survives_a_resumption(config, tmp_path):
         (["--model.optimizer.lr=-1"], "model.optimizer: Invalid learning rate: -1"),
         (["--trainer.accelerator=gpu", "--trainer.devices=7"], "trainer: "),
         (["--trainer.accelerator=gpuu"], "trainer: "),
+        (["--trainer.logger=TensorBoardLoger"], "trainer.logger: TensorBoardLoger is no class of this kind"),
+        (["--model.optimizer.lr=abc"], "model.optimizer.lr: expected float"),
         (["--ckpt_path=nowhere.ckpt"], "--ckpt_path: nowhere.ckpt is no file"),
         (["--data.source.root=nowhere"], "nowhere"),
     ],
@@ -240,6 +242,19 @@ def test_a_damaged_image_is_named(config, tmp_path, capsys, write_shanghaitech):
     assert stopped.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and "IMG_" in error and "not a readable image" in error
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"trainer:\n\tx: 1\n", "line 2"), (b"", "holds no configuration"), (b"\xff\xfe\x00", "not a YAML file")],
+)
+def test_a_broken_configuration_file_is_named(tmp_path, capsys, content, message):
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["fit", f"--config={path}"])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and "broken.yaml: " in error and message in error
 
 
 def test_null_on_the_command_line_is_null(config, capsys):

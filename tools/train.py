@@ -14,9 +14,11 @@ import pickle
 import re
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -113,6 +115,7 @@ def main(args: list[str] | None = None) -> None:
     sys.path.append(str(Path.cwd()))  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     _quieten()
+    _check_files(sys.argv[1:] if args is None else args)
     try:
         TrainCLI(
             CountingModule,
@@ -142,6 +145,18 @@ def main(args: list[str] | None = None) -> None:
             raise
         # a worker process hands its error over with the whole traceback; the last part is the message
         _fail(str(mistake).rsplit("InputError: ", 1)[-1].strip())
+
+
+def _check_files(args: list[str]) -> None:
+    """Name the configuration file that is not one; jsonargparse tells where in it, but not in which."""
+    words = [part for word in args for part in word.split("=", 1)]
+    for path in (Path(value) for flag, value in pairwise(words) if flag in ("-c", "--config")):
+        try:
+            content = yaml.safe_load(path.read_text()) if path.is_file() else {}
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            _fail(f"{path}: not a YAML file; {' '.join(str(error).split())}")
+        if not isinstance(content, dict):
+            _fail(f"{path}: holds no configuration, that is, no keys and values")
 
 
 def _fail(message: str) -> NoReturn:
