@@ -34,32 +34,61 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, monitor: str = "val/mae") -> None:
         super().__init__(filename="best", monitor=monitor, mode="min", enable_version_counter=False)
+        self._fitted_by: Trainer | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note whether this is a training: an evaluation restores callbacks as well."""
+        super().setup(trainer, pl_module, stage)
+        self._fitted_by = trainer if stage == "fit" else None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best epoch so far, with its file: a resumed run has a folder of its own."""
-        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
-        if self.dirpath is None or not Path(self.best_model_path).is_file():
+        """Take over the best epoch so far, with its file: a resumed run has a folder of its own.
+
+        Without the file (the old run was deleted) the comparison starts anew.
+        """
+        if self._fitted_by is None or self.dirpath is None:
             return
+        beside = Path(self._fitted_by.ckpt_path or "").with_name("best.ckpt")
+        candidates = (Path(state_dict["best_model_path"]), beside)
+        found = next((path for path in candidates if path.is_file()), None)
+        if found is None:
+            return
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
         copy = Path(self.dirpath) / "best.ckpt"
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(self.best_model_path, copy)
+            shutil.copy2(found, copy)
+        self.best_model_path = self.kth_best_model_path = str(copy)
+        self.best_k_models = {str(copy): state_dict["best_model_score"]}
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Write `last.ckpt`, to resume from, after every epoch.
+    """Write `last.ckpt`, to resume from, after every epoch and its validation.
 
     Args:
-        every_n_train_steps: after so many optimizer steps instead; 0 means after every epoch.
+        every_n_train_steps: also after so many optimizer steps inside an epoch; 0 for not.
     """
 
     def __init__(self, every_n_train_steps: int = 0) -> None:
-        super().__init__(
-            filename="last",
-            every_n_train_steps=every_n_train_steps or None,
-            save_on_train_epoch_end=not every_n_train_steps,
-            enable_version_counter=False,
-        )
+        if every_n_train_steps < 0:
+            raise InputError(f"last.every_n_train_steps: {every_n_train_steps} must be at least 0")
+        super().__init__(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self.steps = every_n_train_steps
+        self._saved_step = 0
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Save inside an epoch, right after a step; the last step of an epoch is saved when it is validated."""
+        step = trainer.global_step
+        due = step == trainer.max_steps or (self.steps and step % self.steps == 0)
+        if due and step != self._saved_step and not trainer.is_last_batch:
+            assert self.dirpath is not None
+            self._saved_step = step
+            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save a whole epoch; one cut short would be resumed as if it were whole."""
+        if trainer.is_last_batch:
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 class PredictionPictures(Callback):

@@ -46,18 +46,17 @@ class CountingModule(LightningModule):
         self.val_errors = CountErrors()
         self.test_errors = CountErrors()
         self._streams: dict[str, Any] | None = None
+        self._restored = False
 
     @abstractmethod
     def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted terms of the training loss; their sum is minimised."""
 
     def setup(self, stage: str) -> None:
-        """Fetch pretrained towers when a training starts from scratch; a checkpoint brings its own weights.
-
-        The data are looked at before: nobody waits for a download to learn that they are not there.
+        """Look at the data before anything is fetched: nobody waits for a download to learn that they are not there.
 
         Raises:
-            InputError: the crops do not suit the network, the data are incomplete, or the towers out of reach.
+            InputError: the crops do not suit the network, or the data are incomplete.
         """
         if stage != "fit":
             return
@@ -65,7 +64,10 @@ class CountingModule(LightningModule):
         if isinstance(data, CrowdData):
             self._check_crop(data.augment.crop)
             data.splits  # noqa: B018  reads the annotations
-        if self.trainer.ckpt_path is None:
+
+    def on_fit_start(self) -> None:
+        """Fetch pretrained towers when a training starts from scratch; a checkpoint has brought its own weights."""
+        if not self._restored:
             self.network.load_pretrained()
 
     def _check_crop(self, crop: int) -> None:
@@ -127,6 +129,7 @@ class CountingModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the streams until the training starts; setting it up may draw from them."""
         self._streams = checkpoint.get("random_streams")
+        self._restored = True
 
     def on_train_start(self) -> None:
         """Continue the random streams of the checkpoint."""

@@ -148,13 +148,26 @@ def _stored_config(text: str, source: str | Path) -> dict[str, Any]:
     """Read the configuration in a checkpoint; it may name only classes whose package is already imported."""
     try:
         config: dict[str, Any] = yaml.safe_load(text)
-        network = config["model"]["init_args"]["network"]
-        package = network["class_path"].split(".")[0]
+        arguments = config["model"]["init_args"]
+        built = [arguments["network"], arguments.get("inference"), (config.get("data") or {}).get("resize")]
+        classes = [arguments["network"]["class_path"], *_class_paths(built)]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: its configuration names no network ({type(error).__name__}: {error})") from error
-    if package not in sys.modules:
-        raise InputError(f"{source}: is made of {network['class_path']}; import {package} first if you trust the file")
+    for name in classes:
+        package = str(name).split(".")[0]
+        if package not in sys.modules:
+            raise InputError(f"{source}: is made of {name}; import {package} first if you trust the file")
     return config
+
+
+def _class_paths(value: Any) -> list[Any]:
+    """Return every `class_path` in nested dicts and lists."""
+    if isinstance(value, list):
+        return [name for item in value for name in _class_paths(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["class_path"]] if "class_path" in value else []
+    return own + [name for item in value.values() for name in _class_paths(item)]
 
 
 def _build(config: dict[str, Any], name: str) -> Model:
@@ -164,7 +177,7 @@ def _build(config: dict[str, Any], name: str) -> Model:
     parser.add_subclass_arguments(Counter, "network", required=True)
     parser.add_argument("--inference", type=Inference, default=Inference())
     parser.add_argument("--resize", type=Resize | None, default=None)
-    values = {"network": arguments["network"], "resize": config.get("data", {}).get("resize")}
+    values = {"network": arguments["network"], "resize": (config.get("data") or {}).get("resize")}
     if arguments.get("inference"):
         values["inference"] = arguments["inference"]
     try:

@@ -164,6 +164,7 @@ def test_last_is_last_and_the_best_survives_a_resumption(config, tmp_path):
         folder = tmp_path / f"run/version_{version}/checkpoints"
         epochs = [torch.load(folder / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")]
         assert epochs == [0, last]
+    assert not list((tmp_path / "run").glob("version_*/checkpoints/best-*"))
     first, resumed = (metrics(tmp_path / f"run/version_{version}")[-1] for version in (0, 1))
     assert first["test/mae"] == resumed["test/mae"]
 
@@ -223,6 +224,57 @@ def test_mistakes_in_a_file_are_refused(config, capsys, wrong, message):
         train.main(["fit", "--config", config(**wrong)])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_only_a_training_from_scratch_fetches_weights(config, tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr("crowdcount.models.ebc.network.Ebc.load_pretrained", lambda network: fetched.append(network))
+    path = config(trainer={"max_epochs": 1})
+    train.main(["fit", "--config", path])
+    checkpoint = ["--ckpt_path", str(tmp_path / "run/version_0/checkpoints/last.ckpt")]
+    train.main(["fit", "--config", path, "--trainer.max_epochs=2", *checkpoint])
+    train.main(["test", "--config", path, *checkpoint])
+    assert len(fetched) == 1
+
+
+def test_a_boundary_checkpoint_is_written_after_the_validation(config, tmp_path):
+    path = config(VGG, trainer={"max_epochs": 1}, last={"every_n_train_steps": 2})
+    train.main(["fit", "--config", path, "--data.batch_size=2"])
+    last = torch.load(tmp_path / "run/version_0/checkpoints/last.ckpt", weights_only=True)
+    best = next(state for key, state in last["callbacks"].items() if key.startswith("BestCheckpoint"))
+    assert last["global_step"] == 2 and best["best_model_score"] is not None
+
+
+def test_a_run_goes_on_without_its_old_folder(config, tmp_path):
+    path = config(VGG, trainer={"max_epochs": 1}, test_after_fit=True)
+    train.main(["fit", "--config", path])
+    moved = tmp_path / "moved.ckpt"
+    (tmp_path / "run/version_0/checkpoints/last.ckpt").rename(moved)
+    (tmp_path / "run/version_0/checkpoints/best.ckpt").unlink()
+    train.main(["fit", "--config", path, "--trainer.max_epochs=2", "--ckpt_path", str(moved)])
+    assert torch.load(tmp_path / "run/version_1/checkpoints/best.ckpt", weights_only=True)["epoch"] == 1
+    train.main(["test", "--config", path, "--ckpt_path", str(moved)])
+    assert not (tmp_path / "run/version_2/checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04 cut", "cannot be read as a checkpoint"),
+        ({"weight": torch.zeros(1)}, "was not written by a training"),
+        (
+            {"state_dict": {"network.x": torch.zeros(1)}, "pytorch-lightning_version": "2"},
+            "is of another network; network.",
+        ),
+    ],
+)
+def test_other_files_are_no_checkpoint(config, tmp_path, capsys, content, message):
+    path = tmp_path / "file.ckpt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["test", "--config", config(), "--ckpt_path", str(path)])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and message in error and "file.ckpt" in error
 
 
 @pytest.mark.parametrize("command", ["test", "validate"])

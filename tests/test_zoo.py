@@ -154,8 +154,12 @@ def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch):
     torch.save([torch.zeros(1)], "list.pth")
     with pytest.raises(InputError, match=r"list\.pth: holds no state dict, but list"):
         crowdcount.create_model("ebc/vgg19ae_sha", weights="list.pth")
-    strange = {"model": {"init_args": {"network": {"class_path": "evilmodule.Network"}}}}
-    for config, message in ((yaml.safe_dump(strange), "import evilmodule first"), ("model: [", "names no network")):
+    outer = {"class_path": "evilmodule.Network"}
+    inner = {"class_path": "crowdcount.models.ebc.network.Ebc", "init_args": {"bins": outer}}
+    strange = [{"model": {"init_args": {"network": network}}} for network in (outer, inner)]
+    strange.append({"model": {"init_args": {"network": {"class_path": "crowdcount.X"}}}, "data": {"resize": outer}})
+    refusals = [(yaml.safe_dump(config), "import evilmodule first") for config in strange]
+    for config, message in [*refusals, ("model: [", "names no network")]:
         torch.save({"config": config}, "strange.ckpt")
         with pytest.raises(InputError, match=message):
             crowdcount.load_model("strange.ckpt")

@@ -10,7 +10,6 @@ configuration (config.yaml, which replays the run), metrics.csv, pictures and ch
 """
 
 import logging
-import pickle
 import re
 import sys
 import warnings
@@ -22,12 +21,14 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch import Tensor
 
 from crowdcount.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
 from crowdcount.config_errors import explain
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
 from crowdcount.module import CountingModule
+from crowdcount.zoo import read_checkpoint
 
 logger = logging.getLogger("crowdcount")
 
@@ -108,6 +109,21 @@ class TrainCLI(LightningCLI):
             raise InputError(f"--ckpt_path: {subcommand} needs a checkpoint, such as RUN/checkpoints/best.ckpt")
         if not Path(path).is_file():
             raise InputError(f"--ckpt_path: {path} is no file; give one such as RUN/checkpoints/best.ckpt")
+        checkpoint = read_checkpoint(Path(path))
+        if not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
+            raise InputError(
+                f"--ckpt_path: {path} was not written by a training; crowdcount.create_model reads weights"
+            )
+        ours, theirs = ({key: value.shape for key, value in state.items()} for state in self._states(checkpoint))
+        if ours != theirs:
+            different = min(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+            raise InputError(f"--ckpt_path: {path} is of another network; {different} differs")
+
+    def _states(self, checkpoint: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return self.model.state_dict(), checkpoint["state_dict"]
+
+    def _parse_ckpt_path(self) -> None:
+        """Read nothing from the checkpoint at this point: ours hold a configuration, not hyper-parameters."""
 
 
 def main(args: list[str] | None = None) -> None:
@@ -135,8 +151,6 @@ def main(args: list[str] | None = None) -> None:
             },
             args=args,
         )
-    except pickle.UnpicklingError as error:
-        _fail(f"--ckpt_path: not a checkpoint that can be read safely: {str(error).splitlines()[0]}")
     except MisconfigurationException as error:
         _fail(f"trainer: {error}")
     except ValueError as error:
@@ -171,7 +185,6 @@ def _quieten() -> None:
         ".*sync_dist=True.*",  # the errors of an evaluation are gathered before they are logged
         ".*using `DistributedSampler` with the dataloaders.*",  # ours does not count an image twice
         ".*does not have many workers.*",
-        ".*The dirpath has changed.*",  # BestCheckpoint takes the best epoch along
         ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's own business
     ):
         warnings.filterwarnings("ignore", message=message)
