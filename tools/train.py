@@ -21,7 +21,6 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from torch import Tensor
 
 from crowdcount.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
 from crowdcount.config_errors import explain
@@ -114,13 +113,13 @@ class TrainCLI(LightningCLI):
             raise InputError(
                 f"--ckpt_path: {path} was not written by a training; crowdcount.create_model reads weights"
             )
-        ours, theirs = ({key: value.shape for key, value in state.items()} for state in self._states(checkpoint))
+        ours, theirs = (
+            {key: value.shape for key, value in state.items()}
+            for state in (self.model.state_dict(), checkpoint["state_dict"])
+        )
         if ours != theirs:
             different = min(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
             raise InputError(f"--ckpt_path: {path} is of another network; {different} differs")
-
-    def _states(self, checkpoint: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        return self.model.state_dict(), checkpoint["state_dict"]
 
     def _parse_ckpt_path(self) -> None:
         """Read nothing from the checkpoint at this point: ours hold a configuration, not hyper-parameters."""
