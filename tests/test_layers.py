@@ -23,6 +23,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "models.blocks",
         "models.blockwise",
         "models.backbones",
+        "models.timm_features",
         "losses",
         "metrics",
         "schedule",

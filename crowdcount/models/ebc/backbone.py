@@ -1,13 +1,8 @@
-"""What every backbone of the blockwise head declares, and how its pretrained weights are fetched."""
+"""What every backbone of the blockwise head declares."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
 
-import timm
 from torch import Tensor, nn
-
-from crowdcount.errors import InputError
 
 
 class Backbone(nn.Module, ABC):
@@ -32,26 +27,3 @@ class Backbone(nn.Module, ABC):
         Raises:
             InputError: they could not be fetched.
         """
-
-
-def fetch(weights: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Return the timm model `weights` with its pretrained weights, from the cache or the internet.
-
-    Args:
-        weights: timm name, with or without a tag.
-        arguments: further ones for `timm.create_model`.
-
-    Raises:
-        InputError: there are no such weights, or the download failed.
-    """
-    if not timm.is_model_pretrained(weights):
-        raise InputError(f"timm has no pretrained weights for {weights}; train with `pretrained: false`")
-    try:
-        model: nn.Module = timm.create_model(weights, pretrained=True, **arguments)
-    # the hub clients raise exceptions of their own, which differ between their versions
-    except Exception as error:
-        raise InputError(
-            f"could not fetch the pretrained weights {weights} ({type(error).__name__}: {error}); check the "
-            "connection to huggingface.co, or set `pretrained: false` to start from random weights"
-        ) from error
-    return model

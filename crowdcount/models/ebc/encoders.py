@@ -1,21 +1,18 @@
 """Every backbone by name: the published ones, and any timm model that gives feature maps."""
 
-import difflib
 import itertools
 import logging
 from typing import Any, cast
 
-import timm
 from timm.layers.blur_pool import BlurPool2d
-from timm.models.efficientnet import EfficientNetFeatures
-from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from crowdcount.errors import InputError
 from crowdcount.models.blocks import BasicBlock, Bottleneck, decoder, upsample
-from crowdcount.models.ebc.backbone import Backbone, fetch
+from crowdcount.models.ebc.backbone import Backbone
 from crowdcount.models.ebc.vgg import CanNet, CsrNet, VggEncoder, VggEncoderDecoder
 from crowdcount.models.ebc.vit import SIZES, Vit
+from crowdcount.models.timm_features import channels_first, create, fetch
 
 _log = logging.getLogger(__name__)
 
@@ -84,8 +81,8 @@ class TimmBackbone(Backbone):
     def __init__(self, name: str, reduction: int, input_size: int, feature_level: int | None) -> None:
         super().__init__()
         self.name, self.reduction = name, reduction
-        self.encoder, self._arguments = _create(name, input_size, feature_level)
-        _prune(self.encoder)
+        levels = None if feature_level is None else (feature_level,)
+        self.encoder, self._arguments = create(name, levels, input_size, near=PUBLISHED)
         info = cast(Any, self.encoder.feature_info)
         self.channels, self.native = int(info.channels()[-1]), int(info.reduction()[-1])
         if reduction <= 16 < self.native:
@@ -97,9 +94,7 @@ class TimmBackbone(Backbone):
         Raises:
             InputError: the model does not keep to its stride, so the map cannot be laid over the image.
         """
-        features: Tensor = self.encoder(image)[-1]
-        if str(getattr(self.encoder, "output_fmt", "")).endswith("NHWC"):
-            features = features.permute(0, 3, 1, 2)
+        features = channels_first(self.encoder, self.encoder(image))[-1]
         sides = zip(image.shape[-2:], features.shape[-2:], strict=True)
         if any(pixels % self.native == 0 and cells * self.native != pixels for pixels, cells in sides):
             raise InputError(
@@ -132,45 +127,6 @@ class ResNetEncoderDecoder(TimmBackbone):
         """Extract the features."""
         features: Tensor = self.decoder(super().forward(image))
         return features
-
-
-def _create(name: str, input_size: int, feature_level: int | None) -> tuple[nn.Module, dict[str, Any]]:
-    """Build a timm model with random weights; also return the arguments it was built with."""
-    if not timm.is_model(name):
-        raise _unknown(name)
-    arguments: dict[str, Any] = {"features_only": True}
-    if feature_level is not None:
-        arguments["out_indices"] = (feature_level,)
-    try:
-        config = timm.get_pretrained_cfg(name)
-        if config is not None and config.fixed_input_size:
-            return _create_fixed(name, input_size, arguments)
-        return timm.create_model(name, **arguments), arguments
-    except (IndexError, AssertionError) as error:
-        raise InputError(f"feature_level: {name} has no feature map {feature_level}") from error
-    except RuntimeError as error:
-        raise InputError(f"backbone: timm cannot build {name}: {error}") from error
-
-
-def _create_fixed(name: str, input_size: int, arguments: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    try:
-        flexible = {**arguments, "dynamic_img_size": True}
-        return timm.create_model(name, **flexible), flexible
-    except TypeError:  # this architecture has no such argument: it stays with one size
-        fixed = {**arguments, "img_size": input_size}
-        return timm.create_model(name, **fixed), fixed
-
-
-def _unknown(name: str) -> InputError:
-    close = difflib.get_close_matches(name, [*PUBLISHED, *timm.list_models()], n=4)
-    hint = f"did you mean {', '.join(close)}?" if close else f"the published ones are {', '.join(PUBLISHED)}."
-    return InputError(f"backbone: {name!r} is unknown; {hint} timm.list_models() lists further ones")
-
-
-def _prune(encoder: nn.Module) -> None:
-    """Remove the blocks behind the last feature map: without a gradient they would stop distributed training."""
-    if isinstance(encoder, EfficientNetFeatures | MobileNetV3Features):
-        del encoder.blocks[encoder.feature_info.get_dicts()[-1]["stage"] :]
 
 
 def _drop_last_stride(encoder: nn.Module, name: str, native: int) -> int:

@@ -1,0 +1,142 @@
+"""timm models as sources of feature maps: how the families build them and fetch their pretrained weights."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import timm
+import torch
+from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
+from torch import Tensor, nn
+
+from crowdcount.errors import InputError
+
+
+class FeaturePyramid(nn.Module):
+    """Feature maps of a timm model at several strides: a normalised image (B, 3, H, W) -> [(B, C_k, H_k, W_k)].
+
+    Args:
+        name: a timm model, with or without the tag of its pretrained weights.
+        strides: pixels a cell of each wanted map covers, from the finest; where a model has several maps of one stride,
+            the last of them is taken.
+
+    Attributes:
+        channels: C_k of each map.
+
+    Raises:
+        InputError: timm has no such model, or the model has no map of such a stride.
+    """
+
+    def __init__(self, name: str, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.name = name
+        self.trunk, self._arguments = create(name, _levels(name, strides))
+        self.channels: list[int] = cast(Any, self.trunk.feature_info).channels()
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Extract the maps."""
+        return channels_first(self.trunk, self.trunk(image))
+
+    def load_pretrained(self) -> None:
+        """Fetch the pretrained weights of the model.
+
+        Raises:
+            InputError: they could not be fetched.
+        """
+        source = fetch(self.name, self._arguments).state_dict()
+        self.trunk.load_state_dict({key: source[key] for key in self.trunk.state_dict()})
+
+
+def create(
+    name: str, levels: tuple[int, ...] | None, input_size: int = 224, near: Sequence[str] = ()
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Build a timm model with random weights that returns a list of feature maps.
+
+    Args:
+        name: a timm model.
+        levels: which feature maps, counted from 0 (the finest); None for all.
+        input_size: image side in pixels, for models built for one size.
+        near: further names to propose where there is no such model.
+
+    Returns:
+        The model, and the arguments it was built with, for `fetch`.
+
+    Raises:
+        InputError: timm has no such model, or the model has no such feature map.
+    """
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, [*near, *timm.list_models()], n=4)
+        hint = f"did you mean {', '.join(close)}? " if close else f"{', '.join(near)} ... are known; " if near else ""
+        raise InputError(f"backbone: {name!r} is unknown; {hint}timm.list_models() lists what there is")
+    arguments: dict[str, Any] = {"features_only": True}
+    if levels is not None:
+        arguments["out_indices"] = levels
+    try:
+        config = timm.get_pretrained_cfg(name)
+        if config is not None and config.fixed_input_size:
+            encoder, arguments = _create_fixed(name, input_size, arguments)
+        else:
+            encoder = timm.create_model(name, **arguments)
+    except (IndexError, AssertionError) as error:
+        raise InputError(f"feature_level: {name} has no feature map {' '.join(map(str, levels or ()))}") from error
+    except RuntimeError as error:
+        raise InputError(f"backbone: timm cannot build {name}: {error}") from error
+    _prune(encoder)
+    return encoder, arguments
+
+
+def fetch(weights: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return the timm model `weights` with its pretrained weights, from the cache or the internet.
+
+    Args:
+        weights: timm name, with or without a tag.
+        arguments: further ones for `timm.create_model`.
+
+    Raises:
+        InputError: there are no such weights, or the download failed.
+    """
+    if not timm.is_model_pretrained(weights):
+        raise InputError(f"timm has no pretrained weights for {weights}; train with `pretrained: false`")
+    try:
+        model: nn.Module = timm.create_model(weights, pretrained=True, **arguments)
+    # the hub clients raise exceptions of their own, which differ between their versions
+    except Exception as error:
+        raise InputError(
+            f"could not fetch the pretrained weights {weights} ({type(error).__name__}: {error}); check the "
+            "connection to huggingface.co, or set `pretrained: false` to start from random weights"
+        ) from error
+    return model
+
+
+def channels_first(encoder: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Return the feature maps of `encoder` as (B, C, H, W), whichever order it keeps."""
+    if str(getattr(encoder, "output_fmt", "")).endswith("NHWC"):
+        return [each.permute(0, 3, 1, 2) for each in maps]
+    return list(maps)
+
+
+def _levels(name: str, strides: Sequence[int]) -> tuple[int, ...]:
+    with torch.device("meta"):  # a look at the strides alone
+        encoder, _ = create(name, None)
+    offered: list[int] = cast(Any, encoder.feature_info).reduction()
+    level = {stride: index for index, stride in enumerate(offered)}
+    missing = [stride for stride in strides if stride not in level]
+    if missing:
+        raise InputError(f"strides: {name} has no feature map of stride {missing[0]}; it has {sorted(level)}")
+    return tuple(level[stride] for stride in strides)
+
+
+def _create_fixed(name: str, input_size: int, arguments: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    try:
+        flexible = {**arguments, "dynamic_img_size": True}
+        return timm.create_model(name, **flexible), flexible
+    except TypeError:  # this architecture has no such argument: it stays with one size
+        fixed = {**arguments, "img_size": input_size}
+        return timm.create_model(name, **fixed), fixed
+
+
+def _prune(encoder: nn.Module) -> None:
+    """Remove the blocks behind the last feature map: without a gradient they would stop distributed training."""
+    if isinstance(encoder, EfficientNetFeatures | MobileNetV3Features):
+        del encoder.blocks[encoder.feature_info.get_dicts()[-1]["stage"] :]
