@@ -198,7 +198,7 @@ def _load_weights(network: Counter, path: Path) -> None:
     checkpoint = read_checkpoint(path)
     state = _network_state(checkpoint)
     if state.keys() != network.state_dict().keys():  # not ours: published under the authors' names
-        state = _from_authors(network, state)
+        state = _from_authors(network, checkpoint.get("state_dict", checkpoint))
     _load_state(network, state, path)
 
 
@@ -208,8 +208,8 @@ def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {key.removeprefix("network."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def _from_authors(network: Counter, published: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convert a published state dict by the `convert` module beside the network's."""
+def _from_authors(network: Counter, published: dict[str, Any]) -> dict[str, Tensor]:
+    """Convert a published state dict, or a dict that holds one, by the `convert` module beside the network's."""
     convert = importlib.import_module(type(network).__module__.rpartition(".")[0] + ".convert")
     state: dict[str, Tensor] = convert.from_authors(published)
     return state

@@ -1,0 +1,209 @@
+"""The HMoDE network: density experts on a multi-scale encoder, mixed by two levels of pixel-wise gates.
+
+Source: Du et al., "Redesigning Multi-Scale Neural Network for Crowd Counting", arXiv 2208.02894, IEEE Transactions on
+Image Processing 32, 2023, and the authors' code (commit 693c104). The leave-one-out groups are written for any number
+of experts; with three they are the published ones.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crowdcount.errors import InputError
+from crowdcount.models.base import Counter, CountMap
+from crowdcount.models.blocks import init_weights
+from crowdcount.models.timm_features import FeaturePyramid
+
+SCALE = 100.0
+"""The maps hold people per pixel times this, as published: the peak of one person's kernel is then about 1."""
+
+_FIRST_GUESS = 0.05  # of every expert before training, in the unit of the maps: one person in 2000 pixels
+
+
+@dataclass(kw_only=True)
+class ExpertMaps(CountMap):
+    """What HMoDE returns for a batch; E experts, s the finest stride, S the coarsest.
+
+    Attributes:
+        maps: (B, 2 E + 1, H / s, W / s), people per pixel times `SCALE`: the experts from the finest to the coarsest,
+            the groups, and the mixture of the groups, which is the prediction.
+        gates: (B, E, E - 1, H / s, W / s): for each group the shares of its experts, which add up to 1.
+        attention: (B, 1, H / S, W / S), logits of where people are.
+    """
+
+    maps: Tensor
+    gates: Tensor
+    attention: Tensor
+
+
+class Hmode(Counter):
+    """Experts at several scales compete in groups that each leave one of them out; the groups are mixed.
+
+    Every expert is a density map decoded from one scale of the encoder. A first gate weighs, in each cell, the experts
+    of each group; a second gate, which looks where the attention map sees people, weighs the groups.
+
+    By default the network differs from the released code in what keeps that from training (its experts start dead in
+    many seeds): maps are softplus instead of ReLU and start at a positive density, gates are a softmax of signed
+    logits, the new layers are initialised by their width, and images are padded to whole cells, not stretched.
+
+    Args:
+        backbone: a timm model that gives feature maps at all `strides`, with or without the tag of its weights.
+        strides: pixels a cell of each expert covers, from the finest to the coarsest; at least two.
+        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built.
+        compat: "released" computes exactly what the authors' code computes; their checkpoints need it.
+
+    Raises:
+        InputError: an unknown backbone, or strides it does not have.
+    """
+
+    released: Tensor
+    members: Tensor
+
+    def __init__(
+        self,
+        backbone: str = "vgg16_bn",
+        strides: tuple[int, ...] = (4, 8, 16),
+        pretrained: bool = True,
+        compat: Literal["released"] | None = None,
+    ) -> None:
+        super().__init__()
+        if len(strides) < 2 or any(not 0 < a < b for a, b in pairwise(strides)):
+            raise InputError(f"strides: {list(strides)} should be at least two numbers, each above the one before")
+        self.strides, self.stride, self.pretrained, self.compat = strides, strides[0], pretrained, compat
+        # as published an image of any size is taken as it is, and the maps are stretched over it
+        self.multiple = 1 if compat else strides[-1]
+        self.encoder = FeaturePyramid(backbone, strides)
+        self._build_layers(self.encoder.channels)
+        groups = list(combinations(range(len(strides)), len(strides) - 1))
+        self.register_buffer("members", torch.tensor(groups), persistent=False)
+        # in the state dict, so that weights of one form are not run in the other
+        self.register_buffer("released", torch.tensor(compat is not None))
+        self.register_load_state_dict_pre_hook(_check_form)  # type: ignore[no-untyped-call]
+        self._initialise()
+
+    def _build_layers(self, channels: list[int]) -> None:
+        """Build the layers behind the encoder; all widths follow from the encoder's, by the published ratios."""
+        experts, deep = len(channels), channels[-1]
+        widths = [[2 * deep, deep]] + [[width, width // 2] for width in reversed(channels[:-1])]  # coarse to fine
+        inputs = [0, *(width[-1] for width in widths)]  # what comes up from the coarser scale
+        decoders = [
+            _convolutions(skip + below, *width)
+            for skip, below, width in zip(reversed(channels), inputs, widths, strict=False)
+        ]
+        self.decoders = nn.ModuleList(nn.Sequential(*layers) for layers in reversed(decoders))
+        self.heads = nn.ModuleList(_scores(width[-1], 64, out=1, kernel=1) for width in reversed(widths))
+        self.group_gate = _scores(deep, deep // 2, out=experts * (experts - 1))
+        self.attention = _scores(deep, deep // 2, deep // 4, out=1)
+        self.mixture_gate = _scores(deep, 2 * deep, 4 * deep, 2 * deep, deep, deep // 2, out=experts)
+
+    def forward(self, image: Tensor) -> ExpertMaps:
+        """Count in a normalised image batch (B, 3, H, W).
+
+        Where the sides are no multiples of the coarsest stride the maps are stretched over the image, as published.
+        """
+        size = image.shape[-2:]
+        least = self.strides[-1]
+        image = functional.pad(image, (0, max(least - size[1], 0), 0, max(least - size[0], 0)))
+        features = self.encoder(image)
+        experts = self._experts(features)
+        gates, weights, attention = self._gates(features[-1], experts.shape[-2:])
+        groups = (gates * experts[:, self.members]).sum(dim=2)
+        mixture = (weights * groups).sum(dim=1, keepdim=True)
+        maps = torch.cat([experts, groups, mixture], dim=1)
+        return ExpertMaps(density=self._density(mixture, image), maps=maps, gates=gates, attention=attention)
+
+    def _experts(self, features: list[Tensor]) -> Tensor:
+        """Decode from coarse to fine; return all experts (B, E, H / s, W / s) on the finest grid."""
+        decoded: list[Tensor] = []
+        for skip, decoder in zip(reversed(features), reversed(self.decoders), strict=True):
+            joined = torch.cat([skip, _smooth(decoded[0], skip.shape[-2:])], dim=1) if decoded else skip
+            decoded.insert(0, decoder(joined))
+        heads = [head(each) for head, each in zip(self.heads, decoded, strict=True)]
+        positive = functional.relu if self.compat else functional.softplus
+        return torch.cat([_nearest(positive(_full(map_)), heads[0].shape[-2:]) for map_ in heads], dim=1)
+
+    def _gates(self, deepest: Tensor, size: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the shares in the groups (B, E, E - 1, ...), of the groups (B, E, ...), and the attention logits."""
+        attention = _full(self.attention(deepest))
+        within = _full(self.group_gate(deepest))
+        between = _full(self.mixture_gate(attention.sigmoid().to(deepest.dtype) * deepest))
+        if self.compat:
+            within, between = functional.relu(within), functional.relu(between)
+        groups, members = self.members.shape
+        shares = within.view(len(within), groups, members, *within.shape[-2:]).softmax(dim=2)
+        gates = _nearest(shares.flatten(1, 2), size).view(len(within), groups, members, *size)
+        return gates, _nearest(between.softmax(dim=1), size), attention
+
+    def _density(self, mixture: Tensor, image: Tensor) -> Tensor:
+        """Return people per block of `stride` pixels, (B, 1, ceil(H / s), ceil(W / s))."""
+        height, width = image.shape[-2:]
+        side = self.stride
+        if mixture.shape[-2] * side != height or mixture.shape[-1] * side != width:
+            pixels = _nearest(mixture, image.shape[-2:])
+            mixture = functional.avg_pool2d(functional.pad(pixels, (0, -width % side, 0, -height % side)), side)
+        return mixture * (side * side / SCALE)
+
+    def load_pretrained(self) -> None:
+        """Fetch the ImageNet weights of the backbone, unless the network was configured without them.
+
+        Raises:
+            InputError: the weights could not be fetched.
+        """
+        if self.pretrained:
+            self.encoder.load_pretrained()
+
+    def _initialise(self) -> None:
+        for name, part in self.named_children():
+            if name == "encoder":
+                continue
+            if self.compat is None:
+                init_weights(part)
+            for layer in part.modules() if self.compat else _last_layers(part):
+                if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                    nn.init.normal_(layer.weight, std=0.01)
+                    nn.init.zeros_(layer.bias)
+        for layer in _last_layers(self.heads) if self.compat is None else ():
+            nn.init.constant_(layer.bias, torch.tensor(_FIRST_GUESS).expm1().log().item())
+
+
+def _convolutions(*channels: int, kernel: int = 3) -> list[nn.Module]:
+    """Return convolutions from each number of channels to the next, each with a ReLU."""
+    layers: list[nn.Module] = []
+    for a, b in pairwise(channels):
+        layers += [nn.Conv2d(a, b, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
+    return layers
+
+
+def _scores(*channels: int, out: int, kernel: int = 3) -> nn.Sequential:
+    """Return convolutions with ReLU, and a last one of 1 x 1 without."""
+    return nn.Sequential(*_convolutions(*channels, kernel=kernel), nn.Conv2d(channels[-1], out, 1))
+
+
+def _last_layers(part: nn.Module) -> list[Any]:
+    stacks = [module for module in part.modules() if isinstance(module, nn.Sequential)]
+    return [stack[-1] for stack in stacks if isinstance(stack[-1], nn.Conv2d)]
+
+
+def _full(scores: Tensor) -> Tensor:
+    """Return scores in at least single precision: counts are sums over many cells."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def _nearest(maps: Tensor, size: torch.Size) -> Tensor:
+    return functional.interpolate(maps, size=size, mode="nearest")
+
+
+def _smooth(features: Tensor, size: torch.Size) -> Tensor:
+    return functional.interpolate(features, size=size, mode="bilinear", align_corners=True)
+
+
+def _check_form(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    assert isinstance(module, Hmode)
+    stored = state.get(f"{prefix}released")
+    if stored is not None and bool(stored) != bool(module.released):
+        have, need = ("released", "null") if module.compat else ("null", "released")
+        raise InputError(f"compat: {have}, but these weights were made with compat: {need}; build the network with it")
