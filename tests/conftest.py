@@ -96,6 +96,25 @@ def _write_nwpu(folder, annotations="mats", one_folder=False, size=(160, 128), s
     return folder
 
 
+def _write_jhu_crowd(folder, train=4, val=2, test=3, size=(160, 128), seed=0):
+    rng = np.random.default_rng(seed)
+    first = 1
+    labels = "{number:04d},{count},street,0,{distractor}\n"
+    for split, images in (("train", train), ("val", val), ("test", test)):
+        (folder / split / "gt").mkdir(parents=True)
+        rows = []
+        for number in range(first, first + images):
+            picture, points = _scene(rng, size)
+            heads = [] if number == first + images - 1 else np.floor(points).astype(int).tolist()
+            _write_image(folder / split / "images" / f"{number:04d}.jpg", picture)
+            lines = (f"{x} {y} 6 7 {rng.integers(1, 4)} {rng.integers(2)}\n" for x, y in heads)
+            (folder / split / "gt" / f"{number:04d}.txt").write_text("".join(lines))
+            rows.append(labels.format(number=number, count=len(heads), distractor=int(not heads)))
+        (folder / split / "image_labels.txt").write_text("".join(rows))
+        first += images
+    return folder
+
+
 @pytest.fixture(scope="session")
 def write_shanghaitech():
     """Writer of a small ShanghaiTech part in its real format.
@@ -120,6 +139,15 @@ def write_nwpu():
     `write_nwpu(folder, annotations="mats" | "jsons", one_folder=False, size=(width, height), seed=0)`
     """
     return _write_nwpu
+
+
+@pytest.fixture(scope="session")
+def write_jhu_crowd():
+    """Writer of a small JHU-CROWD++; images are numbered across the splits and the last of each has no people.
+
+    `write_jhu_crowd(folder, train=4, val=2, test=3, size=(width, height), seed=0)`
+    """
+    return _write_jhu_crowd
 
 
 @pytest.fixture(scope="session")

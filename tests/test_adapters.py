@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from crowdcount.data import Nwpu, ShanghaiTech, UcfQnrf
+from crowdcount.data import JhuCrowd, Nwpu, ShanghaiTech, UcfQnrf
 from crowdcount.data.annotation import load_mat
 from crowdcount.errors import InputError
 
@@ -254,6 +254,88 @@ def test_nwpu_damaged_json_is_named(tmp_path, write_nwpu, text, message):
         source.records("train")
     (tmp_path / "jsons" / "0001.json").write_text(json.dumps({"points": [[1, 2.5]]}))
     np.testing.assert_array_equal(source.records("train")[0].points, [[1, 2.5]])
+
+
+# --- JHU-CROWD++
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [
+        ("train", ["0001", "0002", "0003", "0004"]),
+        ("val", ["0005", "0006"]),
+        ("test", ["0007", "0008", "0009"]),
+    ],
+)
+def test_jhu_crowd_reads_every_split(tmp_path, write_jhu_crowd, split, names):
+    records = JhuCrowd(str(write_jhu_crowd(tmp_path))).records(split)
+    assert [record.name for record in records] == names
+    *crowded, empty = records
+    assert empty.points.shape == (0, 2)
+    assert empty.count == 0
+    for record in crowded:
+        assert 5 <= record.count <= 40
+        assert record.points.dtype == np.float32
+        image = record.read()
+        assert image.shape == (128, 160, 3)
+        x, y = record.points.astype(int).T
+        assert image[y, x].mean() < 100 < image.mean()  # heads are dark: the points belong to this image
+
+
+def test_jhu_crowd_orders_by_number_and_passes_over_other_files(tmp_path, write_jhu_crowd):
+    source = JhuCrowd(write_jhu_crowd(tmp_path))
+    for folder, end in (("images", "jpg"), ("gt", "txt")):
+        here = tmp_path / "train" / folder
+        (here / f"0002.{end}").rename(here / f"10000.{end}")
+        (here / ".DS_Store").write_bytes(b"x")
+    assert [record.name for record in source.records("train")] == ["0001", "0003", "0004", "10000"]
+
+
+def test_jhu_crowd_keeps_points_outside_repeats_and_blank_lines(tmp_path, write_jhu_crowd):
+    source = JhuCrowd(write_jhu_crowd(tmp_path))
+    (tmp_path / "train" / "gt" / "0001.txt").write_bytes(b"-3 900 1 2 1 0\r\n\r\n7 8 1 2 3 1\r\n7 8 1 2 3 1")
+    (tmp_path / "train" / "gt" / "0002.txt").write_text("\n")
+    first, second, *_ = source.records("train")
+    np.testing.assert_array_equal(first.points, [[-3, 900], [7, 8], [7, 8]])
+    assert second.points.shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "line", ["5", "5 6", "5 6 7 8 1", "5 6 7 8 1 0 2", "x y w h o b", "5 six 7 8 1 0", "nan 6 7 8 1 0", "5 inf 7 8 1 0"]
+)
+def test_jhu_crowd_names_the_malformed_line(tmp_path, write_jhu_crowd, line):
+    source = JhuCrowd(write_jhu_crowd(tmp_path))
+    (tmp_path / "val" / "gt" / "0005.txt").write_text(f"1 2 3 4 1 0\n\n{line}\n")
+    with pytest.raises(InputError, match=rf"0005\.txt: line 3 is '{line}', expected the numbers 'x y w h o b'"):
+        source.records("val")
+
+
+def test_jhu_crowd_refuses_a_file_that_is_not_text(tmp_path, write_jhu_crowd):
+    source = JhuCrowd(write_jhu_crowd(tmp_path))
+    (tmp_path / "val" / "gt" / "0005.txt").write_bytes(b"\xff\xd8\xff\x00")
+    with pytest.raises(InputError, match=r"0005\.txt: line 1 is"):
+        source.records("val")
+
+
+def test_jhu_crowd_errors_name_the_place_and_the_remedy(tmp_path, write_jhu_crowd):
+    remedy = r"\. Expected in .*train, val and test of JHU-CROWD\+\+.*Download it from crowd-counting\.com"
+    with pytest.raises(InputError, match=rf"nowhere.val.images: no such folder.*{remedy}"):
+        JhuCrowd(tmp_path / "nowhere").records("val")
+    source = JhuCrowd(write_jhu_crowd(tmp_path))
+    (tmp_path / "train" / "gt" / "0002.txt").unlink()
+    with pytest.raises(InputError, match=rf"0002\.jpg: has no annotation.*{remedy}"):
+        source.records("train")
+    (tmp_path / "train" / "images" / "0002.jpg").unlink()
+    (tmp_path / "train" / "images" / "0003.jpg").unlink()
+    with pytest.raises(InputError, match=rf"0003\.txt: its image is not in .*images; .*{remedy}"):
+        source.records("train")
+    shutil.rmtree(tmp_path / "train" / "gt")
+    with pytest.raises(InputError, match=rf"train.gt: no such folder.*{remedy}"):
+        source.records("train")
+    for path in (tmp_path / "test" / "images").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=rf"test.images: holds no image.*{remedy}"):
+        source.records("test")
 
 
 # --- all

@@ -6,6 +6,7 @@ The adapters need neither torch nor lightning nor albumentations; names whose mo
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from crowdcount.data.jhu_crowd import JhuCrowd
 from crowdcount.data.nwpu import Nwpu
 from crowdcount.data.resize import Resize
 from crowdcount.data.sample import CrowdSource, Record, read_image
@@ -23,6 +24,7 @@ __all__ = [
     "Augment",
     "CrowdData",
     "CrowdSource",
+    "JhuCrowd",
     "Nwpu",
     "Record",
     "Resize",
