@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "crowdcount"
 FILES = sorted(PACKAGE.rglob("*.py"))
 THIRD_PARTY = {  # what may be imported only in these places
     "albumentations": ("data/augment.py",),
-    "lightning": ("data/datamodule.py", "module.py", "callbacks.py"),
+    "lightning": ("data/datamodule.py", "module.py", "callbacks.py"),  # a family's module.py takes it from module.py
     "timm": ("models/",),
     "open_clip": ("models/",),
 }
@@ -39,7 +39,7 @@ def module_name(path):
 
 
 def level(module):
-    if module == "data.datamodule":
+    if module == "data.datamodule" or module.endswith(".module"):
         return len(LEVELS) - 1
     return next(
         i

@@ -1,0 +1,48 @@
+"""Training of HMoDE."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crowdcount.data.dataset import Batch
+from crowdcount.geometry import Kernel, render_density
+from crowdcount.inference import Inference
+from crowdcount.models.base import CountMap
+from crowdcount.models.hmode.loss import HmodeLoss
+from crowdcount.models.hmode.network import ExpertMaps, Hmode
+from crowdcount.module import CountingModule, MakeOptimizer, MakeSchedule
+
+
+class HmodeModule(CountingModule):
+    """Train HMoDE (arXiv 2208.02894) on density maps that are rendered from the points of each crop.
+
+    Args:
+        network: the network to train.
+        loss: terms and weights of the loss.
+        kernel: how a person is drawn into the true density.
+        optimizer: makes the optimizer from the parameters that require gradients.
+        schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
+        inference: how whole images are counted in validation, testing and prediction.
+    """
+
+    network: Hmode
+
+    def __init__(
+        self,
+        network: Hmode,
+        loss: HmodeLoss = HmodeLoss(),  # noqa: B008  the configuration system reads the defaults off it
+        kernel: Kernel = Kernel(),  # noqa: B008
+        optimizer: MakeOptimizer = torch.optim.Adam,
+        schedule: MakeSchedule | None = None,
+        inference: Inference = Inference(),  # noqa: B008
+    ) -> None:
+        super().__init__(network, optimizer, schedule, inference)
+        self.loss = loss
+        self.kernel = kernel
+
+    def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms of the loss."""
+        assert isinstance(output, ExpertMaps)
+        height, width = batch.images.shape[-2:]
+        density = np.stack([render_density(points, height, width, self.kernel) for points in batch.points])
+        return self.loss(output, torch.from_numpy(density).to(self.device))
