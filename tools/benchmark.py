@@ -2,8 +2,9 @@
 
     python tools/benchmark.py losses --threads 1
     python tools/benchmark.py loader --threads 1 --image photo.jpg
+    python tools/benchmark.py density --threads 1
 
-Both sides run in the same process, in turns; the best of the repeats counts.
+Both sides run in the same process, in turns; the best of the repeats counts. What takes minutes runs once.
 """
 
 import argparse
@@ -19,12 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.spatial import KDTree
 from torch import Tensor
 from tqdm import tqdm
 
 from crowdcount.data.sample import read_image
 from crowdcount.errors import InputError
-from crowdcount.geometry import Points, as_points, block_counts
+from crowdcount.geometry import Kernel, Points, as_points, block_counts, render_density
 from crowdcount.losses.transport import transport
 
 Row = dict[str, Any]
@@ -53,6 +55,18 @@ def main() -> None:
     loader.add_argument("--image", type=Path, help="a JPEG of yours instead of a generated one of 2902 x 2013")
     loader.add_argument("--crop", type=_positive, default=448, help="crop side in pixels (default %(default)s)")
     loader.set_defaults(run=loader_benchmark)
+
+    density = commands.add_parser("density", parents=[shared], help="render density maps from points")
+    density.add_argument("--points", type=_positive, nargs="+", default=[100, 1000, 3000], help="points of each image")
+    density.add_argument("--width", type=_positive, default=1024, help="of the image in pixels (default %(default)s)")
+    density.add_argument("--height", type=_positive, default=768, help="of the image in pixels (default %(default)s)")
+    density.add_argument(
+        "--reference-points",
+        type=_positive,
+        default=1000,
+        help="filter whole images for so many points at most, extrapolate beyond (default %(default)s)",
+    )
+    density.set_defaults(run=density_benchmark)
 
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -128,6 +142,39 @@ def loader_benchmark(arguments: argparse.Namespace) -> list[Row]:
     return [row]
 
 
+def density_benchmark(arguments: argparse.Namespace) -> list[Row]:
+    """Time density maps beside a filter of the whole image per point and, for one sigma, a loop over windows."""
+    kernels = [Kernel(adaptive=True, size=None), Kernel(sigma=4, size=None)]
+    return [_density_row(count, kernel, arguments) for kernel in kernels for count in arguments.points]
+
+
+def _density_row(count: int, kernel: Kernel, arguments: argparse.Namespace) -> Row:
+    size = height, width = arguments.height, arguments.width
+    points = as_points(np.random.default_rng(count).uniform(0, [width - 0.01, height - 0.01], (count, 2)))
+    timed = min(count, arguments.reference_points)
+    sigma = _published_sigma(points) if kernel.adaptive else np.full(count, kernel.sigma)
+    start = time.perf_counter()
+    filtered = _published_filters(points[:timed], sigma[:timed], *size)
+    slow = (time.perf_counter() - start) * count / timed
+    contestants = [lambda: render_density(points, *size, kernel)]
+    if not kernel.adaptive:
+        contestants.append(lambda: _published_windows(points, kernel.sigma, *size))
+    (fast, *loop), (got, *looped) = _race(contestants, arguments.repeats, f"{count} points")
+    return {
+        "kernel": "adaptive" if kernel.adaptive else f"sigma {kernel.sigma:g}",
+        "points": count,
+        "mean sigma": float(sigma.mean()),
+        "filters s": slow,
+        "timed on": "all" if timed == count else f"{timed}, extrapolated",
+        "loop ms": loop[0] * 1e3 if loop else None,
+        "ours ms": fast * 1e3,
+        "filters/ours": slow / fast,
+        "loop/ours": loop[0] / fast if loop else None,
+        "difference to filters": float(np.abs(got - filtered).max()) if timed == count else None,
+        "to loop": float(np.abs(got - looped[0]).max()) if looped else None,
+    }
+
+
 def _race(
     contestants: list[Callable[[], Result]], repeats: int, what: str
 ) -> tuple[tuple[float, ...], tuple[Result, ...]]:
@@ -144,13 +191,15 @@ def _race(
 
 def _print_table(rows: list[Row]) -> None:
     """Print rows with the same keys under one heading."""
-    heading = list(rows[0])
-    print("  ".join(heading))
-    for row in rows:
-        print("  ".join(_cell(row[name]).rjust(len(name)) for name in heading))
+    table = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)))
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return "-"
     if not isinstance(value, float):
         return str(value)
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
@@ -227,6 +276,51 @@ def _published_decode(path: Path) -> Tensor:
     """Decode a whole image to floats (3, H, W), as torchvision's ToTensor does, and copy it."""
     image = np.array(Image.open(path).convert("RGB"))
     return torch.from_numpy(image).permute(2, 0, 1).contiguous().float().div(255).clone()
+
+
+def _published_sigma(points: Points) -> NDArray[np.float64]:
+    """Return 0.3 times the mean distance to the three nearest other points, as CSRNet's script for part A does."""
+    distances = np.asarray(KDTree(points, leafsize=2048).query(points, k=4)[0])
+    return np.asarray(0.1 * distances[:, 1:].sum(axis=1))
+
+
+def _published_filters(points: Points, sigma: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
+    """Filter an image with one dot for each point and add them up, as CSRNet's script for part A does.
+
+    There a dot is 1 and what falls outside the image is lost; here it is 1 over the part inside, so that the sum can be
+    compared. That takes no time of note.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    density = np.zeros((height, width), np.float32)
+    for (x, y), each in tqdm(list(zip(points.astype(int).tolist(), sigma, strict=True)), leave=False, disable=None):
+        dot = np.zeros((height, width), np.float32)
+        dot[y, x] = 1 / (_mass_inside(x, width, each) * _mass_inside(y, height, each))
+        density += gaussian_filter(dot, each, mode="constant")
+    return density
+
+
+def _mass_inside(pixel: int, length: int, sigma: float) -> float:
+    """Return the part of a Gaussian, cut at 4 sigma as scipy does, that lies on an axis of `length` pixels."""
+    reach = int(4 * sigma + 0.5)
+    steps = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * np.square(steps / sigma))
+    return float(weights[(steps >= -pixel) & (steps < length - pixel)].sum() / weights.sum())
+
+
+def _published_windows(points: Points, sigma: float, height: int, width: int) -> NDArray[np.float32]:
+    """Add one window after the other of a kernel computed once; one cut by the border is scaled to 1."""
+    reach = int(4 * sigma + 0.5)
+    weights = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sigma))
+    kernel = (np.outer(weights, weights) / weights.sum() ** 2).astype(np.float32)
+    density = np.zeros((height, width), np.float32)
+    for x, y in points.astype(int).tolist():
+        left, right, up, down = min(x, reach), min(width - 1 - x, reach), min(y, reach), min(height - 1 - y, reach)
+        window = kernel[reach - up : reach + down + 1, reach - left : reach + right + 1]
+        if window.size < kernel.size:
+            window = window / window.sum()
+        density[y - up : y + down + 1, x - left : x + right + 1] += window
+    return density
 
 
 def _photo(path: Path, width: int, height: int) -> Path:
