@@ -1,5 +1,6 @@
 """From a whole image to a number: the one path of validation, testing, tools and the Python API."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -75,7 +76,8 @@ class Inference:
         Raises:
             InputError: names the number and what it must be a multiple of.
         """
-        needs = (("window", self.window, network.multiple), ("window_stride", self.step, network.stride))
+        whole = math.lcm(network.multiple, network.stride)
+        needs = (("window", self.window, whole), ("window_stride", self.step, network.stride))
         for key, value, multiple in needs:
             if value is not None and value % multiple:
                 raise InputError(f"inference.{key}: {value} is no multiple of {multiple}, as this network needs")

@@ -27,6 +27,17 @@ EBC = {"class_path": "crowdcount.models.ebc.network.Ebc", "init_args": {"backbon
 VGG = {**EBC, "init_args": {"backbone": "vgg11_ae", "pretrained": False}}
 CLIP = {"class_path": "crowdcount.models.clip_ebc.network.ClipEbc", "init_args": {"backbone": "train-vit"}}
 
+HMODE = {
+    "class_path": "crowdcount.models.hmode.module.HmodeModule",
+    "init_args": {
+        "network": {
+            "class_path": "crowdcount.models.hmode.network.Hmode",
+            "init_args": {"backbone": "mobilenetv4_conv_small_035", "strides": [4, 8, 16], "pretrained": False},
+        },
+        "optimizer": {"class_path": "Adam", "init_args": {"lr": 0.001}},
+    },
+}
+
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_clip(tmp_path_factory):
@@ -167,6 +178,58 @@ def test_last_is_last_and_the_best_survives_a_resumption(config, tmp_path):
     assert not list((tmp_path / "run").glob("version_*/checkpoints/best-*"))
     first, resumed = (metrics(tmp_path / f"run/version_{version}")[-1] for version in (0, 1))
     assert first["test/mae"] == resumed["test/mae"]
+
+
+def test_hmode_trains_resumes_and_counts(config, tmp_path):
+    path = config(model=HMODE, test_after_fit=True, pictures={"every_n_epochs": 0, "images": 1})
+    options = ["--model.kernel.size=null", "--model.kernel.adaptive=true", "--model.loss.relative_weight=0.2"]
+    train.main(["fit", "--config", path, *options])
+    train.main(["fit", "--config", path, *options, "--trainer.max_epochs=1"])
+    half, whole, resumed = (tmp_path / f"run/version_{number}" for number in (1, 0, 2))
+    train.main(["fit", "--config", path, *options, "--ckpt_path", str(half / "checkpoints/last.ckpt")])
+    assert equal(weights(whole / "checkpoints/last.ckpt"), weights(resumed / "checkpoints/last.ckpt"))
+    terms = {f"train/{name}" for name in ("density", "attention", "importance", "relative", "loss", "mae")}
+    assert terms <= set().union(*metrics(whole)) and (whole / "pictures/test/IMG_1.png").is_file()
+    train.main(["test", "--config", path, "--ckpt_path", str(whole / "checkpoints/best.ckpt")])
+    assert metrics(tmp_path / "run/version_3")[-1]["test/mae"] == metrics(whole)[-1]["test/mae"]
+    model = crowdcount.load_model(whole / "checkpoints/best.ckpt")
+    records = crowdcount.data.ShanghaiTech(path_of_data(path), "A").records("test")
+    errors = [abs(model.predict(record.read()).count - record.count) for record in records]
+    assert sum(errors) / len(errors) == pytest.approx(float(metrics(whole)[-1]["test/mae"]), rel=1e-6)
+
+
+def path_of_data(config):
+    return yaml.safe_load(Path(config).read_text())["data"]["source"]["init_args"]["root"]
+
+
+def test_the_released_form_of_hmode_trains(config, tmp_path):
+    released = ["--model.network.compat=released", "--model.kernel.compat=released", "--model.loss.reduction=sum"]
+    train.main(["fit", "--config", config(model=HMODE), *released, "--model.loss.relative=released"])
+    rows = metrics(tmp_path / "run/version_0")
+    assert all(float(row["train/relative"]) > 0 for row in rows if "train/relative" in row)
+    assert {"train/relative", "val/mae"} <= set().union(*rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.network.strides=[4,8,64]"], "strides: mobilenetv4_conv_small_035 has no feature map of stride 64"),
+        (["--model.network.compat=authors"], "model.network.compat: expected"),
+        (["--model.loss.relative=both"], "model.loss.relative: expected"),
+        (["--model.loss.regons=4"], "model.loss.regons: no such key; did you mean loss.regions?"),
+        (["--model.loss.region=18"], "loss.region: 18 should be a multiple of 4"),
+        (["--model.kernel.sigma=0"], "sigma"),
+        (["--model.kernel.size=14"], "size"),
+        (["--data.augment.crop=72"], "data.augment.crop: 72 is no multiple of 16"),
+        (["--model.network.compat=released", "--data.augment.crop=71"], "data.augment.crop: 71"),
+    ],
+)
+def test_mistakes_with_hmode_are_refused(config, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["fit", "--config", config(model=HMODE), *arguments])
+    error = capsys.readouterr().err
+    error = error[error.index("error:") :]
+    assert stopped.value.code == 2 and message in error and len(error.splitlines()) <= 5
 
 
 @pytest.mark.parametrize(
