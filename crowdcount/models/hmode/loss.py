@@ -85,7 +85,7 @@ class HmodeLoss:
     attention_weight: float = 1.0
     importance_weight: float = 1.0
     relative: Literal["local", "released"] | None = "local"
-    relative_weight: float = 0.05
+    relative_weight: float = 0.01
     regions: int = 9
     region: int = 16
     reduction: Literal["mean", "sum"] = "mean"
