@@ -1,0 +1,1 @@
+"""Referring expression counting: centroid detection on Grounding DINO, with contrastive heads."""
