@@ -103,7 +103,8 @@ class Kernel:
         compat: `released` for the border rule of the published HMoDE maps (made with a script of SASNet). The window
             lies around the pixel to the left of and above the one that holds the point (in the first column and row
             around that pixel itself), and a window cut by the border holds a Gaussian centred on what is left of it.
-            Needs a fixed sigma and a size.
+            Needs a fixed sigma and a size. (Those maps also hold the points outside the image, moved inside; here they
+            are left out.)
 
     Raises:
         InputError: a number that makes no kernel, or options that exclude each other.
@@ -116,15 +117,19 @@ class Kernel:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise InputError(f"sigma {self.sigma}: give a positive number of pixels")
+            raise InputError(f"kernel.sigma: {self.sigma}; give a positive number of pixels")
         if self.size is not None and (self.size < 1 or self.size % 2 != 1):
-            raise InputError(f"size {self.size}: give an odd number of pixels, or null for 4 sigma to each side")
+            raise InputError(
+                f"kernel.size: {self.size}; give an odd number of pixels, or null for 4 sigma to each side"
+            )
         if self.compat not in (None, "released"):
-            raise InputError(f"compat {self.compat!r}: give released or null")
+            raise InputError(f"kernel.compat: {self.compat!r}; give released or null")
         if self.adaptive and self.size is not None:
-            raise InputError(f"size {self.size}: set it to null with adaptive, each point has a window of its own")
+            raise InputError(
+                f"kernel.size: {self.size}; with adaptive set it to null, each point has a window of its own"
+            )
         if self.compat and self.size is None:
-            raise InputError("compat released: give a size and a fixed sigma, the published maps have 15 and 4")
+            raise InputError("kernel.compat: released needs a size and a fixed sigma; the published maps have 15 and 4")
 
 
 _DEFAULT = Kernel()

@@ -4,8 +4,9 @@ A name is a path: `clip_ebc/vit_b16_sha` is `zoo_configs/clip_ebc/vit_b16_sha.ya
 """
 
 import difflib
-import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -197,9 +198,11 @@ def _build(config: dict[str, Any], name: str) -> Model:
 def _load_weights(network: Counter, path: Path) -> None:
     checkpoint = read_checkpoint(path)
     state = _network_state(checkpoint)
-    if state.keys() != network.state_dict().keys():  # not ours: published under the authors' names
-        state = _from_authors(network, checkpoint.get("state_dict", checkpoint))
-    _load_state(network, state, path)
+    if state.keys() == network.state_dict().keys():
+        _load_state(network, state, path)
+    else:  # not ours: published under the authors' names
+        with _fitting(network, path):
+            network.load_published(checkpoint.get("state_dict", checkpoint))
 
 
 def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
@@ -208,16 +211,16 @@ def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {key.removeprefix("network."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def _from_authors(network: Counter, published: dict[str, Any]) -> dict[str, Tensor]:
-    """Convert a published state dict, or a dict that holds one, by the `convert` module beside the network's."""
-    convert = importlib.import_module(type(network).__module__.rpartition(".")[0] + ".convert")
-    state: dict[str, Tensor] = convert.from_authors(published)
-    return state
-
-
 def _load_state(network: Counter, state: dict[str, Tensor], path: Path) -> None:
-    try:
+    with _fitting(network, path):
         network.load_state_dict(state, strict=True)
+
+
+@contextmanager
+def _fitting(network: Counter, path: Path) -> Iterator[None]:
+    """Turn torch's list of what does not fit into a message."""
+    try:
+        yield
     except RuntimeError as error:
         lines = str(error).split("\n")
         raise InputError(f"{path}: does not fit {type(network).__name__}: " + " ".join(lines[1:3])[:400]) from error

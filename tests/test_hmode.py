@@ -232,7 +232,7 @@ def test_published_checkpoints_load(wrap, tmp_path, golden):
     close(output.density.sum().reshape(1), recorded["count/Eout"], 1e-5)
 
 
-def test_weights_of_one_form_are_not_run_in_the_other(tmp_path):
+def test_weights_of_one_form_are_not_run_in_the_other():
     released, ours = (Hmode(SMALL, pretrained=False, compat=compat) for compat in ("released", None))
     with pytest.raises(InputError, match="compat: null, but these weights were made with compat: released"):
         ours.load_state_dict(released.state_dict())
@@ -302,11 +302,22 @@ def test_other_encoders_and_numbers_of_experts(backbone, strides):
         ({"strides": (4, 8, 64)}, r"strides: vgg16_bn has no feature map of stride 64; it has \[1, 2, 4, 8, 16, 32\]"),
         ({"strides": (4,)}, r"strides: \[4\] should be at least two numbers"),
         ({"strides": (8, 4)}, r"strides: \[8, 4\] should be"),
+        ({"compat": "Released"}, "compat: 'Released'; give released or null"),
+        ({"backbone": "inception_v3"}, "backbone: inception_v3 does not give maps of 1/4 to 1/16 of any image"),
+        ({"backbone": "hiera_tiny_224"}, "backbone: hiera_tiny_224 does not give maps"),
     ],
 )
 def test_impossible_networks_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         Hmode(**arguments)
+
+
+def test_an_encoder_that_joins_its_scales():
+    network = Hmode("hrnet_w18_small", pretrained=False)
+    assert network.multiple == 32
+    density = torch.rand(1, 64, 96) / 1000
+    sum(HmodeLoss()(network.train()(torch.randn(1, 3, 64, 96)), density).values()).backward()
+    assert not [key for key, value in network.named_parameters() if value.requires_grad and value.grad is None]
 
 
 def alive(network, image):
@@ -483,6 +494,8 @@ def test_local_counting_is_the_plain_formula(form, plain, size):
     for maps, true in zip(pixels(output.maps, 4), density, strict=True):
         expected = expected + sum(w * plain(map_, true) for w, map_ in zip(weights, maps, strict=True))
     expected = 0.5 * expected / (len(density) if form == "local" else density.numel())
+    summed = HmodeLoss(relative=form, relative_weight=0.5, reduction="sum")(output, density)["relative"]
+    assert summed.item() == pytest.approx(expected.item() * density[0].numel(), rel=1e-9)
     assert terms["relative"].item() == pytest.approx(expected.item(), rel=1e-9)
     ours, theirs = (torch.autograd.grad(loss, output.maps)[0] for loss in (terms["relative"], expected))
     assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
@@ -518,6 +531,8 @@ def test_every_image_meets_its_own_target():
         ({"output_weight": -1}, "loss.output_weight: -1 should"),
         ({"relative_weight": float("inf")}, "loss.relative_weight: inf"),
         ({"regions": 0}, "loss.regions, loss.region: 0, 16"),
+        ({"relative": "Local"}, "loss.relative: 'Local' is not one of None, local, released"),
+        ({"reduction": "avg"}, "loss.reduction: 'avg'"),
     ],
 )
 def test_impossible_weights_are_refused(arguments, message):

@@ -204,7 +204,8 @@ def path_of_data(config):
 
 def test_the_released_form_of_hmode_trains(config, tmp_path):
     released = ["--model.network.compat=released", "--model.kernel.compat=released", "--model.loss.reduction=sum"]
-    train.main(["fit", "--config", config(model=HMODE), *released, "--model.loss.relative=released"])
+    relative = ["--model.loss.relative=released", "--model.loss.relative_weight=1"]
+    train.main(["fit", "--config", config(model=HMODE), *released, *relative])
     rows = metrics(tmp_path / "run/version_0")
     assert all(float(row["train/relative"]) > 0 for row in rows if "train/relative" in row)
     assert {"train/relative", "val/mae"} <= set().union(*rows)
@@ -218,8 +219,8 @@ def test_the_released_form_of_hmode_trains(config, tmp_path):
         (["--model.loss.relative=both"], "model.loss.relative: expected"),
         (["--model.loss.regons=4"], "model.loss.regons: no such key; did you mean loss.regions?"),
         (["--model.loss.region=18"], "loss.region: 18 should be a multiple of 4"),
-        (["--model.kernel.sigma=0"], "sigma"),
-        (["--model.kernel.size=14"], "size"),
+        (["--model.kernel.sigma=0"], "kernel.sigma: 0.0"),
+        (["--model.kernel.size=14"], "kernel.size: 14"),
         (["--data.augment.crop=72"], "data.augment.crop: 72 is no multiple of 16"),
         (["--model.network.compat=released", "--data.augment.crop=71"], "data.augment.crop: 71"),
     ],

@@ -1,8 +1,10 @@
-"""What every density network takes, returns and declares."""
+"""What every network takes, returns and declares."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from importlib import import_module
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,25 +26,16 @@ class CountMap:
     logits: Tensor | None = None
 
 
-class Counter(nn.Module, ABC):
-    """Base of every density network.
+class Network(nn.Module, ABC):
+    """What every network of the zoo is, whatever it returns.
 
     Attributes:
-        stride: side in pixels of the block that one density cell covers.
-        multiple: image sides are padded to a multiple of this by `crowdcount.inference`; what `forward` makes of
-            other sides is the network's own affair (the published ones ignore a remainder).
         mean: per-channel mean (RGB, in [0, 1]) taken off the image.
         std: per-channel standard deviation the image is divided by.
     """
 
-    stride: int
-    multiple: int
     mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
     std: ClassVar[tuple[float, float, float]] = IMAGENET_STD
-
-    @abstractmethod
-    def forward(self, image: Tensor) -> CountMap:
-        """Count in a normalised image batch (B, 3, H, W)."""
 
     def normalize(self, image: Tensor) -> Tensor:
         """Turn uint8 (or float in [0, 1]) RGB (B, 3, H, W) into what `forward` takes."""
@@ -59,3 +52,33 @@ class Counter(nn.Module, ABC):
         Raises:
             InputError: the weights could not be fetched.
         """
+
+    def load_published(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a checkpoint in the authors' form, by the `convert` module beside the network's.
+
+        Args:
+            state_dict: the published state dict, or a dict that holds it where the authors wrapped it.
+
+        Raises:
+            InputError: a key belongs to no published checkpoint of the family.
+            RuntimeError: the weights do not fit.
+        """
+        convert = import_module(type(self).__module__.rpartition(".")[0] + ".convert")
+        self.load_state_dict(convert.from_authors(state_dict), strict=True)
+
+
+class Counter(Network):
+    """Base of every density network.
+
+    Attributes:
+        stride: side in pixels of the block that one density cell covers.
+        multiple: image sides are padded to a multiple of this by `crowdcount.inference`; what `forward` makes of
+            other sides is the network's own affair (the published ones ignore a remainder).
+    """
+
+    stride: int
+    multiple: int
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> CountMap:
+        """Count in a normalised image batch (B, 3, H, W)."""

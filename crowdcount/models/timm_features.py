@@ -23,16 +23,21 @@ class FeaturePyramid(nn.Module):
 
     Attributes:
         channels: C_k of each map.
+        multiple: an image whose sides are multiples of it has maps of exactly H / stride x W / stride.
 
     Raises:
-        InputError: timm has no such model, or the model has no map of such a stride.
+        InputError: timm has no such model, or the model has no map of such a stride, or takes images of one size only.
     """
 
     def __init__(self, name: str, strides: Sequence[int]) -> None:
         super().__init__()
         self.name = name
-        self.trunk, self._arguments = create(name, _levels(name, strides))
+        levels = _levels(name, strides)
+        self.trunk, self._arguments = create(name, levels)
         self.channels: list[int] = cast(Any, self.trunk.feature_info).channels()
+        self.multiple, idle = _probe(name, levels, strides)
+        for parameter in idle:  # without a gradient they would stop distributed training
+            self.trunk.get_parameter(parameter).requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Extract the maps."""
@@ -125,6 +130,28 @@ def _levels(name: str, strides: Sequence[int]) -> tuple[int, ...]:
     if missing:
         raise InputError(f"strides: {name} has no feature map of stride {missing[0]}; it has {sorted(level)}")
     return tuple(level[stride] for stride in strides)
+
+
+def _probe(name: str, levels: tuple[int, ...], strides: Sequence[int]) -> tuple[int, list[str]]:
+    """Return what image sides must be a multiple of, and the parameters that no map depends on.
+
+    Shapes alone are computed. Networks that join their scales need more than their coarsest stride.
+    """
+    with torch.device("meta"):
+        encoder, _ = create(name, levels)
+        for multiple in (strides[-1], 2 * strides[-1], 4 * strides[-1]):
+            height, width = 5 * multiple, 7 * multiple
+            try:
+                maps = channels_first(encoder, encoder(torch.empty(2, 3, height, width)))
+            except (RuntimeError, AssertionError, ValueError):
+                continue
+            if all(m.shape[-2:] == (height // s, width // s) for m, s in zip(maps, strides, strict=True)):
+                torch.stack([each.sum() for each in maps]).sum().backward()
+                return multiple, [key for key, parameter in encoder.named_parameters() if parameter.grad is None]
+    raise InputError(
+        f"backbone: {name} does not give maps of 1/{strides[0]} to 1/{strides[-1]} of any image's sides, as it should; "
+        "choose another one"
+    )
 
 
 def _create_fixed(name: str, input_size: int, arguments: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:

@@ -34,6 +34,8 @@ def from_authors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         InputError: a key belongs to no HMoDE checkpoint.
     """
     content = state_dict.get("model", state_dict)
+    if not isinstance(content, Mapping):
+        raise InputError("'model' holds no state dict; is this another model's file?")
     state = {_rename(key): value for key, value in content.items()}
     return {**state, "released": torch.tensor(True)}
 

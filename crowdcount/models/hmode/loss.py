@@ -68,12 +68,12 @@ class HmodeLoss:
         relative: relative local counting term: "local" is the absolute count error of the hard regions, with
             gradient, and the figure's order of their counts; "released" is the released code's form, which orders the
             regions but has no gradient on their level; null leaves it out.
-        relative_weight: weight of that term.
+        relative_weight: weight of that term; "released" goes with 1 in the authors' code, where it is switched off.
         regions: hard regions of an image: those with the largest squared error of the density.
         region: side of a region in pixels, a multiple of the maps' stride.
-        reduction: "mean" divides the density, attention and released relative terms by the pixels of the batch, so
-            that the size of the crop does not shift the balance; "sum" divides all terms but the local one by the
-            images alone, as published.
+        reduction: "mean" divides the published sums by the pixels of the batch, so that the size of the crop does not
+            shift the balance with the importance term; "sum" divides them by the images alone, as published, and the
+            importance term as well.
 
     Raises:
         InputError: a weight or number is out of its range.
@@ -95,6 +95,9 @@ class HmodeLoss:
             value = getattr(self, f"{term}_weight")
             if not 0 <= value < float("inf"):
                 raise InputError(f"loss.{term}_weight: {value} should be a number of at least 0")
+        for key, choices in (("relative", (None, "local", "released")), ("reduction", ("mean", "sum"))):
+            if getattr(self, key) not in choices:
+                raise InputError(f"loss.{key}: {getattr(self, key)!r} is not one of {', '.join(map(str, choices))}")
         if self.regions < 1 or self.region < 1:
             raise InputError(f"loss.regions, loss.region: {self.regions}, {self.region} should be at least 1")
 
@@ -119,9 +122,9 @@ class HmodeLoss:
         }
         if self.relative is not None:
             hard = hard_regions(output.maps, target, self.region, self.regions)
-            local = self.relative == "local"
-            errors = local_counting(hard) / images if local else released_local_counting(hard) * scale
-            terms["relative"] = self.relative_weight * (weights * errors).sum()
+            pixels = density.numel() / images
+            errors = local_counting(hard) * pixels if self.relative == "local" else released_local_counting(hard)
+            terms["relative"] = scale * self.relative_weight * (weights * errors).sum()
         return terms
 
     def map_weights(self, maps: Tensor) -> Tensor:
@@ -209,8 +212,9 @@ def local_counting(hard: HardRegions) -> Tensor:
     """Return the local counting error of each map in people, summed over the images, (M,).
 
     For an image: the mean over its hard regions of |x - y|, plus the mean over the pairs of ranks (j, j + 3) of
-    max(0, x_{j+3} - x_j), where x are predicted and y true counts and ranks follow y. The abstract names both parts
-    and the authors' figure has the formula of the second; that they are averaged and added is our reading.
+    max(0, x_{j+3} - x_j), where x are predicted and y true counts and ranks follow y. The abstract names a local
+    counting map and relative count differences among hard-predicted regions, and the authors' figure has the formula of
+    the second part; that the first is taken on the same regions, and that both are averaged and added, is our reading.
     """
     level = (hard.predicted - hard.true).abs().mean(dim=2)
     order = _misorder(hard, steps=(3,))

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from crowdcount.data.dataset import Batch
+from crowdcount.errors import InputError
 from crowdcount.geometry import Kernel, render_density
 from crowdcount.inference import Inference
 from crowdcount.models.base import CountMap
@@ -19,7 +20,8 @@ class HmodeModule(CountingModule):
     Args:
         network: the network to train.
         loss: terms and weights of the loss.
-        kernel: how a person is drawn into the true density.
+        kernel: how a person is drawn into the true density of a crop; people outside the crop neither reach into it nor
+            count as neighbours of an adaptive kernel.
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: how whole images are counted in validation, testing and prediction.
@@ -39,6 +41,12 @@ class HmodeModule(CountingModule):
         super().__init__(network, optimizer, schedule, inference)
         self.loss = loss
         self.kernel = kernel
+
+    def _check_crop(self, crop: int) -> None:
+        deepest = self.network.strides[-1]
+        if crop % deepest:
+            raise InputError(f"data.augment.crop: {crop} is no multiple of {deepest}, the coarsest stride")
+        super()._check_crop(crop)
 
     def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of the loss."""

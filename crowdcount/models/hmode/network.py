@@ -48,11 +48,14 @@ class Hmode(Counter):
 
     By default the network differs from the released code in what keeps that from training (its experts start dead in
     many seeds): maps are softplus instead of ReLU and start at a positive density, gates are a softmax of signed
-    logits, the new layers are initialised by their width, and images are padded to whole cells, not stretched.
+    logits, the new layers are initialised by their width, and `crowdcount.inference` pads images to whole cells, where
+    the released code stretches the maps.
 
     Args:
-        backbone: a timm model that gives feature maps at all `strides`, with or without the tag of its weights.
-        strides: pixels a cell of each expert covers, from the finest to the coarsest; at least two.
+        backbone: a timm model that gives feature maps at all `strides` for images of any size, with or without the tag
+            of its weights.
+        strides: pixels a cell of each expert covers, from the finest to the coarsest; at least two. With two experts a
+            group is one expert, and the first gate has nothing to weigh.
         pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built.
         compat: "released" computes exactly what the authors' code computes; their checkpoints need it.
 
@@ -73,10 +76,12 @@ class Hmode(Counter):
         super().__init__()
         if len(strides) < 2 or any(not 0 < a < b for a, b in pairwise(strides)):
             raise InputError(f"strides: {list(strides)} should be at least two numbers, each above the one before")
+        if compat not in (None, "released"):
+            raise InputError(f"compat: {compat!r}; give released or null")
         self.strides, self.stride, self.pretrained, self.compat = strides, strides[0], pretrained, compat
-        # as published an image of any size is taken as it is, and the maps are stretched over it
-        self.multiple = 1 if compat else strides[-1]
         self.encoder = FeaturePyramid(backbone, strides)
+        # as published an image of any size is taken as it is, and the maps are stretched over it
+        self.multiple = 1 if compat else self.encoder.multiple
         self._build_layers(self.encoder.channels)
         groups = list(combinations(range(len(strides)), len(strides) - 1))
         self.register_buffer("members", torch.tensor(groups), persistent=False)
@@ -104,6 +109,8 @@ class Hmode(Counter):
         """Count in a normalised image batch (B, 3, H, W).
 
         Where the sides are no multiples of the coarsest stride the maps are stretched over the image, as published.
+        Experts and groups are by-products of the mixture on its own grid, so that evaluation returns them too; what
+        training alone needs is computed by the loss, and no map is enlarged to pixels where the sides are multiples.
         """
         size = image.shape[-2:]
         least = self.strides[-1]

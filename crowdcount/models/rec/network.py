@@ -1,0 +1,261 @@
+"""The detector of referring expression counting: Grounding DINO, boxes turned into centroids.
+
+Sources: Liu et al., "Grounding DINO", ECCV 2024; Dai et al., "Referring Expression Counting", CVPR 2024 (GroundingREC,
+commit e8f5a54); Triaridis et al., "Improving Contrastive Learning for Referring Expression Counting", arXiv 2505.22850
+(C-REX, which has no released code).
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from crowdcount.errors import InputError
+from crowdcount.models.base import Network
+from crowdcount.models.rec.convert import from_authors
+from crowdcount.models.rec.detections import Phrases, PointDetections
+from crowdcount.models.rec.phrases import tokenize, vocabulary
+
+Detector = Literal["swin_t", "swin_b", "mm_swin_t", "tiny"]
+
+HUB = {
+    "swin_t": "IDEA-Research/grounding-dino-tiny",
+    "swin_b": "IDEA-Research/grounding-dino-base",
+    "mm_swin_t": "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
+}
+"""Published weights and vocabularies on the Hugging Face hub."""
+
+_SWIN: dict[str, dict[str, Any]] = {
+    "swin_t": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
+    "swin_b": {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 12},
+    "tiny": {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 4},
+}
+_IMAGE_SIZE = {"swin_t": 224, "swin_b": 384, "tiny": 64}  # only the windows depend on it
+_TINY = {
+    "num_queries": 30,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "d_model": 32,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "max_text_len": 16,
+    "fusion_droppath": 0.0,
+}
+_TINY_TEXT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 32,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+
+
+class ReferringDetector(Network):
+    """Points of what an expression names: a text-conditioned detector with centres instead of boxes.
+
+    Images (U, 3, H, W) and E expressions, each of one of the images, give `PointDetections` with E rows; an image is
+    encoded once, however many expressions it has.
+
+    Args:
+        detector: Grounding DINO with Swin-T or Swin-B, MM-Grounding-DINO with Swin-T, or one of half a million
+            parameters for small experiments on a CPU.
+        pretrained: true starts a training from the published weights of the detector; a hub id, a folder or an original
+            `.pth` file from those; false from random ones. They are fetched when a training starts.
+        query_selection: which image tokens become queries: those with the highest score of any token ("max", Grounding
+            DINO), or of [CLS] ("cls", GroundingREC).
+        freeze: keep the image backbone and the text encoder as they are, in evaluation mode.
+        projection: width of a head of two layers in front of the contrastive loss; null contrasts the queries as they
+            are. (The paper speaks of heads; whether it has one is not known.)
+        words: vocabulary of `tiny`; the others bring their own.
+
+    Raises:
+        InputError: `words` are missing or belong to a detector that has its own.
+    """
+
+    def __init__(
+        self,
+        detector: Detector = "swin_t",
+        pretrained: bool | str = True,
+        query_selection: Literal["max", "cls"] = "max",
+        freeze: bool = True,
+        projection: int | None = None,
+        words: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        if bool(words) != (detector == "tiny"):
+            raise InputError(f"words: {list(words)}; tiny needs the list of words it is to know, the others have one")
+        self.name, self.pretrained, self.words, self.freeze = detector, pretrained, words, freeze
+        self.detector = _build(detector, vocabulary(words))
+        width = self.detector.config.d_model
+        self.projection = _projection(width, projection) if projection else nn.Identity()
+        self._rows: Tensor | None = None  # which image each expression of the running call belongs to
+        backbone = self.detector.model.backbone
+        backbone.register_forward_pre_hook(self._one_mask_per_image)
+        backbone.register_forward_hook(self._features_per_expression)
+        if query_selection == "cls":
+            self.detector.model.encoder_output_class_embed.register_forward_hook(_only_first_column)
+        self._freeze_parts()
+
+    def forward(self, images: Tensor, inside: Tensor, phrases: Phrases, image_index: Tensor) -> PointDetections:
+        """Detect.
+
+        Args:
+            images: (U, 3, H, W), normalised, zero where an image is smaller than the batch.
+            inside: (U, H, W) bool, where the images are.
+            phrases: E expressions, from `tokenize`.
+            image_index: (E,), the image of each.
+        """
+        self._rows = image_index
+        output = self.detector(
+            pixel_values=images,
+            pixel_mask=inside[image_index],
+            input_ids=phrases.ids,
+            attention_mask=phrases.tokens,
+        )
+        length = phrases.ids.shape[1]
+        return PointDetections(
+            logits=output.logits[..., :length],
+            points=output.pred_boxes[..., :2],
+            sizes=output.pred_boxes[..., 2:],
+            queries=output.intermediate_hidden_states[:, -1],
+            text=output.encoder_last_hidden_state_text,
+            phrases=phrases,
+            image_index=image_index,
+        )
+
+    def tokenize(self, texts: Sequence[str], attributes: Sequence[str]) -> Phrases:
+        """Return the tokens of expressions; see `crowdcount.models.rec.phrases.tokenize`."""
+        return tokenize(self.tokenizer, texts, attributes, self.detector.config.max_text_len)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the detector.
+
+        Raises:
+            InputError: it could not be fetched.
+        """
+        if self.name == "tiny":
+            return _transformers().BertTokenizer(vocab=vocabulary(self.words))
+        source = HUB[self.name]
+        try:
+            return _transformers().AutoTokenizer.from_pretrained(source)
+        except Exception as error:  # whatever the hub client and the file system raise
+            raise _not_fetched("the vocabulary of", source, error) from error
+
+    @property
+    def queries(self) -> int:
+        """Number of queries: no more points can be found for an expression in one pass."""
+        count: int = self.detector.config.num_queries
+        return count
+
+    def train(self, mode: bool = True) -> "ReferringDetector":
+        """Switch the trained parts; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen():
+            part.eval()
+        return self
+
+    def load_pretrained(self) -> None:
+        """Fetch the published weights the detector was configured with.
+
+        Raises:
+            InputError: they could not be fetched or do not fit.
+        """
+        if self.pretrained is False:
+            return
+        source = HUB.get(self.name) if self.pretrained is True else self.pretrained
+        if source is None:
+            raise InputError("pretrained: there are no published weights of the detector tiny; set it to false")
+        if Path(str(source)).suffix in (".pth", ".pt"):
+            self.load_published(torch.load(str(source), map_location="cpu", weights_only=True))
+            return
+        try:
+            model, info = type(self.detector).from_pretrained(
+                source, config=self.detector.config, output_loading_info=True
+            )
+        except Exception as error:  # whatever the hub client, the file system or the format of the file raise
+            raise _not_fetched("the weights", str(source), error) from error
+        self._take(model, info, str(source))
+
+    def load_published(self, state_dict: Mapping[str, Any]) -> None:
+        """Load an original checkpoint of Grounding DINO or GroundingREC.
+
+        Raises:
+            InputError: it is of another model.
+        """
+        hub = from_authors(state_dict)
+        model, info = type(self.detector).from_pretrained(
+            None, config=self.detector.config, state_dict=hub, output_loading_info=True
+        )
+        self._take(model, info, "the published checkpoint")
+
+    def _take(self, model: nn.Module, info: Mapping[str, Any], source: str) -> None:
+        wrong = {name: sorted(map(str, info[name])) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+        listed = "; ".join(f"{name.split('_')[0]}: {', '.join(keys[:3])}" for name, keys in wrong.items() if keys)
+        if listed:
+            raise InputError(f"{source} does not fit the detector {self.name}: {listed}")
+        self.detector.load_state_dict(model.state_dict())
+
+    def _frozen(self) -> list[nn.Module]:
+        model = self.detector.model
+        return [model.backbone, model.text_backbone] if self.freeze else []
+
+    def _freeze_parts(self) -> None:
+        model = self.detector.model
+        # nothing is supervised at the encoder: without a gradient these would stop distributed training
+        idle = [model.enc_output, model.enc_output_norm, model.encoder_output_bbox_embed]
+        idle += [part for name, part in model.backbone.named_modules() if name.endswith("swin.layernorm")]
+        for part in [*self._frozen(), *idle]:
+            part.requires_grad_(False)
+
+    def _one_mask_per_image(self, _module: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        pixels, masks = inputs
+        assert self._rows is not None
+        first = [int((self._rows == image).nonzero()[0]) for image in range(len(pixels))]
+        return pixels, masks[first]
+
+    def _features_per_expression(self, _module: nn.Module, _inputs: object, output: Any) -> Any:
+        features, positions = output
+        rows = self._rows
+        return [(maps[rows], masks[rows]) for maps, masks in features], [position[rows] for position in positions]
+
+
+def _build(name: str, words: Mapping[str, int]) -> Any:
+    """Return the transformers model with random weights."""
+    library = _transformers()
+    swin = name.removeprefix("mm_")
+    image = library.SwinConfig(image_size=_IMAGE_SIZE[swin], out_indices=[2, 3, 4], **_SWIN[swin])
+    text = library.BertConfig(vocab_size=len(words), **_TINY_TEXT) if name == "tiny" else library.BertConfig()
+    rest = _TINY if name == "tiny" else {}
+    family = "MMGroundingDino" if name.startswith("mm_") else "GroundingDino"
+    config = getattr(library, f"{family}Config")(backbone_config=image, text_config=text, dropout=0.0, **rest)
+    return getattr(library, f"{family}ForObjectDetection")(config)
+
+
+def _transformers() -> Any:
+    """Import transformers on first use: it takes seconds and only this family needs it."""
+    return import_module("transformers")
+
+
+def _projection(width: int, out: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, out))
+
+
+def _only_first_column(_module: nn.Module, _inputs: object, scores: Tensor) -> Tensor:
+    """Keep the scores of [CLS] alone: the largest of a row then is that of [CLS]."""
+    return torch.cat([scores[..., :1], torch.full_like(scores[..., 1:], float("-inf"))], dim=-1)
+
+
+def _not_fetched(what: str, source: str, error: Exception) -> InputError:
+    return InputError(
+        f"{what} {source} could not be fetched ({type(error).__name__}: {error}).\n"
+        "Check the connection, give the path of a downloaded copy, or start from random weights: pretrained: false"
+    )
