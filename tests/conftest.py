@@ -43,7 +43,7 @@ def _scene(rng, size):
 
 def _write_image(path, picture):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".jpg", picture[..., ::-1])[1].tobytes())
+    path.write_bytes(cv2.imencode(path.suffix, picture[..., ::-1])[1].tobytes())
 
 
 def _write_shanghaitech(folder, part="A", layout="kaggle", train=4, test=3, size=(160, 128), seed=0):
@@ -115,6 +115,67 @@ def _write_jhu_crowd(folder, train=4, val=2, test=3, size=(160, 128), seed=0):
     return folder
 
 
+_REC8K = {
+    "0000-cs-img_000001.jpg": "Crowd_Surveillance/images_train/images/train/img_000001.jpg",
+    "0001-mall-seq_000007.jpg": "mall_dataset/frames/seq_000007.jpg",
+    "0002-detrac-MVI_20011-img01.jpg": "DETRAC/DETRAC-train-data/Insight-MVT_Annotation_Train/MVI_20011/img01.jpg",
+    "0003-fsc147-2689.jpg": "FSC147_384_V2/images_384_VarV2/2689.jpg",
+    "0004-carpk-20160331_NTU_00001.png": "CARPK_devkit/data/Images/20160331_NTU_00001.png",
+    "0005-nwpu-0003.jpg": "NWPU/images/0003.jpg",
+    "0006-visdrone-00001-00002.jpg": "VisDrone2020-CC/sequences/00001/00002.jpg",
+    "0007-jhuv2-0008.jpg": "jhu_crowd_v2.0/test/images/0008.jpg",
+    "0008-internet-9.jpg": "internet/9.jpg",
+}
+
+
+def _write_rec8k(folder, annotations="", flat=False, size=(160, 128), seed=0):
+    rng = np.random.default_rng(seed)
+    table, splits = {}, {"train": [], "val": [], "test": []}
+    (folder / annotations).mkdir(parents=True, exist_ok=True)
+    for number, (name, place) in enumerate(_REC8K.items()):
+        picture, points = _scene(rng, size)
+        _write_image(folder / "rec-8k" / name if flat else folder / place, picture)
+        left = points[:, 0] < size[0] / 2
+        entry = {"class": "person", "type": "location"}
+        table[name] = {
+            "Person on the left side": entry | {"attribute": "left side", "points": points[left].tolist()},
+            "person on the right": entry | {"attribute": "right", "points": points[~left].tolist()},
+        }
+        splits[("train", "train", "train", "val", "test")[number % 5]].append(name)
+    for split, names in splits.items():  # the pairs of an image need not be neighbours
+        pairs = [[name, text] for turn in (0, 1) for name in names for text in list(table[name])[turn : turn + 1]]
+        splits[split] = pairs
+    (folder / annotations / "annotations.json").write_text(json.dumps(table))
+    (folder / annotations / "splits.json").write_text(json.dumps(splits))
+    return folder
+
+
+def _write_fsc147(folder, size=(160, 128), seed=0):
+    rng = np.random.default_rng(seed)
+    splits = {"train": ["7.jpg", "2.jpg", "1050.jpg"], "val": ["190.jpg"], "test": ["3.jpg", "4.jpg"]}
+    splits |= {"val_coco": ["190.jpg"], "test_coco": ["4.jpg"]}
+    classes = {"7.jpg": "sea shells", "2.jpg": "sea shells", "1050.jpg": "peas"}
+    classes |= {"190.jpg": "deers", "3.jpg": "apples", "4.jpg": "marbles"}
+    table = {}
+    for name in classes:
+        picture, points = _scene(rng, size)
+        _write_image(folder / "images_384_VarV2" / name, picture)
+        boxes = [[[x - 3, y - 3], [x - 3, y + 3], [x + 3, y + 3], [x + 3, y - 3]] for x, y in points[:3].tolist()]
+        sizes = {"H": size[1], "W": size[0], "ratio_h": 1.0, "ratio_w": 1.0}
+        table[name] = {"points": points.tolist(), "box_examples_coordinates": boxes, **sizes}
+    split_of = {name: split for split in ("train", "val", "test") for name in splits[split]}
+    described = {
+        name: {"data_split": split_of[name], "text_description": f"the {category}"}
+        for name, category in classes.items()
+    }
+    (folder / "annotation_FSC147_384.json").write_text(json.dumps(table))
+    (folder / "Train_Test_Val_FSC_147.json").write_text(json.dumps(splits))
+    (folder / "FSC-147-D.json").write_text(json.dumps(described))
+    lines = (f"{name}\t{category}\n" for name, category in classes.items())
+    (folder / "ImageClasses_FSC147.txt").write_text("".join(lines))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def write_shanghaitech():
     """Writer of a small ShanghaiTech part in its real format.
@@ -148,6 +209,25 @@ def write_jhu_crowd():
     `write_jhu_crowd(folder, train=4, val=2, test=3, size=(width, height), seed=0)`
     """
     return _write_jhu_crowd
+
+
+@pytest.fixture(scope="session")
+def write_rec8k():
+    """Writer of a small REC-8K: one image of each of its nine sources, with two expressions each, by side.
+
+    `write_rec8k(folder, annotations="", flat=False, size=(width, height), seed=0)`; `annotations` is the folder of the
+    two JSON files in `folder`, `flat` puts the images into `rec-8k` under their ids.
+    """
+    return _write_rec8k
+
+
+@pytest.fixture(scope="session")
+def write_fsc147():
+    """Writer of a small FSC-147 of 3 train, 1 val and 2 test images, with descriptions.
+
+    `write_fsc147(folder, size=(width, height), seed=0)`
+    """
+    return _write_fsc147
 
 
 @pytest.fixture(scope="session")

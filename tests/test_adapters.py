@@ -1,14 +1,16 @@
 import json
+import logging
 import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.io import savemat
 
-from crowdcount.data import JhuCrowd, Nwpu, ShanghaiTech, UcfQnrf
+from crowdcount.data import Expression, Fsc147, JhuCrowd, Nwpu, Rec8k, Record, ShanghaiTech, UcfQnrf, rec8k
 from crowdcount.data.annotation import load_mat
 from crowdcount.errors import InputError
 
@@ -338,7 +340,286 @@ def test_jhu_crowd_errors_name_the_place_and_the_remedy(tmp_path, write_jhu_crow
         source.records("test")
 
 
+# --- REC-8K
+
+
+def edit(path, change):
+    table = json.loads(path.read_text())
+    change(table)
+    path.write_text(json.dumps(table))
+
+
+def heads_are_dark(record):
+    image = record.read()
+    x, y = np.floor(record.points).astype(int).T
+    return image[y, x].mean() < 100 < image.mean()
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("annotations", ["", "anno"])
+def test_rec8k_reads_every_layout(tmp_path, write_rec8k, annotations, flat):
+    source = Rec8k(str(write_rec8k(tmp_path, annotations, flat)))
+    names = {split: [record.name for record in source.records(split)] for split in ("train", "val", "test")}
+    assert [name.split("-")[1] for name in names["train"]] == ["cs", "mall", "detrac", "nwpu", "visdrone", "jhuv2"]
+    assert names["val"] == ["0003-fsc147-2689.jpg", "0008-internet-9.jpg"]
+    assert names["test"] == ["0004-carpk-20160331_NTU_00001.png"]
+    for split in names:
+        for record in source.records(split):
+            assert record.image.parent.name == "rec-8k" if flat else record.image.name != record.name
+            assert heads_are_dark(record)
+            left, right = record.expressions
+            assert (left.text, left.attribute) == ("Person on the left side", "left side")
+            assert (right.text, right.category, right.kind) == ("person on the right", "person", "location")
+            assert left.points[:, 0].max() < 80 <= right.points[:, 0].min()
+            assert left.points.dtype == np.float32
+            np.testing.assert_array_equal(record.points, np.concatenate([left.points, right.points]))
+            assert record.count == len(left.points) + len(right.points) >= 5
+
+
+def test_rec8k_takes_only_the_expressions_and_the_order_of_the_split(tmp_path, write_rec8k):
+    root = write_rec8k(tmp_path)
+    carpk, left = "0004-carpk-20160331_NTU_00001.png", "Person on the left side"
+    pairs = [[carpk, "person on the right"], ["0000-cs-img_000001.jpg", left], [carpk, left]]
+    edit(root / "splits.json", lambda table: table.update(train=pairs, val=pairs[:1]))
+    first, second = Rec8k(root).records("train")
+    assert [first.name, second.name] == [carpk, "0000-cs-img_000001.jpg"]
+    assert [expression.text for expression in first.expressions] == ["person on the right", left]
+    assert [expression.text for expression in second.expressions] == [left]
+    (only,) = Rec8k(root).records("val")
+    np.testing.assert_array_equal(only.points, first.expressions[0].points)
+
+
+def test_rec8k_keeps_points_as_published_and_expressions_of_nothing(tmp_path, write_rec8k):
+    root = write_rec8k(tmp_path)
+    points = [[-3.5, 900.25], [7, 8], [7, 8]]
+    entries = {"person": {"points": points, "class": "person", "attribute": None}, "car": {"points": []}}
+    edit(root / "annotations.json", lambda table: table.update({"0008-internet-9.jpg": entries}))
+    pairs = [["0008-internet-9.jpg", text] for text in entries]
+    edit(root / "splits.json", lambda table: table.update(test=pairs, val=pairs[1:]))
+    (record,) = Rec8k(root).records("test")
+    person, car = record.expressions
+    np.testing.assert_array_equal(person.points, points)
+    assert (person.attribute, person.category, person.kind) == ("", "person", "")
+    assert (car.points.shape, car.category, record.count) == ((0, 2), "", 3)
+    (nothing,) = Rec8k(root).records("val")
+    assert (nothing.points.shape, nothing.count) == ((0, 2), 0)
+
+
+def test_rec8k_finds_images_in_another_folder(tmp_path, write_rec8k):
+    root = write_rec8k(tmp_path / "images", flat=True)
+    (tmp_path / "texts").mkdir()
+    for name in ("annotations.json", "splits.json"):
+        (root / name).rename(tmp_path / "texts" / name)
+    for images in (root, root / "rec-8k"):
+        assert len(Rec8k(tmp_path / "texts", images).records("train")) == 6
+    with pytest.raises(InputError, match="no such image"):
+        Rec8k(tmp_path / "texts").records("train")
+
+
+def test_rec8k_accepts_both_spellings_of_crowd_surveillance(tmp_path, write_rec8k):
+    root = write_rec8k(tmp_path)
+    (root / "Crowd_Surveillance").rename(root / "Crowd Surveillance")
+    record = Rec8k(root).records("train")[0]
+    assert "Crowd Surveillance" in record.image.parts
+    assert heads_are_dark(record)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("0000-cs", r"Crowd_Surveillance.*fetch Crowd Surveillance \(Google Drive, file 1QOv1"),
+        ("0002-detrac", r"MVI_20011.img01\.jpg: no such image, nor .*rec-8k.0002-detrac.*fetch .*UA-DETRAC"),
+        ("0003-fsc147", r"images_384_VarV2.2689\.jpg.*fetch FSC-147"),
+        ("0004-carpk", r"20160331_NTU_00001\.png.*fetch CARPK"),
+        ("0005-nwpu", r"NWPU.images.0003\.jpg.*fetch NWPU-Crowd.*gjy3035"),
+        ("0008-internet", r"internet.9\.jpg.*own images from the web \(Google Drive, file 1eQ0T6"),
+    ],
+)
+def test_rec8k_says_what_to_fetch_for_a_missing_image(tmp_path, write_rec8k, name, message):
+    source = Rec8k(write_rec8k(tmp_path))
+    paths = {
+        record.name: (record.image, split) for split in ("train", "val", "test") for record in source.records(split)
+    }
+    (path, split), *others = [found for image, found in paths.items() if image.startswith(name)]
+    assert not others
+    path.unlink()
+    with pytest.raises(InputError, match=message):
+        source.records(split)
+
+
+def test_rec8k_takes_no_folder_for_an_image(tmp_path, write_rec8k):
+    root = write_rec8k(tmp_path)
+    edit(root / "annotations.json", lambda table: table.update({"0001-mall-": {"person": {"points": []}}}))
+    edit(root / "splits.json", lambda table: table.update(val=[["0001-mall-", "person"]]))
+    with pytest.raises(InputError, match=r"frames: no such image.*fetch the Mall data set"):
+        Rec8k(root).records("val")
+
+
+def test_rec8k_lists_folders_in_place_of_asking_for_files(tmp_path, write_rec8k, monkeypatch):
+    root = write_rec8k(tmp_path, flat=True)
+    asked = []
+    is_file, exists = Path.is_file, Path.exists
+    monkeypatch.setattr(Path, "is_file", lambda path: asked.append(path) or is_file(path))
+    monkeypatch.setattr(Path, "exists", lambda path, **options: asked.append(path) or exists(path, **options))
+    assert len(Rec8k(root).records("train")) == 6
+    assert all(path.suffix == ".json" for path in asked)
+
+
+def test_rec8k_warns_of_other_point_totals_in_a_complete_data_set(tmp_path, write_rec8k, monkeypatch, caplog):
+    assert sum(rec8k.POINT_TOTALS.values()) == 286_621
+    source = Rec8k(write_rec8k(tmp_path))
+    total = sum(record.count for record in source.records("val"))
+    assert not caplog.records  # nine images are not complete
+    monkeypatch.setattr(rec8k, "_IMAGES", 9)
+    monkeypatch.setattr(rec8k, "POINT_TOTALS", {"train": 5, "val": total, "test": 7})
+    with caplog.at_level(logging.WARNING):
+        source.records("val")
+        assert not caplog.records
+        source.records("train")
+    assert "split 'train' has" in caplog.text and "have 5:" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"points": [[1, 2], [3]]}, "not readable"),
+        ({"points": [[1, 2, 3]]}, r"shape \(1, 3\)"),
+        ({"points": [[1, float("nan")]]}, "point 0 is"),
+        ({"points": None}, "shape"),
+        ({"class": "person"}, "no 'points'"),
+        ([[1, 2]], "expected an object"),
+        ({"points": [], "class": 3}, "'class' of .* is '3', expected text"),
+        ({"points": [], "attribute": ["left"]}, "'attribute' of"),
+    ],
+)
+def test_rec8k_names_the_malformed_expression(tmp_path, write_rec8k, entry, message):
+    root = write_rec8k(tmp_path)
+    name = "0003-fsc147-2689.jpg"
+    edit(root / "annotations.json", lambda table: table[name].update({"person on the right": entry}))
+    with pytest.raises(InputError, match=message) as caught:
+        Rec8k(root).records("val")
+    assert str(caught.value).startswith(str(root / "annotations.json"))
+    assert f"expression 'person on the right' of image '{name}'" in str(caught.value)
+    assert len(Rec8k(root).records("test")) == 1
+
+
+def test_rec8k_errors_name_the_place_and_the_remedy(tmp_path, write_rec8k):
+    remedy = r"expected annotations\.json and splits\.json of REC-8K in .*download them from Google Drive, file 1K3E7"
+    with pytest.raises(InputError, match=rf"nowhere.splits\.json: no such file; {remedy}"):
+        Rec8k(tmp_path / "nowhere").records("val")
+    root = write_rec8k(tmp_path)
+    with pytest.raises(InputError, match=r"splits\.json: has no split 'minival', only train, val, test"):
+        Rec8k(root).records("minival")
+    edit(root / "splits.json", lambda table: table["test"].append(["0003-fsc147-2689.jpg", "person asleep"]))
+    with pytest.raises(InputError, match=r"annotations\.json: .*expression 'person asleep' of image '0003-fsc147"):
+        Rec8k(root).records("test")
+    edit(root / "splits.json", lambda table: table.update(test=[["0099-cs-a.jpg", "person asleep"]]))
+    with pytest.raises(InputError, match=r"annotations\.json: holds no annotation of image '0099-cs-a\.jpg'"):
+        Rec8k(root).records("test")
+    (root / "annotations.json").unlink()
+    with pytest.raises(InputError, match=rf"annotations\.json: no such file; {remedy}"):
+        Rec8k(root).records("train")
+
+
+@pytest.mark.parametrize("name", ["0001-moon-1.jpg", "0001.jpg", "0001-cs", "0001-moon-", ""])
+def test_rec8k_refuses_an_id_of_no_known_source(tmp_path, write_rec8k, name):
+    root = write_rec8k(tmp_path)
+    edit(root / "annotations.json", lambda table: table.update({name: {"moon": {"points": []}}}))
+    edit(root / "splits.json", lambda table: table.update(val=[[name, "moon"]]))
+    with pytest.raises(InputError, match=rf"image '{name}' of REC-8K is not in .*rec-8k, .*cs, mall, detrac"):
+        Rec8k(root).records("val")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not readable as JSON"),
+        ("[]", "expected an object at the top, found list"),
+        ('{"val": 3}', "split 'val' is not a list"),
+        ('{"val": [["a.jpg", "b"], ["a.jpg"]]}', r"entry 1 of split 'val' is \['a\.jpg'\], expected"),
+        ('{"val": ["ab"]}', "entry 0 of split 'val' is ab"),
+        ('{"val": [["a.jpg", 3]]}', "entry 0"),
+        ("{}", "no split 'val', only nothing"),
+    ],
+)
+def test_rec8k_damaged_splits_are_named(tmp_path, write_rec8k, text, message):
+    root = write_rec8k(tmp_path)
+    (root / "splits.json").write_text(text)
+    with pytest.raises(InputError, match=rf"splits\.json: .*{message}"):
+        Rec8k(root).records("val")
+
+
+# --- FSC-147
+
+
+@pytest.mark.parametrize("descriptions", [False, True])
+def test_fsc147_reads_every_split(tmp_path, write_fsc147, descriptions):
+    source = Fsc147(str(write_fsc147(tmp_path)), descriptions)
+    texts = {"train": ["sea shells", "sea shells", "peas"], "val": ["deers"], "test": ["apples", "marbles"]}
+    for split, categories in texts.items():
+        records = source.records(split)
+        expressions = [expression for record in records for expression in record.expressions]
+        assert [expression.category for expression in expressions] == categories
+        assert [expression.text for expression in expressions] == ["the " * descriptions + name for name in categories]
+        assert all((expression.attribute, expression.kind) == ("", "") for expression in expressions)
+        for record, expression in zip(records, expressions, strict=True):
+            np.testing.assert_array_equal(record.points, expression.points)
+            assert heads_are_dark(record)
+    assert [record.name for record in source.records("train")] == ["7.jpg", "2.jpg", "1050.jpg"]
+
+
+def test_fsc147_needs_descriptions_only_where_they_are_asked_for(tmp_path, write_fsc147):
+    root = write_fsc147(tmp_path)
+    edit(root / "FSC-147-D.json", lambda table: table["3.jpg"].update(text_description=" "))
+    with pytest.raises(InputError, match=r"FSC-147-D\.json: has no text_description for image '3\.jpg'"):
+        Fsc147(root, descriptions=True).records("test")
+    edit(root / "FSC-147-D.json", lambda table: table.pop("3.jpg"))
+    with pytest.raises(InputError, match=r"FSC-147-D\.json: holds no annotation of image '3\.jpg'"):
+        Fsc147(root, descriptions=True).records("test")
+    (root / "FSC-147-D.json").unlink()
+    with pytest.raises(InputError, match=r"FSC-147-D\.json: no such file; .*CounTX"):
+        Fsc147(root, descriptions=True).records("test")
+    assert len(Fsc147(root).records("test")) == 2
+
+
+def test_fsc147_errors_name_the_place_and_the_remedy(tmp_path, write_fsc147):
+    with pytest.raises(InputError, match=r"Train_Test_Val_FSC_147\.json: no such file; .*LearningToCountEverything"):
+        Fsc147(tmp_path / "nowhere").records("val")
+    root = write_fsc147(tmp_path)
+    with pytest.raises(InputError, match=r"has no split 'minival', only train, val, test"):
+        Fsc147(root).records("minival")
+    edit(root / "annotation_FSC147_384.json", lambda table: table["190.jpg"].update(points=[[1, 2], [3]]))
+    with pytest.raises(InputError, match=r"annotation_FSC147_384\.json: .*image '190\.jpg'"):
+        Fsc147(root).records("val")
+    (root / "images_384_VarV2" / "3.jpg").unlink()
+    with pytest.raises(InputError, match=r"3\.jpg: no such image, nor 0 others of 2; .*Google Drive, file 1ymDY"):
+        Fsc147(root).records("test")
+    shutil.rmtree(root / "images_384_VarV2")
+    with pytest.raises(InputError, match=r"7\.jpg: no such image, nor 2 others of 3"):
+        Fsc147(root).records("train")
+    write_fsc147(tmp_path)
+    (root / "ImageClasses_FSC147.txt").write_text("7.jpg\tsea shells\n\n2.jpg\n")
+    with pytest.raises(InputError, match=r"ImageClasses_FSC147\.txt: gives no class for image '2\.jpg'"):
+        Fsc147(root).records("train")
+    (root / "ImageClasses_FSC147.txt").unlink()
+    with pytest.raises(InputError, match=r"ImageClasses_FSC147\.txt: no such file"):
+        Fsc147(root).records("train")
+    edit(root / "Train_Test_Val_FSC_147.json", lambda table: table.update(train=[3]))
+    with pytest.raises(InputError, match=r"split 'train' is not a list of file names"):
+        Fsc147(root).records("train")
+
+
 # --- all
+
+
+def test_a_record_has_no_expressions_unless_given_and_joins_the_points_of_those_it_has(shanghaitech_root):
+    assert all(record.expressions == () for record in ShanghaiTech(shanghaitech_root, "A").records("train"))
+    red, none = Expression("red", np.float32([[1, 2]])), Expression("blue", np.zeros((0, 2), np.float32))
+    record = Record.referring("a", Path("a.jpg"), [none, red, red])
+    assert record.expressions == (none, red, red)
+    np.testing.assert_array_equal(record.points, [[1, 2], [1, 2]])
+    assert record.points.dtype == np.float32
+    assert Record.referring("a", Path("a.jpg"), []).count == 0
 
 
 def test_records_travel_to_workers(shanghaitech_root):

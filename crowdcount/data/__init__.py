@@ -6,10 +6,13 @@ The adapters need neither torch nor lightning nor albumentations; names whose mo
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from crowdcount.data.fsc147 import Fsc147
 from crowdcount.data.jhu_crowd import JhuCrowd
 from crowdcount.data.nwpu import Nwpu
+from crowdcount.data.rec8k import Rec8k
+from crowdcount.data.referring_scenes import ReferringScenes
 from crowdcount.data.resize import Resize
-from crowdcount.data.sample import CrowdSource, Record, read_image
+from crowdcount.data.sample import CrowdSource, Expression, Record, read_image
 from crowdcount.data.shanghaitech import ShanghaiTech
 from crowdcount.data.synthetic import Synthetic
 from crowdcount.data.ucf_qnrf import UcfQnrf
@@ -24,9 +27,13 @@ __all__ = [
     "Augment",
     "CrowdData",
     "CrowdSource",
+    "Expression",
+    "Fsc147",
     "JhuCrowd",
     "Nwpu",
+    "Rec8k",
     "Record",
+    "ReferringScenes",
     "Resize",
     "ShanghaiTech",
     "Synthetic",

@@ -1,7 +1,7 @@
 """What a data set is: light records of images and points, split by split."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,12 +11,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.errors import InputError
-from crowdcount.geometry import Points
+from crowdcount.geometry import Points, as_points
 
 Image = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
 
 Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """One referring expression of an image and the objects it means.
+
+    Attributes:
+        text: the expression as published.
+        points: (N, 2) as published, also those outside the image; N = 0 where nothing in the image is meant.
+        attribute: the words that tell it from other expressions of its class; empty where there are none.
+        category: class of the objects; empty where the data set gives none.
+        kind: what the attribute is about, in the data set's words, such as "color" or "action".
+    """
+
+    text: str
+    points: Points
+    attribute: str = ""
+    category: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -26,12 +45,22 @@ class Record:
     Attributes:
         name: unique within the split, for logs and tables.
         image: a file, or a picklable function that renders the image.
-        points: (N, 2) as published, also those outside the image; None where the annotation is withheld.
+        points: (N, 2) as published, also those outside the image; None where the annotation is withheld. With
+            expressions, the points of all of them one after the other: an object that two expressions mean is in it
+            twice.
+        expressions: the referring expressions of the image; empty in data sets that have none.
     """
 
     name: str
     image: Path | Callable[[], Image]
     points: Points | None
+    expressions: tuple[Expression, ...] = ()
+
+    @classmethod
+    def referring(cls, name: str, image: Path | Callable[[], Image], expressions: Sequence[Expression]) -> "Record":
+        """Return a record with expressions, whose points are theirs."""
+        points = np.concatenate([as_points([]), *(expression.points for expression in expressions)])
+        return cls(name, image, points, tuple(expressions))
 
     @property
     def count(self) -> int:
