@@ -51,3 +51,19 @@ class PointDetections:
     text: Tensor
     phrases: Phrases
     image_index: Tensor
+
+
+def selected(logits: Tensor, phrases: Phrases, cls_threshold: float = 0.25, word_threshold: float = 0.35) -> Tensor:
+    """Return which queries count, (E, Q) bool: one above `cls_threshold` at [CLS] and above the other at every word.
+
+    The rule of GroundingREC, without suppression of neighbours; the predicted count is the number of such queries.
+
+    Args:
+        logits: (E, Q, T) score of each token, before the sigmoid; padding may hold anything.
+        phrases: the expressions; [CLS] is their first token.
+        cls_threshold: probability that [CLS] has to exceed.
+        word_threshold: probability that each of the words has to exceed.
+    """
+    probabilities = logits.float().sigmoid()
+    named = (probabilities > word_threshold) | ~phrases.words[:, None]
+    return (probabilities[..., 0] > cls_threshold) & named.all(dim=2)
