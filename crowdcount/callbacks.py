@@ -1,6 +1,7 @@
 """What a run leaves behind beside its numbers: the configuration, inside its checkpoints too, and pictures."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from crowdcount.data.dataset import Batch
 from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
 from crowdcount.inference import Prediction
-from crowdcount.visualize import count_text, draw_points, overlay, panel
+from crowdcount.point_inference import PointPrediction
+from crowdcount.visualize import count_text, draw_points, expression_panel, overlay, panel
 
 
 class SaveConfig(SaveConfigCallback):
@@ -92,7 +94,7 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class PredictionPictures(Callback):
-    """Draw some evaluated images now and then: overlay, true and predicted count.
+    """Draw some evaluated images now and then: overlay, or the points of each expression, and the counts.
 
     PNG files go to `pictures/` in the run's folder, and to TensorBoard where that is the logger.
 
@@ -126,10 +128,11 @@ class PredictionPictures(Callback):
         """Draw a test image."""
         self._draw(trainer, "test", outputs, batch, batch_idx)
 
-    def _draw(self, trainer: Trainer, stage: str, outputs: dict[str, Prediction], batch: Batch, index: int) -> None:
+    def _draw(self, trainer: Trainer, stage: str, outputs: dict[str, Any], batch: Batch, index: int) -> None:
         if index >= self.images or trainer.global_rank > 0 or "prediction" not in outputs:
             return
-        picture = _picture(batch, outputs["prediction"])
+        found = outputs["prediction"]
+        picture = _picture(batch, found) if isinstance(found, Prediction) else _expressions(batch, found)
         if self._folder is not None:
             path = self._folder / stage / f"{Path(batch.names[0]).stem}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,3 +151,9 @@ def _picture(batch: Batch, prediction: Prediction) -> Image:
             (count_text(prediction.count, batch.counts[0]), overlay(image, prediction.density, prediction.stride)),
         ]
     )
+
+
+def _expressions(batch: Batch, predictions: Sequence[PointPrediction]) -> Image:
+    image: Image = batch.images[0].permute(1, 2, 0).cpu().numpy()
+    pairs = zip(predictions, batch.expressions[0], strict=True)
+    return expression_panel(image, [(each.text, each.points, expression.points) for each, expression in pairs])

@@ -1,4 +1,4 @@
-"""Training: what every family shares (steps, exact evaluation, random streams), and blockwise classification."""
+"""Training: what every family shares (optimizer, random streams), what density families share, and blockwise heads."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
@@ -17,52 +17,47 @@ from crowdcount.errors import InputError
 from crowdcount.inference import Inference, Prediction
 from crowdcount.losses.dace import Dace
 from crowdcount.metrics import CountErrors
-from crowdcount.models.base import Counter, CountMap
+from crowdcount.models.base import Counter, CountMap, Network
 from crowdcount.models.blockwise import BlockwiseCounter
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 MakeSchedule = Callable[[Optimizer], LRScheduler]
 
 
-class CountingModule(LightningModule):
-    """Base of the families' modules: a network, how it is trained and how a whole image is counted.
+class TrainingModule(LightningModule):
+    """Base of all modules: a network, how it is optimised, and what makes a resumed run the uninterrupted one.
 
     Args:
         network: the network to train.
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
-        inference: how whole images are counted in validation, testing and prediction.
     """
 
-    def __init__(
-        self, network: Counter, optimizer: MakeOptimizer, schedule: MakeSchedule | None, inference: Inference
-    ) -> None:
+    def __init__(self, network: Network, optimizer: MakeOptimizer, schedule: MakeSchedule | None) -> None:
         super().__init__()
-        inference.check(network)
         self.network = network
         self.make_optimizer = optimizer
         self.make_schedule = schedule
-        self.inference = inference
-        self.val_errors = CountErrors()
-        self.test_errors = CountErrors()
         self._streams: dict[str, Any] | None = None
         self._restored = False
 
     @abstractmethod
-    def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
-        """Return the weighted terms of the training loss; their sum is minimised."""
+    def check_data(self, data: CrowdData) -> None:
+        """Refuse data that the network cannot be trained on.
+
+        Raises:
+            InputError: names the key.
+        """
 
     def setup(self, stage: str) -> None:
         """Look at the data before anything is fetched: nobody waits for a download to learn that they are not there.
 
         Raises:
-            InputError: the crops do not suit the network, or the data are incomplete.
+            InputError: they do not suit the network, or are incomplete.
         """
-        if stage != "fit":
-            return
-        data = self.trainer.datamodule  # type: ignore[attr-defined]  # set by the trainer at run time
+        data = self.trainer.datamodule if stage == "fit" else None  # type: ignore[attr-defined]
         if isinstance(data, CrowdData):
-            self._check_crop(data.augment.crop)
+            self.check_data(data)
             data.splits  # noqa: B018  reads the annotations
 
     def on_fit_start(self) -> None:
@@ -70,46 +65,10 @@ class CountingModule(LightningModule):
         if not self._restored:
             self.network.load_pretrained()
 
-    def _check_crop(self, crop: int) -> None:
-        multiple = self.network.multiple
-        if crop % multiple:
-            raise InputError(
-                f"data.augment.crop: {crop} is no multiple of {multiple}; people at its edge would be lost"
-            )
-
     def on_train_epoch_start(self) -> None:
         """Log the learning rate."""
         rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log("lr", rate, on_step=False, on_epoch=True, rank_zero_only=True)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch of crops."""
-        output = self.network(self.network.normalize(batch.images))
-        terms = self.losses(output, batch)
-        loss = torch.stack(list(terms.values())).sum()
-        true = torch.tensor([len(points) for points in batch.points], device=self.device)
-        error = (output.density.detach().sum(dim=(1, 2, 3)) - true).abs().mean()
-        log = {f"train/{name}": value.detach() for name, value in terms.items()}
-        log |= {"train/loss": loss.detach(), "train/mae": error}
-        self.log_dict(log, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.points))
-        self.log("mae", error, on_step=True, on_epoch=False, prog_bar=True, logger=False)
-        return loss
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
-        """Count one whole image; returned under "prediction", nothing for a ghost."""
-        return self._evaluate(batch, self.val_errors)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
-        """Count one whole image; returned under "prediction", nothing for a ghost."""
-        return self._evaluate(batch, self.test_errors)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log MAE, RMSE and NAE over all validation images."""
-        self._report("val", self.val_errors)
-
-    def on_test_epoch_end(self) -> None:
-        """Log MAE, RMSE and NAE over all test images."""
-        self._report("test", self.test_errors)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimizer over the trained parameters, and its schedule."""
@@ -139,6 +98,78 @@ class CountingModule(LightningModule):
         for device, state in zip(range(torch.cuda.device_count()), self._streams["cuda"], strict=False):
             torch.cuda.set_rng_state(state.cpu(), device)
         self._streams = None
+
+    def log_losses(self, terms: dict[str, Tensor], error: Tensor, images: int) -> Tensor:
+        """Log the terms of the training loss and the count error of a batch; return the loss, their sum."""
+        loss = torch.stack(list(terms.values())).sum()
+        log = {f"train/{name}": value.detach() for name, value in terms.items()}
+        log |= {"train/loss": loss.detach(), "train/mae": error}
+        self.log_dict(log, on_step=False, on_epoch=True, sync_dist=True, batch_size=images)
+        self.log("mae", error, on_step=True, on_epoch=False, prog_bar=True, logger=False)
+        return loss
+
+
+class CountingModule(TrainingModule):
+    """Base of the density families' modules: how a network is trained on crops and how a whole image is counted.
+
+    Args:
+        network: the network to train.
+        optimizer: makes the optimizer from the parameters that require gradients.
+        schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
+        inference: how whole images are counted in validation, testing and prediction.
+    """
+
+    network: Counter
+
+    def __init__(
+        self, network: Counter, optimizer: MakeOptimizer, schedule: MakeSchedule | None, inference: Inference
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        inference.check(network)
+        self.inference = inference
+        self.val_errors = CountErrors()
+        self.test_errors = CountErrors()
+
+    @abstractmethod
+    def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted terms of the training loss; their sum is minimised."""
+
+    def check_data(self, data: CrowdData) -> None:
+        """Refuse crops that do not suit the network.
+
+        Raises:
+            InputError: people at their edge would be lost.
+        """
+        multiple = self.network.multiple
+        if data.augment is None:
+            raise InputError("data.augment: null trains on whole images of any size; this family needs crops")
+        if data.augment.crop % multiple:
+            raise InputError(
+                f"data.augment.crop: {data.augment.crop} is no multiple of {multiple}; people at its edge would be lost"
+            )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of crops."""
+        output = self.network(self.network.normalize(batch.images))
+        true = torch.tensor([len(points) for points in batch.points], device=self.device)
+        error = (output.density.detach().sum(dim=(1, 2, 3)) - true).abs().mean()
+        return self.log_losses(self.losses(output, batch), error, len(batch.points))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
+        """Count one whole image; returned under "prediction", nothing for a ghost."""
+        return self._evaluate(batch, self.val_errors)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
+        """Count one whole image; returned under "prediction", nothing for a ghost."""
+        return self._evaluate(batch, self.test_errors)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log MAE, RMSE and NAE over all validation images."""
+        self._report("val", self.val_errors)
+
+    def on_test_epoch_end(self) -> None:
+        """Log MAE, RMSE and NAE over all test images."""
+        self._report("test", self.test_errors)
 
     def _evaluate(self, batch: Batch, errors: CountErrors) -> dict[str, Prediction]:
         if batch.ghost:

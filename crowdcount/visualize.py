@@ -4,6 +4,8 @@ A density is (h, w) float32, people per block of `stride` x `stride` pixels, fro
 Smoothing and interpolation are for the eye only: counts are written from the numbers the caller gives.
 """
 
+from collections.abc import Sequence
+from itertools import cycle
 from typing import Final
 
 import cv2
@@ -20,6 +22,7 @@ __all__ = [
     "count_text",
     "draw_points",
     "error_map",
+    "expression_panel",
     "heat_map",
     "overlay",
     "panel",
@@ -32,6 +35,7 @@ __all__ = [
 Density = NDArray[np.float32]
 
 _LEAST_TOP: Final = 0.05
+_EXPRESSION_COLOURS: Final = ((255, 60, 60), (70, 150, 255), (60, 210, 90), (255, 190, 40), (220, 90, 240))
 
 
 def true_density(points: Points, height: int, width: int, stride: int) -> Density:
@@ -186,6 +190,21 @@ def draw_points(image: Image, points: Points, colour: tuple[int, int, int] = (25
             drawn = 1.3 * radius + 0.4 if edge else radius
             cv2.circle(picture, centre, round(drawn * 16), paint, -1, cv2.LINE_AA, 4)
     return picture
+
+
+def expression_panel(image: Image, found: Sequence[tuple[str, Points, Points | None]]) -> Image:
+    """Mark what each expression was found to mean, a picture for each with its counts.
+
+    Args:
+        image: (H, W, 3), or grey (H, W).
+        found: the expression, the (K, 2) predicted points and the (N, 2) true ones where they are known.
+    """
+    pictures = []
+    for (text, predicted, true), colour in zip(found, cycle(_EXPRESSION_COLOURS), strict=False):
+        marked = draw_points(as_rgb(image), predicted, colour)
+        words = count_text(len(predicted), None if true is None else len(true))
+        pictures.append((f"{text}: {words}", marked))
+    return panel(pictures)
 
 
 def _dot_sizes(points: Points, height: int, width: int) -> NDArray[np.float64]:

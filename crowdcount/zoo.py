@@ -5,7 +5,7 @@ A name is a path: `clip_ebc/vit_b16_sha` is `zoo_configs/clip_ebc/vit_b16_sha.ya
 
 import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -20,11 +20,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from crowdcount.config_errors import explain
-from crowdcount.data.resize import Resize
+from crowdcount.data.resize import Resize, ShortSide
 from crowdcount.data.sample import Image
 from crowdcount.errors import InputError, input_error
 from crowdcount.inference import Inference, Prediction
-from crowdcount.models.base import Counter
+from crowdcount.models.base import Counter, Network
+from crowdcount.models.rec.network import ReferringDetector
+from crowdcount.point_inference import PointInference, PointPrediction
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Model:
 
     network: Counter
     inference: Inference = field(default_factory=Inference)
-    resize: Resize | None = None
+    resize: Resize | ShortSide | None = None
     name: str = ""
 
     def predict(self, image: Image) -> Prediction:
@@ -49,13 +51,32 @@ class Model:
         Raises:
             InputError: the array is no such image.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
-        if self.resize is not None:
-            image, _ = self.resize(image, np.empty((0, 2), np.float32))
-        device = next(self.network.parameters()).device
-        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return self.inference(self.network, pixels.to(device))
+        return self.inference(self.network, _pixels(image, self.resize, self.network))
+
+
+@dataclass
+class ReferringModel:
+    """A detector of what expressions name, together with the protocol it is evaluated by.
+
+    Attributes:
+        network: in evaluation mode.
+        inference: how a query becomes a point.
+        resize: the size rule applied to an image before.
+        name: where it comes from.
+    """
+
+    network: ReferringDetector
+    inference: PointInference = field(default_factory=PointInference)
+    resize: Resize | ShortSide | None = None
+    name: str = ""
+
+    def predict(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
+        """Find what each expression names in an image (H, W, 3) uint8 RGB, on the device of the network.
+
+        Raises:
+            InputError: the array is no such image, or an expression is empty or too long.
+        """
+        return self.inference(self.network, _pixels(image, self.resize, self.network), texts)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -64,7 +85,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in names if fnmatch(name, pattern))
 
 
-def create_model(name: str, weights: str | Path | None = None, **overrides: Any) -> Counter:
+def create_model(name: str, weights: str | Path | None = None, **overrides: Any) -> Network:
     """Build the network of a zoo configuration, in evaluation mode.
 
     Args:
@@ -84,8 +105,8 @@ def create_model(name: str, weights: str | Path | None = None, **overrides: Any)
     return network
 
 
-def load_model(source: str | Path, weights: str | Path | None = None) -> Model:
-    """Return a trained model, ready to count.
+def load_model(source: str | Path, weights: str | Path | None = None) -> Model | ReferringModel:
+    """Return a trained model, ready to count: a `ReferringModel` of the family rec, otherwise a `Model`.
 
     Args:
         source: a checkpoint of `tools/train.py`, which holds its own configuration; or a name of `list_models()`,
@@ -98,7 +119,9 @@ def load_model(source: str | Path, weights: str | Path | None = None) -> Model:
     if Path(source).is_file():
         checkpoint = read_checkpoint(Path(source))
         if "config" not in checkpoint:
-            raise InputError(f"{source}: holds no configuration; give the name of its model and it as weights")
+            raise InputError(
+                f"{source}: holds no configuration; call load_model(NAME, weights={source!s}), NAME from list_models()"
+            )
         model = _build(_stored_config(checkpoint["config"], source), str(source))
         _load_state(model.network, _network_state(checkpoint), Path(source))
         return model
@@ -108,6 +131,16 @@ def load_model(source: str | Path, weights: str | Path | None = None) -> Model:
     model = _build(config, str(source))
     _load_weights(model.network, Path(weights))
     return model
+
+
+def _pixels(image: Image, resize: Resize | ShortSide | None, network: Network) -> Tensor:
+    """Return an image as the network sees it, (3, H, W) uint8 on its device."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
+    if resize is not None:
+        image, _ = resize(image, np.empty((0, 2), np.float32))
+    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return pixels.to(next(network.parameters()).device)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -121,12 +154,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_plain_numbers()):
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the two formats raise: pickle, zip, header, key and runtime errors
-        raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
+        first = str(error).split("\n")[0].split(". ")[0]  # torch goes on to propose unsafe loading
+        raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {first})") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(f"{path}: holds no state dict, but {type(content).__name__}")
     return content
+
+
+def _plain_numbers() -> list[Any]:
+    """Return what a NumPy scalar, such as the best error in a published checkpoint, is made of."""
+    scalar = np.float64(0).__reduce__()[0]
+    # numpy 1 kept the constructor elsewhere
+    return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
 
 
 def _configs() -> Path:
@@ -171,13 +213,13 @@ def _class_paths(value: Any) -> list[Any]:
     return own + [name for item in value.values() for name in _class_paths(item)]
 
 
-def _build(config: dict[str, Any], name: str) -> Model:
+def _build(config: dict[str, Any], name: str) -> Model | ReferringModel:
     """Build the network and protocol of a training configuration; the module, optimizer and data are not touched."""
     arguments = config["model"]["init_args"]
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Counter, "network", required=True)
-    parser.add_argument("--inference", type=Inference, default=Inference())
-    parser.add_argument("--resize", type=Resize | None, default=None)
+    parser.add_subclass_arguments(Network, "network", required=True)
+    parser.add_argument("--inference", type=Inference | PointInference | None, default=None)
+    parser.add_argument("--resize", type=Resize | ShortSide | None, default=None)
     values = {"network": arguments["network"], "resize": (config.get("data") or {}).get("resize")}
     if arguments.get("inference"):
         values["inference"] = arguments["inference"]
@@ -192,15 +234,19 @@ def _build(config: dict[str, Any], name: str) -> Model:
         if mistake is None:
             raise
         raise mistake from error
-    return Model(built.network.eval(), built.inference, built.resize, name)
+    network = built.network.eval()
+    if isinstance(network, ReferringDetector):
+        return ReferringModel(network, built.inference or PointInference(), built.resize, name)
+    return Model(network, built.inference or Inference(), built.resize, name)
 
 
-def _load_weights(network: Counter, path: Path) -> None:
+def _load_weights(network: Network, path: Path) -> None:
     checkpoint = read_checkpoint(path)
     state = _network_state(checkpoint)
-    if state.keys() == network.state_dict().keys():
+    ours = any(key.startswith("network.") for key in checkpoint.get("state_dict", {}))
+    if ours or state.keys() == network.state_dict().keys():
         _load_state(network, state, path)
-    else:  # not ours: published under the authors' names
+    else:  # published under the authors' names
         with _fitting(network, path):
             network.load_published(checkpoint.get("state_dict", checkpoint))
 
@@ -211,16 +257,18 @@ def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {key.removeprefix("network."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def _load_state(network: Counter, state: dict[str, Tensor], path: Path) -> None:
+def _load_state(network: Network, state: dict[str, Tensor], path: Path) -> None:
     with _fitting(network, path):
         network.load_state_dict(state, strict=True)
 
 
 @contextmanager
-def _fitting(network: Counter, path: Path) -> Iterator[None]:
-    """Turn torch's list of what does not fit into a message."""
+def _fitting(network: Network, path: Path) -> Iterator[None]:
+    """Name the file in whatever is said of weights that do not fit."""
     try:
         yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except RuntimeError as error:
-        lines = str(error).split("\n")
-        raise InputError(f"{path}: does not fit {type(network).__name__}: " + " ".join(lines[1:3])[:400]) from error
+        lines = " ".join(str(error).split("\n")[1:3]).replace("\t", "")
+        raise InputError(f"{path}: does not fit {type(network).__name__}: {lines[:400]}") from error

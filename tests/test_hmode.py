@@ -221,7 +221,7 @@ def test_encoder_is_torchvisions_vgg16_bn():
 @pytest.mark.parametrize("wrap", [
     lambda state: state,
     lambda state: {f"module.{key}": value for key, value in state.items()},
-    lambda state: {"model": state, "optimizer": {}, "best_mae": 54.0},
+    lambda state: {"model": state, "optimizer": {}, "best_mae": np.float64(54.0)},
 ])  # fmt: skip
 def test_published_checkpoints_load(wrap, tmp_path, golden):
     recorded = np.load(golden / "hmode_eval.npz")

@@ -29,7 +29,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "schedule",
     ),
     ("models.", "data."),
-    ("inference", "visualize", "captions", "zoo"),
+    ("inference", "point_inference", "visualize", "captions", "zoo"),
     ("module", "data.datamodule", "callbacks"),
 )
 

@@ -219,6 +219,8 @@ def test_the_released_form_of_hmode_trains(config, tmp_path):
         (["--model.loss.relative=both"], "model.loss.relative: expected"),
         (["--model.loss.regons=4"], "model.loss.regons: no such key; did you mean loss.regions?"),
         (["--model.loss.region=18"], "loss.region: 18 should be a multiple of 4"),
+        (["--model.loss=null"], "model.loss: null is no setting; leave the key out"),
+        (["--model.kernel=null"], "model.kernel: null is no setting"),
         (["--model.kernel.sigma=0"], "kernel.sigma: 0.0"),
         (["--model.kernel.size=14"], "kernel.size: 14"),
         (["--data.augment.crop=72"], "data.augment.crop: 72 is no multiple of 16"),

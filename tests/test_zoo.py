@@ -36,14 +36,15 @@ def test_names_are_the_paths_of_the_configurations():
     assert crowdcount.list_models("*_nwpu") == [name for name in NAMES if name.endswith("_nwpu")]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_network_builds_and_says_what_it_is(name):
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("rec/")])
+def test_every_density_network_builds_and_says_what_it_is(name):
     with torch.device("meta"):
         network = crowdcount.create_model(name)
         density = network(torch.empty(1, 3, 224, 224)).density
     assert not network.training
     assert density.shape == (1, 1, 224 // network.stride, 224 // network.stride)
-    assert network.multiple % network.stride == 0 and 224 % network.multiple == 0
+    assert 224 % network.multiple == 0
+    assert network.multiple % network.stride == 0 or name.endswith("_released")
 
 
 @pytest.mark.parametrize("name", [*NAMES, "quickstart"])
@@ -55,7 +56,7 @@ def test_every_configuration_is_accepted_by_the_command(name, capsys):
     assert printed["trainer"]["max_epochs"] == config_of(name)["trainer"]["max_epochs"]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "scratch" not in name])
+@pytest.mark.parametrize("name", [name for name in NAMES if "ebc/" in name and "scratch" not in name])
 def test_published_recipes(name):
     """The numbers of the authors' code (commit b52a594), data set by data set."""
     config = config_of(name)

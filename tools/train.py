@@ -26,7 +26,7 @@ from crowdcount.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictu
 from crowdcount.config_errors import explain
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
-from crowdcount.module import CountingModule
+from crowdcount.module import TrainingModule
 from crowdcount.zoo import read_checkpoint
 
 logger = logging.getLogger("crowdcount")
@@ -75,6 +75,10 @@ class TrainCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where the run is; test the best checkpoint where the configuration asks for it."""
         best = next(each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint))
+        if not best.best_model_path:
+            logger.warning(
+                "no epoch was validated (trainer.check_val_every_n_epoch), so that there is no best checkpoint"
+            )
         score = "none" if best.best_model_score is None else f"{best.best_model_score.item():.2f}"
         logger.info("run: %s, best %s: %s", self.trainer.log_dir, best.monitor, score)
         if self.config["fit"]["test_after_fit"]:
@@ -86,6 +90,13 @@ class TrainCLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         except ValueError as error:
             raise InputError(f"trainer: {error}") from error
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse null where a group of settings belongs: whoever wants the defaults leaves the key out."""
+        model = self.config[self.subcommand]["model"]
+        for name, value in model.init_args.items():
+            if value is None and name in ("network", "loss", "kernel", "inference"):
+                raise InputError(f"model.{name}: null is no setting; leave the key out for the defaults")
 
     def before_validate(self) -> None:
         """Refuse to evaluate what was never trained, on images that are not there."""
@@ -133,7 +144,7 @@ def main(args: list[str] | None = None) -> None:
     _check_files(sys.argv[1:] if args is None else args)
     try:
         TrainCLI(
-            CountingModule,
+            TrainingModule,
             CrowdData,
             subclass_mode_model=True,
             parser_class=Parser,

@@ -3,9 +3,11 @@
     python tools/visualize_density.py photo.jpg --model ebc/vgg19ae_sha --weights best.ckpt
     python tools/visualize_density.py images/ --model runs/ebc/best.ckpt --annotation ground-truth/ --output pictures
     python tools/visualize_density.py IMG_1.jpg --annotation GT_IMG_1.mat --stride 16
+    python tools/visualize_density.py photo.jpg --model runs/rec/best.ckpt --expression "person in red" "person in blue"
 
 Writes STEM_overlay.png, STEM_heat.png, STEM_points.png (with an annotation), STEM_error.png (with a model and an
-annotation) and STEM_panel.png, which has all of them side by side. Prints a line per image: name, count, truth, error.
+annotation) and STEM_panel.png, which has all of them side by side. A model of the family rec finds expressions: it gets
+STEM_expressions.png with the points of each. Prints a line per image: name, count, truth, error.
 The exit status is 2 when any input failed, otherwise 0.
 """
 
@@ -34,6 +36,7 @@ from crowdcount.visualize import (
     count_text,
     draw_points,
     error_map,
+    expression_panel,
     heat_map,
     overlay,
     panel,
@@ -42,7 +45,7 @@ from crowdcount.visualize import (
 )
 
 if TYPE_CHECKING:
-    from crowdcount import Model
+    from crowdcount import Model, ReferringModel
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 KINDS = ("overlay", "heat", "points", "error", "panel")
@@ -73,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(images) > 1 and args.annotation is not None and args.annotation.is_file():
             raise InputError(f"{args.annotation} is one annotation for {len(images)} images; give their folder")
         model = None if args.model is None else crowdcount.load_model(args.model, weights=args.weights)
+        _check_expressions(model, args)
         args.output.mkdir(parents=True, exist_ok=True)
     except (InputError, OSError) as error:
         print(f"visualize_density: {error}", file=sys.stderr)
@@ -100,6 +104,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def _check_expressions(model: "Model | ReferringModel | None", args: argparse.Namespace) -> None:
+    """Refuse expressions for a model that reads none, and the other way round."""
+    referring = isinstance(model, crowdcount.ReferringModel)
+    if referring and (not args.expression or args.annotation is not None):
+        raise InputError(f"{args.model} finds expressions: give --expression TEXT ..., and no --annotation")
+    if args.expression and not referring:
+        raise InputError(f"--expression: {args.model or 'an annotation'} reads no text; give a model of the family rec")
+
+
 def _parser() -> argparse.ArgumentParser:
     summary, rest = (__doc__ or "").split("\n", 1)
     parser = argparse.ArgumentParser(
@@ -119,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         ".txt or .csv with x and y on each line; or a folder with a file per image, found by its name "
         f"({', '.join(name.format('STEM') for name in ANNOTATIONS)})",
     )
+    add("--expression", nargs="+", metavar="TEXT", help="what to look for, with a model of the family rec")
     add("--output", type=Path, default=Path("density"), help="folder for the pictures (default: %(default)s)")
     add(
         "--draw",
@@ -150,7 +164,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     return list(images.values())
 
 
-def _draw_all(images: list[Path], model: "Model | None", args: argparse.Namespace) -> int:
+def _draw_all(images: list[Path], model: "Model | ReferringModel | None", args: argparse.Namespace) -> int:
     failed, taken = 0, {path.resolve() for path in images}
     for path in tqdm(images, disable=len(images) < 2, file=sys.stderr, unit="image"):
         try:
@@ -161,18 +175,31 @@ def _draw_all(images: list[Path], model: "Model | None", args: argparse.Namespac
     return 2 if failed else 0
 
 
-def _draw_one(path: Path, model: "Model | None", args: argparse.Namespace, taken: set[Path]) -> str:
+def _draw_one(path: Path, model: "Model | ReferringModel | None", args: argparse.Namespace, taken: set[Path]) -> str:
     """Write the pictures of one image, add them to `taken`, and say what was counted."""
-    points = None if args.annotation is None else read_points(annotation_of(path, args.annotation))
-    view = look(read_image(path), points, model, args.stride)
-    files = {args.output / f"{path.stem}_{kind}.png": picture for kind, picture in draw(view, args.draw, args.smooth)}
+    if isinstance(model, crowdcount.ReferringModel):
+        pictures, summary = find(read_image(path), model, args.expression)
+    else:
+        points = None if args.annotation is None else read_points(annotation_of(path, args.annotation))
+        view = look(read_image(path), points, model, args.stride)
+        pictures, summary = draw(view, args.draw, args.smooth), _summary(view)
+    files = {args.output / f"{path.stem}_{kind}.png": picture for kind, picture in pictures}
     for file in files:
         if file.resolve() in taken:
             raise InputError(f"{path}: {file} is an input, or a picture of another input; give another --output")
     for file, picture in files.items():
         taken.add(file.resolve())
         write_png(file, picture)
-    return _summary(view)
+    return summary
+
+
+def find(image: Image, model: "ReferringModel", texts: Sequence[str]) -> tuple[list[tuple[str, Image]], str]:
+    """Draw what each expression was found to mean, and say how much it was."""
+    predictions = model.predict(image, texts)
+    size = predictions[0].width, predictions[0].height
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    drawn = expression_panel(image, [(each.text, each.points, None) for each in predictions])
+    return [("expressions", drawn)], "; ".join(f"{each.text}: {each.count}" for each in predictions)
 
 
 def look(image: Image, points: Points | None, model: "Model | None", stride: int) -> View:

@@ -11,7 +11,7 @@ from crowdcount.data.jhu_crowd import JhuCrowd
 from crowdcount.data.nwpu import Nwpu
 from crowdcount.data.rec8k import Rec8k
 from crowdcount.data.referring_scenes import ReferringScenes
-from crowdcount.data.resize import Resize
+from crowdcount.data.resize import Resize, ShortSide
 from crowdcount.data.sample import CrowdSource, Expression, Record, read_image
 from crowdcount.data.shanghaitech import ShanghaiTech
 from crowdcount.data.synthetic import Synthetic
@@ -36,6 +36,7 @@ __all__ = [
     "ReferringScenes",
     "Resize",
     "ShanghaiTech",
+    "ShortSide",
     "Synthetic",
     "UcfQnrf",
     "read_image",

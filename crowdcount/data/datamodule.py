@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from crowdcount.data.augment import Augment
 from crowdcount.data.dataset import Crops, CrowdDataset, collate
 from crowdcount.data.loader import EpochSampler, ResumableLoader
-from crowdcount.data.resize import Resize
+from crowdcount.data.resize import Resize, ShortSide
 from crowdcount.data.sample import CrowdSource, Record
 from crowdcount.errors import InputError
 
@@ -30,7 +30,7 @@ class CrowdData(LightningDataModule):
 
     Args:
         source: the data set.
-        augment: how training crops are cut and altered.
+        augment: how training crops are cut and altered; null trains on whole images, as they are.
         resize: the size rule applied to every image before anything else, null for none. It belongs to the model:
             the tools apply it to a user's photograph as well.
         batch_size: training images in a batch, for each process.
@@ -47,8 +47,8 @@ class CrowdData(LightningDataModule):
     def __init__(
         self,
         source: CrowdSource,
-        augment: Augment,
-        resize: Resize | None = None,
+        augment: Augment | None,
+        resize: Resize | ShortSide | None = None,
         batch_size: int = 8,
         crops_per_image: int = 1,
         val_fraction: float = 0.1,

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from crowdcount.data.augment import Augment
-from crowdcount.data.resize import Resize
-from crowdcount.data.sample import Image, Record
+from crowdcount.data.resize import Resize, ShortSide
+from crowdcount.data.sample import Expression, Image, Record
 from crowdcount.geometry import Points
 
 _STREAM = 101  # first word of the seeds here: another use of the same seed has another one
@@ -21,17 +21,21 @@ class Batch:
     """What a training or evaluation step gets.
 
     Attributes:
-        images: (B, 3, H, W) uint8, RGB.
+        images: (B, 3, H, W) uint8, RGB; smaller images than the batch lie in its top left corner, on black.
+        sizes: height and width of each image.
         points: B arrays (N_i, 2) in pixels of the images; they stay in the memory of the CPU.
         counts: the ground-truth count of each image: its annotated points, also those outside the image.
         names: where each image comes from.
+        expressions: those of each image, their points in its pixels; none where the data set has none.
         ghost: True for a batch that only keeps the processes of a distributed evaluation in step: not counted.
     """
 
     images: Tensor
+    sizes: list[tuple[int, int]]
     points: list[Points]
     counts: list[int]
     names: list[str]
+    expressions: list[tuple[Expression, ...]]
     ghost: bool = False
 
     def to(self, device: torch.device, **options: Any) -> "Batch":
@@ -59,6 +63,7 @@ class Crops(NamedTuple):
     points: list[Points]
     record: Record
     ghost: bool
+    expressions: tuple[Expression, ...] = ()  # of a whole image; a crop has none
 
 
 class CrowdDataset(Dataset[Crops]):
@@ -70,7 +75,7 @@ class CrowdDataset(Dataset[Crops]):
     def __init__(
         self,
         records: list[Record],
-        resize: Resize | None,
+        resize: Resize | ShortSide | None,
         augment: Augment | None = None,
         crops: int = 1,
         seed: int = 0,
@@ -93,20 +98,35 @@ class CrowdDataset(Dataset[Crops]):
         if self.resize is not None:
             image, points = self.resize(image, points)
         if self.augment is None:
-            return Crops([image], [points], record, draw.ghost)
+            return Crops([image], [points], record, draw.ghost, _with_points(record, points))
         rng = np.random.default_rng([_STREAM, self.seed, draw.epoch, draw.index])
         cut = [self.augment(image, points, rng) for _ in range(self.crops)]
         return Crops([crop for crop, _ in cut], [inside for _, inside in cut], record, draw.ghost)
 
 
+def _with_points(record: Record, points: Points) -> tuple[Expression, ...]:
+    """Return the record's expressions with their share of its points, which may have been scaled."""
+    ends = np.cumsum([len(expression.points) for expression in record.expressions])
+    shares = np.split(points, ends[:-1]) if len(ends) else []
+    return tuple(
+        replace(expression, points=share) for expression, share in zip(record.expressions, shares, strict=True)
+    )
+
+
 def collate(samples: list[Crops]) -> Batch:
-    """Stack images of one size; points stay ragged."""
+    """Stack images, the smaller ones on black; points stay ragged."""
     images = [image for sample in samples for image in sample.images]
-    stacked = torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
+    sizes = [(image.shape[0], image.shape[1]) for image in images]
+    height, width = (max(sides) for sides in zip(*sizes, strict=True))
+    stacked = np.zeros((len(images), 3, height, width), np.uint8)
+    for target, image in zip(stacked, images, strict=True):
+        target[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1)
     return Batch(
-        images=stacked,
+        images=torch.from_numpy(stacked),
+        sizes=sizes,
         points=[points for sample in samples for points in sample.points],
         counts=[sample.record.count for sample in samples for _ in sample.images],
         names=[sample.record.name for sample in samples for _ in sample.images],
+        expressions=[sample.expressions for sample in samples for _ in sample.images],
         ghost=samples[0].ghost,
     )

@@ -1,10 +1,11 @@
-"""The size rule of the published CLIP-EBC preprocessing."""
+"""The size rules of published preprocessing: CLIP-EBC's limits of both sides, and the short side of detectors."""
 
 import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
@@ -73,6 +74,41 @@ class Resize:
             image = cv2.resize(image, target, interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
             points = resize_points(points, (width, height), target)
         return (image if self.jpeg_quality is None else _recompressed(image, self.jpeg_quality)), points
+
+
+@dataclass(frozen=True)
+class ShortSide:
+    """Brings the shorter side of an image to a length, unless the longer one would become too long.
+
+    The rule of DETR and its descendants, Grounding DINO among them. Resampling is bilinear with anti-aliasing.
+
+    Args:
+        short_side: shorter side of the result in pixels (published: 800).
+        longest: most pixels of the longer side (published: 1333).
+    """
+
+    short_side: int
+    longest: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.short_side <= self.longest:
+            raise InputError(f"short_side, longest: {self.short_side}, {self.longest} should rise from at least 1")
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) an image of that size gets."""
+        short, long = sorted((width, height))
+        side = min(self.short_side, max(1, round(self.longest * short / long)))
+        other = max(1, int(side * long / short))
+        return (side, other) if width <= height else (other, side)
+
+    def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
+        """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+        height, width = image.shape[:2]
+        target = self.target(width, height)
+        if target == (width, height):
+            return image, points
+        resized = PIL.Image.fromarray(image).resize(target, PIL.Image.Resampling.BILINEAR)
+        return np.asarray(resized), resize_points(points, (width, height), target)
 
 
 def _recompressed(image: Image, quality: int) -> Image:

@@ -146,7 +146,7 @@ def _probe(name: str, levels: tuple[int, ...], strides: Sequence[int]) -> tuple[
             except (RuntimeError, AssertionError, ValueError):
                 continue
             if all(m.shape[-2:] == (height // s, width // s) for m, s in zip(maps, strides, strict=True)):
-                torch.stack([each.sum() for each in maps]).sum().backward()
+                torch.autograd.backward([each.sum() for each in maps])
                 return multiple, [key for key, parameter in encoder.named_parameters() if parameter.grad is None]
     raise InputError(
         f"backbone: {name} does not give maps of 1/{strides[0]} to 1/{strides[-1]} of any image's sides, as it should; "

@@ -68,7 +68,9 @@ class HmodeLoss:
         relative: relative local counting term: "local" is the absolute count error of the hard regions, with
             gradient, and the figure's order of their counts; "released" is the released code's form, which orders the
             regions but has no gradient on their level; null leaves it out.
-        relative_weight: weight of that term; "released" goes with 1 in the authors' code, where it is switched off.
+        relative_weight: weight of that term. "local" is in people for each region; "released" in squared errors and
+            people times `SCALE` for each image, divided as `reduction` says; its weight in the authors' code, where it
+            is switched off, is 1.
         regions: hard regions of an image: those with the largest squared error of the density.
         region: side of a region in pixels, a multiple of the maps' stride.
         reduction: "mean" divides the published sums by the pixels of the batch, so that the size of the crop does not

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crowdcount.data.datamodule import CrowdData
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
 from crowdcount.geometry import Kernel, render_density
@@ -39,14 +40,17 @@ class HmodeModule(CountingModule):
         inference: Inference = Inference(),  # noqa: B008
     ) -> None:
         super().__init__(network, optimizer, schedule, inference)
+        if loss.relative is not None and loss.region % network.stride:
+            raise InputError(f"loss.region: {loss.region} should be a multiple of {network.stride}, the finest stride")
         self.loss = loss
         self.kernel = kernel
 
-    def _check_crop(self, crop: int) -> None:
+    def check_data(self, data: CrowdData) -> None:
+        """Refuse crops that are not made of whole cells, also in the released form, which counts in any image."""
+        super().check_data(data)
         deepest = self.network.strides[-1]
-        if crop % deepest:
-            raise InputError(f"data.augment.crop: {crop} is no multiple of {deepest}, the coarsest stride")
-        super()._check_crop(crop)
+        if data.augment is not None and data.augment.crop % deepest:
+            raise InputError(f"data.augment.crop: {data.augment.crop} is no multiple of {deepest}, the coarsest stride")
 
     def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of the loss."""

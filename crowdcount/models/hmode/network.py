@@ -5,6 +5,7 @@ Image Processing 32, 2023, and the authors' code (commit 693c104). The leave-one
 of experts; with three they are the published ones.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any, Literal
@@ -55,7 +56,8 @@ class Hmode(Counter):
         backbone: a timm model that gives feature maps at all `strides` for images of any size, with or without the tag
             of its weights.
         strides: pixels a cell of each expert covers, from the finest to the coarsest; at least two. With two experts a
-            group is one expert, and the first gate has nothing to weigh.
+            group is one expert, and the first gate has nothing to weigh. The widths, and above all the size of the
+            second gate, follow from the encoder's at the coarsest stride.
         pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built.
         compat: "released" computes exactly what the authors' code computes; their checkpoints need it.
 
@@ -174,7 +176,7 @@ class Hmode(Counter):
                     nn.init.normal_(layer.weight, std=0.01)
                     nn.init.zeros_(layer.bias)
         for layer in _last_layers(self.heads) if self.compat is None else ():
-            nn.init.constant_(layer.bias, torch.tensor(_FIRST_GUESS).expm1().log().item())
+            nn.init.constant_(layer.bias, math.log(math.expm1(_FIRST_GUESS)))
 
 
 def _convolutions(*channels: int, kernel: int = 3) -> list[nn.Module]:
@@ -211,6 +213,9 @@ def _smooth(features: Tensor, size: torch.Size) -> Tensor:
 def _check_form(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     assert isinstance(module, Hmode)
     stored = state.get(f"{prefix}released")
-    if stored is not None and bool(stored) != bool(module.released):
+    if stored is not None and bool(stored) != (module.compat is not None):
         have, need = ("released", "null") if module.compat else ("null", "released")
-        raise InputError(f"compat: {have}, but these weights were made with compat: {need}; build the network with it")
+        hint = "" if module.compat else ", or take hmode/vgg16bn_sha_released"
+        raise InputError(
+            f"compat: {have}, but these weights were made with compat: {need}; build the network with it{hint}"
+        )

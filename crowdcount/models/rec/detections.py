@@ -1,7 +1,8 @@
 """What the detector says of expressions, and which tokens of an expression mean what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 
 
@@ -28,6 +29,10 @@ class Phrases:
     def sizes(self) -> Tensor:
         """(E,) the number of tokens of each expression."""
         return self.tokens.sum(dim=1)
+
+    def to(self, device: torch.device) -> "Phrases":
+        """Return the phrases on a device."""
+        return Phrases(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass
