@@ -166,17 +166,14 @@ class Hmode(Counter):
             self.encoder.load_pretrained()
 
     def _initialise(self) -> None:
-        for name, part in self.named_children():
-            if name == "encoder":
-                continue
+        for part in (self.decoders, self.heads, self.group_gate, self.attention, self.mixture_gate):
             if self.compat is None:
                 init_weights(part)
-            for layer in part.modules() if self.compat else _last_layers(part):
-                if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-                    nn.init.normal_(layer.weight, std=0.01)
-                    nn.init.zeros_(layer.bias)
-        for layer in _last_layers(self.heads) if self.compat is None else ():
-            nn.init.constant_(layer.bias, math.log(math.expm1(_FIRST_GUESS)))
+            for layer in _convolutions_of(part) if self.compat else _last_convolutions_of(part):
+                nn.init.normal_(layer.weight, std=0.01)
+                _fill_bias(layer, 0.0)
+        for layer in _last_convolutions_of(self.heads) if self.compat is None else ():
+            _fill_bias(layer, math.log(math.expm1(_FIRST_GUESS)))
 
 
 def _convolutions(*channels: int, kernel: int = 3) -> list[nn.Module]:
@@ -192,9 +189,18 @@ def _scores(*channels: int, out: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(*_convolutions(*channels, kernel=kernel), nn.Conv2d(channels[-1], out, 1))
 
 
-def _last_layers(part: nn.Module) -> list[Any]:
-    stacks = [module for module in part.modules() if isinstance(module, nn.Sequential)]
-    return [stack[-1] for stack in stacks if isinstance(stack[-1], nn.Conv2d)]
+def _convolutions_of(part: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in part.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def _last_convolutions_of(part: nn.Module) -> list[nn.Conv2d]:
+    ends = (stack[-1] for stack in part.modules() if isinstance(stack, nn.Sequential))
+    return [end for end in ends if isinstance(end, nn.Conv2d)]
+
+
+def _fill_bias(layer: nn.Conv2d, value: float) -> None:
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, value)
 
 
 def _full(scores: Tensor) -> Tensor:
