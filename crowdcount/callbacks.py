@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -28,14 +28,15 @@ class SaveConfig(SaveConfigCallback):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keep the epoch with the lowest value of a metric as `best.ckpt`; a resumed run goes on comparing with it.
+    """Keep the epoch with the best value of a metric as `best.ckpt`; a resumed run goes on comparing with it.
 
     Args:
         monitor: the metric.
+        mode: whether its lowest or its highest value is the best: "max" for scores such as `val/f1`.
     """
 
-    def __init__(self, monitor: str = "val/mae") -> None:
-        super().__init__(filename="best", monitor=monitor, mode="min", enable_version_counter=False)
+    def __init__(self, monitor: str = "val/mae", mode: Literal["min", "max"] = "min") -> None:
+        super().__init__(filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
         self._fitted_by: Trainer | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -38,6 +38,28 @@ HMODE = {
     },
 }
 
+REC = {
+    "class_path": "crowdcount.models.rec.module.ReferringModule",
+    "init_args": {
+        "network": {
+            "class_path": "crowdcount.models.rec.network.ReferringDetector",
+            "init_args": {
+                "detector": "tiny",
+                "pretrained": False,
+                "freeze": False,
+                "words": ["person", "in", "red", "green", "blue", "yellow"],
+            },
+        },
+        "loss": {"contrast_weight": 0.005, "image_text_weight": 0.06},
+        "optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.001}},
+        "inference": {"cls_threshold": 0.3, "word_threshold": 0.3},  # an untrained detector finds something, too
+    },
+}
+SCENES = {
+    "source": {"class_path": "crowdcount.data.ReferringScenes", "init_args": {"train": 6, "val": 2, "test": 3}},
+    "augment": None,
+}
+
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_clip(tmp_path_factory):
@@ -200,6 +222,89 @@ def test_hmode_trains_resumes_and_counts(config, tmp_path):
 
 def path_of_data(config):
     return yaml.safe_load(Path(config).read_text())["data"]["source"]["init_args"]["root"]
+
+
+def test_referring_expression_counting_trains_resumes_and_counts(config, tmp_path):
+    path = config(model=REC, data=SCENES, test_after_fit=True, pictures={"every_n_epochs": 2, "images": 1})
+    options = ["--model.schedule=torch.optim.lr_scheduler.CosineAnnealingLR", "--model.schedule.T_max=2"]
+    train.main(["fit", "--config", path, *options])
+    train.main(["fit", "--config", path, *options, "--trainer.max_steps=4", "--last.every_n_train_steps=1"])
+    half, whole, resumed = (tmp_path / f"run/version_{number}" for number in (1, 0, 2))
+    train.main(["fit", "--config", path, *options, "--ckpt_path", str(half / "checkpoints/last.ckpt")])
+    assert equal(weights(whole / "checkpoints/last.ckpt"), weights(resumed / "checkpoints/last.ckpt"))
+    assert not equal(weights(whole / "checkpoints/last.ckpt"), weights(half / "checkpoints/last.ckpt"))
+    terms = {f"train/{name}" for name in ("label", "point", "image_text", "contrast", "loss", "mae")}
+    assert terms <= set().union(*metrics(whole))
+    pictures = sorted(path.relative_to(whole).as_posix() for path in whole.rglob("*.png"))
+    assert pictures == ["pictures/test/test_00000.png", "pictures/val_epoch_0002/val_00000.png"]
+
+
+def test_a_checkpoint_alone_counts_what_expressions_name(config, tmp_path):
+    """The counts of the Python API give the errors that the test printed."""
+    path = config(model=REC, data=SCENES, test_after_fit=True, trainer={"max_epochs": 1})
+    train.main(["fit", "--config", path])
+    checkpoint = tmp_path / "run/version_0/checkpoints/best.ckpt"
+    train.main(["test", "--config", path, "--ckpt_path", str(checkpoint)])
+    fitted, tested = (metrics(tmp_path / f"run/version_{number}")[-1] for number in (0, 1))
+    scores = {"mae", "rmse", "nae", "precision", "recall", "f1", "precision_fixed", "recall_fixed", "f1_fixed"}
+    assert {f"test/{name}" for name in scores} <= tested.keys()
+    assert all(fitted[key] == tested[key] for key in tested if key.startswith("test/"))
+    model = crowdcount.load_model(checkpoint)
+    assert model.inference.cls_threshold == 0.3
+    errors, found = [], 0
+    for record in crowdcount.data.ReferringScenes(**SCENES["source"]["init_args"]).records("test"):
+        predictions = model.predict(record.read(), [each.text for each in record.expressions])
+        errors += [each.count - len(true.points) for each, true in zip(predictions, record.expressions, strict=True)]
+        found += sum(each.count for each in predictions)
+    assert found > 0
+    assert sum(map(abs, errors)) / len(errors) == pytest.approx(float(tested["test/mae"]), rel=1e-6)
+    squares = sum(error**2 for error in errors) / len(errors)
+    assert squares**0.5 == pytest.approx(float(tested["test/rmse"]), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data.augment.crop=64"], "data.augment: set it to null"),
+        (["--data.source=crowdcount.data.Synthetic"], "has no expressions; this family needs them"),
+        (["--model.network.words=[]"], "words: []; tiny needs the list of words"),
+        (["--model.network.detector=swin_t"], "words: ["),
+        (["--model.network.detector=swin_x"], "model.network.detector: expected"),
+        (["--model.network.query_selection=first"], "model.network.query_selection: expected"),
+        (["--model.radius=0"], "model.radius: 0.0 should be a number of pixels above 0"),
+        (["--model.loss.contrast.form=log"], "model.loss.contrast.form: expected"),
+        (["--model.loss.contrast.temperature=0"], "SupCon.temperature: 0.0 should be"),
+        (["--model.loss.positives=all"], "model.loss.positives: expected"),
+        (["--model.loss.contrast_wieght=1"], "contrast_wieght: no such key; did you mean loss.contrast_weight?"),
+        (["--model.loss.point_weight=-1"], "loss.point_weight: -1.0"),
+        (["--model.loss.matcher.columns=0"], "loss.matcher.columns: 0"),
+        (["--model.inference.full=2"], "inference.full: 2.0 should be between 0 and 1"),
+        (["--best.mode=highest"], "best.mode: expected"),
+        (["--data.source.size=8"], "ReferringScenes: size is 8; give 32 or more"),
+    ],
+)
+def test_mistakes_with_referring_expressions_are_refused(config, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["fit", "--config", config(model=REC, data=SCENES), *arguments])
+    error = capsys.readouterr().err
+    error = error[error.index("error:") :]
+    assert stopped.value.code == 2 and message in error and len(error.splitlines()) <= 5
+
+
+def test_the_best_epoch_may_have_the_highest_value(config, tmp_path):
+    """The rate rises, so that the epoch with the most is the last; a resumed run goes on comparing the same way."""
+    rising = [
+        "--model.schedule=torch.optim.lr_scheduler.StepLR",
+        "--model.schedule.step_size=1",
+        "--model.schedule.gamma=2",
+    ]
+    path = config(best={"monitor": "lr", "mode": "max"})
+    train.main(["fit", "--config", path, *rising])
+    last = tmp_path / "run/version_0/checkpoints/last.ckpt"
+    train.main(["fit", "--config", path, *rising, "--trainer.max_epochs=3", "--ckpt_path", str(last)])
+    train.main(["fit", "--config", path, *rising, "--best.mode=min"])
+    best = (tmp_path / f"run/version_{number}/checkpoints/best.ckpt" for number in (0, 1, 2))
+    assert [torch.load(file, weights_only=True)["epoch"] for file in best] == [1, 2, 0]
 
 
 def test_the_released_form_of_hmode_trains(config, tmp_path):
