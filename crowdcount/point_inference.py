@@ -1,11 +1,14 @@
 """From a whole image and expressions to points and counts: the path of validation, testing, tools and Python API."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from torch import Tensor
 from torch.nn import functional
 
@@ -74,30 +77,30 @@ class PointInference:
         for key in ("cls_threshold", "word_threshold", "full", "overlap"):
             if not 0 <= getattr(self, key) <= 1:
                 raise InputError(f"inference.{key}: {getattr(self, key)} should be between 0 and 1")
-        if self.merge_radius < 0 or self.depth < 0:
-            raise InputError(f"inference.merge_radius, depth: {self.merge_radius}, {self.depth} should be at least 0")
+        if not 0 <= self.merge_radius < math.inf:
+            raise InputError(f"inference.merge_radius: {self.merge_radius} should be a finite number of at least 0")
+        if self.depth < 0:
+            raise InputError(f"inference.depth: {self.depth} should be at least 0")
 
     @torch.inference_mode()
-    def __call__(
-        self, network: ReferringDetector, image: Tensor, texts: Sequence[str], attributes: Sequence[str] = ()
-    ) -> list[PointPrediction]:
+    def __call__(self, network: ReferringDetector, image: Tensor, texts: Sequence[str]) -> list[PointPrediction]:
         """Find what each expression names.
 
         Args:
             network: in evaluation mode, on the device of the image.
             image: (3, H, W) uint8, or float in [0, 1], RGB.
             texts: the expressions.
-            attributes: see `ReferringDetector.tokenize`; not needed to count.
 
         Raises:
-            InputError: an expression is empty or too long.
+            InputError: an expression is empty or too long, or the image too small.
         """
         if not texts:
             return []
         found = self._find(network, network.normalize(image[None]), list(texts), self.depth)
         height, width = image.shape[-2:]
+        scale = np.array([width, height], np.float32)
         return [
-            PointPrediction(text, points * (width, height), sizes * (width, height), scores, height, width)
+            PointPrediction(text, points * scale, sizes * scale, scores, height, width)
             for text, (points, sizes, scores) in zip(texts, found, strict=True)
         ]
 
@@ -127,32 +130,31 @@ class PointInference:
         ]
 
     def _tiles(self, network: ReferringDetector, image: Tensor, texts: list[str], depth: int) -> list["_Found"]:
-        side = 0.5 + self.overlap / 2
+        height, width = image.shape[-2:]
+        high, wide = (math.ceil((0.5 + self.overlap / 2) * side) for side in (height, width))
+        scale = np.array([wide / width, high / height], np.float32)
         parts: list[list[_Found]] = [[] for _ in texts]
-        for left in (0.0, 1 - side):
-            for top in (0.0, 1 - side):
-                tile = functional.interpolate(_cut(image, left, top, side), size=image.shape[-2:], mode="bilinear")
-                for part, (points, sizes, scores) in zip(parts, self._find(network, tile, texts, depth), strict=True):
-                    part.append((points * side + (left, top), sizes * side, scores))
-        return [self._merged(part) for part in parts]
+        for x, y in product((0, width - wide), (0, height - high)):
+            cut = image[..., y : y + high, x : x + wide]
+            tile = functional.interpolate(cut, size=(height, width), mode="bilinear")
+            corner = np.array([x / width, y / height], np.float32)
+            for part, (points, sizes, scores) in zip(parts, self._find(network, tile, texts, depth), strict=True):
+                part.append((points * scale + corner, sizes * scale, scores))
+        return [self._merged(part, width / height) for part in parts]
 
-    def _merged(self, parts: list["_Found"]) -> "_Found":
+    def _merged(self, parts: list["_Found"], aspect: float) -> "_Found":
         """Join the points of tiles; of those that are one, the point with the highest score stays."""
         points, sizes, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
+        square = np.array([aspect, 1])  # distances in parts of the height along both axes
         tile = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
-        radius = self.merge_radius * predicted_radius(sizes)
-        kept: list[int] = []
+        tree = KDTree(points * square)
+        radius = self.merge_radius * predicted_radius(sizes * square)
+        gone = np.zeros(len(points), bool)
         for index in np.argsort(-scores, kind="stable"):
-            others = [k for k in kept if tile[k] != tile[index]]
-            if not others or np.hypot(*(points[others] - points[index]).T).min() >= radius:
-                kept.append(int(index))
-        return points[kept], sizes[kept], scores[kept]
+            if not gone[index]:
+                near = np.array(tree.query_ball_point(tree.data[index], radius), np.int64)
+                gone[near[tile[near] != tile[index]]] = True
+        return points[~gone], sizes[~gone], scores[~gone]
 
 
 _Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-
-
-def _cut(image: Tensor, left: float, top: float, side: float) -> Tensor:
-    height, width = image.shape[-2:]
-    x, y = round(left * width), round(top * height)
-    return image[..., y : y + round(side * height), x : x + round(side * width)]

@@ -100,6 +100,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--draw points and --draw error need --annotation")
     if args.model is None and "error" in asked:
         parser.error("--draw error needs --model")
+    if args.expression and asked:
+        parser.error("--draw chooses among pictures of densities; --expression has a picture of its own")
     args.draw = args.draw or KINDS
     return args
 

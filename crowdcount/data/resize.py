@@ -81,6 +81,7 @@ class ShortSide:
     """Brings the shorter side of an image to a length, unless the longer one would become too long.
 
     The rule of DETR and its descendants, Grounding DINO among them. Resampling is bilinear with anti-aliasing.
+    As published, the shorter side is rounded before the longer one follows, which may pass its limit by some pixels.
 
     Args:
         short_side: shorter side of the result in pixels (published: 800).
@@ -108,7 +109,7 @@ class ShortSide:
         if target == (width, height):
             return image, points
         resized = PIL.Image.fromarray(image).resize(target, PIL.Image.Resampling.BILINEAR)
-        return np.asarray(resized), resize_points(points, (width, height), target)
+        return np.array(resized), resize_points(points, (width, height), target)
 
 
 def _recompressed(image: Image, quality: int) -> Image:

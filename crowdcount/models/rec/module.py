@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.data.dataset import Batch
@@ -42,6 +42,11 @@ class ReferringModule(TrainingModule):
         super().__init__(network, optimizer, schedule)
         if not 0 < radius < float("inf"):
             raise InputError(f"model.radius: {radius} should be a number of pixels above 0")
+        if not loss.contrast_weight and not isinstance(network.projection, nn.Identity):
+            raise InputError(
+                "model.network.projection: only the contrast among image tokens trains this head; "
+                "set it to null, or model.loss.contrast_weight above 0"
+            )
         self.loss = loss
         self.inference = inference
         self.radius = radius

@@ -96,7 +96,7 @@ class ReferringDetector(Network):
         self.detector = _build(detector, vocabulary(words))
         width = self.detector.config.d_model
         self.projection = _projection(width, projection) if projection else nn.Identity()
-        self._rows: Tensor | None = None  # which image each expression of the running call belongs to
+        self._running: tuple[Tensor, Tensor] | None = None  # `inside` and `image_index` of the running call
         backbone = self.detector.model.backbone
         backbone.register_forward_pre_hook(self._one_mask_per_image)
         backbone.register_forward_hook(self._features_per_expression)
@@ -112,8 +112,12 @@ class ReferringDetector(Network):
             inside: (U, H, W) bool, where the images are.
             phrases: E expressions, from `tokenize`.
             image_index: (E,), the image of each.
+
+        Raises:
+            InputError: the images are too small for the number of queries.
         """
-        self._rows = image_index
+        self._check_size(*images.shape[-2:])
+        self._running = inside, image_index
         output = self.detector(
             pixel_values=images,
             pixel_mask=inside[image_index],
@@ -144,7 +148,8 @@ class ReferringDetector(Network):
         """
         if self.name == "tiny":
             return _transformers().BertTokenizer(vocab=vocabulary(self.words))
-        source = HUB[self.name]
+        copy = isinstance(self.pretrained, str) and Path(self.pretrained).is_dir()
+        source = str(self.pretrained) if copy else HUB[self.name]
         try:
             return _transformers().AutoTokenizer.from_pretrained(source)
         except Exception as error:  # whatever the hub client and the file system raise
@@ -175,11 +180,11 @@ class ReferringDetector(Network):
         if source is None:
             raise InputError("pretrained: there are no published weights of the detector tiny; set it to false")
         if Path(str(source)).suffix in (".pth", ".pt"):
-            self.load_published(torch.load(str(source), map_location="cpu", weights_only=True))
+            self.load_published(_read(str(source)))
             return
         try:
             model, info = type(self.detector).from_pretrained(
-                source, config=self.detector.config, output_loading_info=True
+                source, config=self.detector.config, output_loading_info=True, ignore_mismatched_sizes=True
             )
         except Exception as error:  # whatever the hub client, the file system or the format of the file raise
             raise _not_fetched("the weights", str(source), error) from error
@@ -193,7 +198,11 @@ class ReferringDetector(Network):
         """
         hub = from_authors(state_dict)
         model, info = type(self.detector).from_pretrained(
-            None, config=self.detector.config, state_dict=hub, output_loading_info=True
+            None,
+            config=self.detector.config,
+            state_dict=hub,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `_take` names them
         )
         self._take(model, info, "the published checkpoint")
 
@@ -211,20 +220,28 @@ class ReferringDetector(Network):
     def _freeze_parts(self) -> None:
         model = self.detector.model
         # nothing is supervised at the encoder: without a gradient these would stop distributed training
-        idle = [model.enc_output, model.enc_output_norm, model.encoder_output_bbox_embed]
+        idle = [model.enc_output, model.enc_output_norm]
+        idle += [model.encoder_output_bbox_embed, model.encoder_output_class_embed]
         idle += [part for name, part in model.backbone.named_modules() if name.endswith("swin.layernorm")]
         for part in [*self._frozen(), *idle]:
             part.requires_grad_(False)
 
+    def _check_size(self, height: int, width: int) -> None:
+        places = sum(-(-height // stride) * -(-width // stride) for stride in (8, 16, 32, 64))
+        if places < self.queries or max(height, width) <= 64:  # group normalisation fails on a map of one place
+            raise InputError(
+                f"an image of {width} x {height} pixels is too small for a detector with {self.queries} queries; "
+                "enlarge it (data.resize)"
+            )
+
     def _one_mask_per_image(self, _module: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        pixels, masks = inputs
-        assert self._rows is not None
-        first = [int((self._rows == image).nonzero()[0]) for image in range(len(pixels))]
-        return pixels, masks[first]
+        assert self._running is not None
+        return inputs[0], self._running[0]
 
     def _features_per_expression(self, _module: nn.Module, _inputs: object, output: Any) -> Any:
+        assert self._running is not None
+        rows = self._running[1]
         features, positions = output
-        rows = self._rows
         return [(maps[rows], masks[rows]) for maps, masks in features], [position[rows] for position in positions]
 
 
@@ -254,8 +271,18 @@ def _only_first_column(_module: nn.Module, _inputs: object, scores: Tensor) -> T
     return torch.cat([scores[..., :1], torch.full_like(scores[..., 1:], float("-inf"))], dim=-1)
 
 
+def _read(path: str) -> Mapping[str, Any]:
+    try:
+        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a missing file, or whatever pickle, zip and torch raise
+        first = str(error).split("\n")[0].split(". ")[0]  # torch goes on to propose unsafe loading
+        raise InputError(f"pretrained: {path} is no readable checkpoint ({type(error).__name__}: {first})") from error
+    return state
+
+
 def _not_fetched(what: str, source: str, error: Exception) -> InputError:
     return InputError(
         f"{what} {source} could not be fetched ({type(error).__name__}: {error}).\n"
-        "Check the connection, give the path of a downloaded copy, or start from random weights: pretrained: false"
+        "Check the connection, or set pretrained to the folder of a downloaded copy (weights, config.json, tokenizer); "
+        "pretrained: false starts from random weights, which needs the vocabulary all the same"
     )

@@ -20,10 +20,10 @@ def caption(text: str) -> str:
     Raises:
         InputError: nothing is left.
     """
-    words = re.sub(r"[.?]", " ", text.lower()).split()
+    words = _words(text)
     if not words:
         raise InputError(f"expression {text!r}: holds no word; say what is to be counted")
-    return " ".join(words) + "."
+    return f"{words}."
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], attributes: Sequence[str], limit: int) -> Phrases:
@@ -56,18 +56,29 @@ def tokenize(tokenizer: Any, texts: Sequence[str], attributes: Sequence[str], li
 
 
 def vocabulary(words: Sequence[str]) -> dict[str, int]:
-    """Return a vocabulary of whole words around the special tokens, for detectors that are trained from scratch."""
+    """Return a vocabulary of whole words around the special tokens, for detectors that are trained from scratch.
+
+    Raises:
+        InputError: what the tokenizer would take apart is no word.
+    """
+    for word in words:
+        if not word.isalnum():
+            raise InputError(f"words: {word!r} is not one word of letters and digits; list its parts one by one")
     names = {number: f"[unused{number}]" for number in range(max(SPECIAL.values()) + 1)}
     names |= {0: "[PAD]", 100: "[UNK]"} | {number: token for token, number in SPECIAL.items()}
-    known = [word for word in dict.fromkeys(word.lower() for word in words) if word not in SPECIAL]
+    known = dict.fromkeys(word.lower() for word in words)
     return {token: number for number, token in enumerate([*names.values(), *known])}
 
 
+def _words(text: str) -> str:
+    return " ".join(re.sub(r"[.?]", " ", text.lower()).split())
+
+
 def _span(text: str, words: str) -> tuple[int, int]:
-    """Return where `words` stand in `text`; all of it where they do not."""
-    wanted = " ".join(words.lower().split())
-    start = text.find(wanted)
-    return (start, start + len(wanted)) if wanted and start >= 0 else (0, len(text))
+    """Return where `words` first stand in `text`, not within other words; all of it where they do not."""
+    wanted = _words(words)
+    found = re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", text) if wanted else None
+    return found.span() if found else (0, len(text))
 
 
 def _last(mask: Tensor) -> Tensor:
