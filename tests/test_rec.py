@@ -242,7 +242,7 @@ def test_a_padded_batch_against_the_library_one_expression_at_a_time():
     stock.load_state_dict(network.detector.state_dict())
     seen = []
     network.detector.model.backbone.conv_encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-    index = torch.tensor([1, 0, 1, 0, 1])
+    index = torch.tensor([1, 1, 0, 1, 0])
     phrases = network.tokenize(TEXTS, [""] * 5)
     with torch.no_grad():
         found = network(images, inside, phrases, index)
