@@ -572,3 +572,17 @@ def test_two_processes_train_as_one(config, tmp_path):
     for key, value in one.items():
         torch.testing.assert_close(value, two[key], atol=5e-6, rtol=0, msg=key)
     assert max(float((one[key] - half[key]).abs().max()) for key in one) > 1e-3
+
+
+def test_two_processes_find_what_expressions_name(config, tmp_path):
+    """Every trained parameter gets a gradient, or the second step would stop; the scores are those of one process."""
+    source = {**SCENES["source"], "init_args": {"train": 4, "val": 1, "test": 3}}
+    path = config(
+        model=REC, data={**SCENES, "source": source, "batch_size": 1}, trainer={"max_epochs": 1}, test_after_fit=True
+    )
+    run_two_processes("fit", path)
+    best = tmp_path / "run/version_0/checkpoints/best.ckpt"
+    train.main(["test", "--config", path, "--ckpt_path", str(best)])
+    two, one = (metrics(tmp_path / f"run/version_{number}")[-1] for number in (0, 1))
+    assert {key: value for key, value in two.items() if key.startswith("test/")}.keys() >= {"test/mae", "test/f1"}
+    assert all(float(two[key]) == pytest.approx(float(one[key]), rel=1e-6) for key in one if key.startswith("test/"))
