@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from crowdcount.errors import InputError
-from crowdcount.geometry import Points
+from crowdcount.geometry import Points, resize_points
 from crowdcount.metrics import predicted_radius
 from crowdcount.models.rec.detections import PointDetections, selected
 from crowdcount.models.rec.network import ReferringDetector
@@ -25,7 +25,7 @@ class PointPrediction:
 
     Attributes:
         text: the expression.
-        points: (K, 2) in pixels of the image as the network saw it.
+        points: (K, 2) in pixels of the image, as the network saw it unless `resized`.
         sizes: (K, 2) width and height of the boxes, in pixels; training on points does not supervise them.
         scores: (K,) score of [CLS].
         height: height in pixels of that image.
@@ -44,19 +44,26 @@ class PointPrediction:
         """Number of points."""
         return len(self.points)
 
+    def resized(self, height: int, width: int) -> "PointPrediction":
+        """Return the prediction in pixels of the image at another size."""
+        scale = np.array([width / self.width, height / self.height], np.float32)
+        points = resize_points(self.points, (self.width, self.height), (width, height))
+        return replace(self, points=points, sizes=self.sizes * scale, height=height, width=width)
+
 
 @dataclass
 class PointInference:
     """How the objects an expression names are found in a whole image.
 
-    A query counts where its score of [CLS] and of every word are above their thresholds, as in GroundingREC. Where
-    nearly all queries of a detector count, it may have run out of them: the image is cut into four overlapping tiles,
-    each enlarged to the size of the image, and points of different tiles that lie within a radius are one.
+    A query counts where its score of [CLS] and of every word are above their thresholds, as in GroundingREC. Where more
+    than the share `full` of the queries count, the detector may run out of them: the image is cut into four overlapping
+    tiles, each enlarged to the size of the image, and points of different tiles that lie within a radius are one. The
+    tiles are ours; GroundingREC has none.
 
     Args:
         cls_threshold: least score of [CLS].
         word_threshold: least score of each word.
-        full: share of the queries above which an image is tiled; 1 never tiles.
+        full: share of the queries above which an image is tiled; 1 never tiles, as published.
         overlap: share of the image's side that neighbouring tiles have in common.
         merge_radius: points of different tiles are one within this share of the predicted objects' radius (half the
             diagonal of the box of median area).

@@ -73,10 +73,15 @@ class ReferringModel:
     def predict(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
         """Find what each expression names in an image (H, W, 3) uint8 RGB, on the device of the network.
 
+        Returns:
+            For each expression its points, in pixels of `image`.
+
         Raises:
             InputError: the array is no such image, or an expression is empty or too long.
         """
-        return self.inference(self.network, _pixels(image, self.resize, self.network), texts)
+        found = self.inference(self.network, _pixels(image, self.resize, self.network), texts)
+        height, width = image.shape[:2]
+        return [each.resized(height, width) for each in found]
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -284,9 +284,13 @@ def test_predict(network):
     found = everything(network, resize=ShortSide(100, 200)).predict(image, ["person in red", "blue"])
     assert all(isinstance(each, PointPrediction) for each in found)
     assert [(each.text, each.height, each.width, each.count) for each in found] == [
-        ("person in red", 100, 140, network.queries),
-        ("blue", 100, 140, network.queries),
+        ("person in red", 50, 70, network.queries),
+        ("blue", 50, 70, network.queries),
     ]
+    pixels = torch.from_numpy(ShortSide(100, 200)(image, np.empty((0, 2), np.float32))[0].transpose(2, 0, 1).copy())
+    seen = PointInference(0.0, 0.0, full=1)(network, pixels, ["person in red"])[0]
+    np.testing.assert_allclose(found[0].points * 2, seen.points, atol=1e-2)  # in pixels of the photograph
+    np.testing.assert_allclose(found[0].sizes * 2, seen.sizes, rtol=1e-3)
     (alone,) = everything(network, resize=ShortSide(100, 200)).predict(image, ["blue"])
     np.testing.assert_allclose(alone.points, found[1].points, atol=1e-3)
     for text, message in (("", "holds no word"), ("red " * 20, "at most 16")):

@@ -299,7 +299,41 @@ def mm_tiny(name, words):
 
     small = BUILD(name, words).config
     parts = {"backbone_config": small.backbone_config, "text_config": small.text_config}
-    return MMGroundingDinoForObjectDetection(MMGroundingDinoConfig(**parts, dropout=0.0, **network_module._TINY))
+    options = {**parts, **network_module._TINY, **network_module._MM}
+    return MMGroundingDinoForObjectDetection(MMGroundingDinoConfig(**options, dropout=0.0))
+
+
+def test_mm_heads_of_each_layer_are_loaded(monkeypatch, tmp_path):
+    monkeypatch.setattr(network_module, "_build", mm_tiny)
+    source = detector(seed=1).detector
+    for layer, head in enumerate(source.bbox_embed):
+        torch.nn.init.constant_(head.layers[-1].bias, float(layer))
+    source.save_pretrained(tmp_path)
+    network = detector(pretrained=str(tmp_path))
+    network.load_pretrained()
+    assert [head.layers[-1].bias.unique().tolist() for head in network.detector.bbox_embed] == [[0.0], [1.0]]
+    assert all(torch.equal(a, b) for a, b in zip(network.detector.parameters(), source.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_frozen_towers_are_in_evaluation_mode_from_the_start(freeze):
+    """A trainer restores the modes it finds, and never calls train() before the first step."""
+    model = detector(freeze=freeze).detector.model
+    assert model.backbone.training is not freeze and model.text_backbone.training is not freeze
+    assert model.encoder.training
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"query_selection": "first"}, "query_selection: 'first' is not one of max, cls"),
+        ({"projection": 0}, "projection: 0 should be at least 1"),
+        ({"detector": "huge"}, "detector: 'huge' is not one of swin_t, swin_b"),
+    ],
+)
+def test_impossible_detectors_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        ReferringDetector(**{"detector": "tiny", "words": WORDS, **options})
 
 
 def test_a_head_that_nothing_would_train_is_refused():
@@ -321,7 +355,7 @@ def test_bf16():
 
 @pytest.mark.parametrize(
     ("name", "family", "millions"),
-    [("swin_t", "GroundingDino", 172.25), ("swin_b", "GroundingDino", 232.3), ("mm_swin_t", "MMGroundingDino", 172.25)],
+    [("swin_t", "GroundingDino", 172.25), ("swin_b", "GroundingDino", 232.3), ("mm_swin_t", "MMGroundingDino", 172.91)],
 )
 def test_sizes_of_the_published_detectors(name, family, millions):
     with torch.device("meta"):
@@ -369,11 +403,11 @@ def test_an_original_file_is_loaded(saved, tmp_path):
 def test_weights_of_another_size_name_the_key(saved):
     network, folder, hub = saved
     larger = detector(pretrained=str(folder), words=(*WORDS, "yellow"))
-    with pytest.raises(InputError, match=r"does not fit the detector tiny: mismatched: .*word_embeddings"):
+    with pytest.raises(InputError, match=r"does not fit the detector tiny \(mismatched: .*word_embeddings"):
         larger.load_pretrained()
     released = as_released(hub, original_keys([1, 1, 1, 1], 1, 2, 1))
     del released["model"]["module.feat_map.bias"]
-    with pytest.raises(InputError, match=r"does not fit the detector tiny: missing: model.text_projection.bias"):
+    with pytest.raises(InputError, match=r"does not fit the detector tiny \(missing: model.text_projection.bias"):
         network.load_published(released)
 
 

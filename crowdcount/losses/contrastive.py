@@ -10,9 +10,9 @@ and without its first sum when decoupled. Sources: Khosla et al., "Supervised Co
 which calls the first form L_in and the second L_out; Yeh et al., "Decoupled Contrastive Learning", arXiv 2110.06848, in
 the two-view case, of which the form with several positives is our extension.
 
-C-REX (arXiv 2505.22850, no code released) states a loss that is based on supervised contrastive learning, among image
-tokens only. That it is the log of the mean, that the anchors are the positives, and the temperature of 0.07 are
-reconstructed from second-hand sources and may differ from the authors' choices.
+C-REX (arXiv 2505.22850, no code released) states a loss that is based on supervised contrastive learning, in image
+space alone. That its samples are image tokens, that it is the log of the mean, that the anchors are the positives, and
+the temperature of 0.07 are reconstructed from second-hand sources and may differ from the authors' choices.
 """
 
 import math

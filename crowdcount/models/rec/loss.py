@@ -1,10 +1,10 @@
 """The losses of referring expression counting: token labels, centres, and two contrasts.
 
 Sources: Dai et al., "Referring Expression Counting", CVPR 2024 (GroundingREC), and the authors' code (commit e8f5a54)
-for the labels, the points and the image-text contrast. C-REX, arXiv 2505.22850, states that its contrast works among
-image tokens only and is based on supervised contrastive learning, and that centres are predicted instead of boxes. No
-code of it is released: the choice of the tokens (queries of the last decoder layer), of positives and negatives, and
-every weight of that term are reconstructed from second-hand sources and may differ from the authors' choices.
+for the labels, the points and the image-text contrast. C-REX, arXiv 2505.22850, states that its contrast works in image
+space alone, is based on supervised contrastive learning, and stands on a detector of centres. No code is released: that
+the samples are tokens of the image (here the queries of the last decoder layer), the choice of positives and negatives,
+and every weight of that term are reconstructed from second-hand sources and may differ from the authors'.
 """
 
 import dataclasses
@@ -43,7 +43,8 @@ class RecLoss:
         contrast_weight: weight of the contrast among image tokens.
         contrast: form and temperature of the contrast among image tokens.
         positives: tokens that are to be alike: "hungarian" takes the queries matched to the points, "text_topn" as many
-            queries as there are points, those most similar to the text. Sources differ on which C-REX uses.
+            queries as there are points, those most similar to the text. Sources differ on which C-REX uses. An
+            expression with fewer than two is left out of the mean either way.
         negatives: tokens to be unlike them: "own" takes all other queries of the expression, "image" also the matched
             queries of the other expressions of the image, but for those whose point belongs to both expressions.
         matcher: assigns points to queries.

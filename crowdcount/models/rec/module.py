@@ -42,6 +42,8 @@ class ReferringModule(TrainingModule):
         super().__init__(network, optimizer, schedule)
         if not 0 < radius < float("inf"):
             raise InputError(f"model.radius: {radius} should be a number of pixels above 0")
+        if not (loss.label_weight and loss.point_weight):
+            raise InputError("model.loss.label_weight, point_weight: 0 would leave a part of the detector untrained")
         if not loss.contrast_weight and not isinstance(network.projection, nn.Identity):
             raise InputError(
                 "model.network.projection: only the contrast among image tokens trains this head; "
@@ -60,6 +62,8 @@ class ReferringModule(TrainingModule):
         """
         if data.augment is not None:
             raise InputError("data.augment: set it to null; a crop or a mirror image changes what expressions mean")
+        if data.crops_per_image != 1:
+            raise InputError(f"data.crops_per_image: {data.crops_per_image}; whole images are not cut, leave it out")
         for record in data.splits[0]:
             if not record.expressions:
                 raise InputError(f"data.source: {record.name} has no expressions; this family needs them")
@@ -111,6 +115,8 @@ class ReferringModule(TrainingModule):
         if batch.ghost:
             return {}
         expressions = batch.expressions[0]
+        if not expressions:
+            raise InputError(f"data.source: {batch.names[0]} has no expressions; this family needs them")
         predictions = self.inference(self.network, batch.images[0], [each.text for each in expressions])
         errors, published, fixed = self.scores[stage]
         for prediction, expression in zip(predictions, expressions, strict=True):

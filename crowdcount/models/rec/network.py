@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,7 @@ _TINY = {
     "max_text_len": 16,
     "fusion_droppath": 0.0,
 }
+_MM = {"decoder_bbox_embed_share": False, "decoder_cls_embed_share": False}  # each decoder layer has heads of its own
 _TINY_TEXT = {
     "hidden_size": 32,
     "num_hidden_layers": 1,
@@ -73,11 +74,11 @@ class ReferringDetector(Network):
             DINO), or of [CLS] ("cls", GroundingREC).
         freeze: keep the image backbone and the text encoder as they are, in evaluation mode.
         projection: width of a head of two layers in front of the contrastive loss; null contrasts the queries as they
-            are. (The paper speaks of heads; whether it has one is not known.)
+            are. Whether the paper has one is not known.
         words: vocabulary of `tiny`; the others bring their own.
 
     Raises:
-        InputError: `words` are missing or belong to a detector that has its own.
+        InputError: an argument is none of its choices, or `words` are missing or belong to a detector with its own.
     """
 
     def __init__(
@@ -90,6 +91,14 @@ class ReferringDetector(Network):
         words: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
+        for key, value, choices in (
+            ("detector", detector, get_args(Detector)),
+            ("query_selection", query_selection, ("max", "cls")),
+        ):
+            if value not in choices:
+                raise InputError(f"{key}: {value!r} is not one of {', '.join(choices)}")
+        if projection is not None and projection < 1:
+            raise InputError(f"projection: {projection} should be at least 1, or null for none")
         if bool(words) != (detector == "tiny"):
             raise InputError(f"words: {list(words)}; tiny needs the list of words it is to know, the others have one")
         self.name, self.pretrained, self.words, self.freeze = detector, pretrained, words, freeze
@@ -103,6 +112,7 @@ class ReferringDetector(Network):
         if query_selection == "cls":
             self.detector.model.encoder_output_class_embed.register_forward_hook(_only_first_column)
         self._freeze_parts()
+        self.train()  # a trainer keeps the modes it finds: what is frozen has to be in evaluation mode from here on
 
     def forward(self, images: Tensor, inside: Tensor, phrases: Phrases, image_index: Tensor) -> PointDetections:
         """Detect.
@@ -191,12 +201,13 @@ class ReferringDetector(Network):
         self._take(model, info, str(source))
 
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
-        """Load an original checkpoint of Grounding DINO or GroundingREC.
+        """Load a checkpoint of Grounding DINO or GroundingREC, under its original names or those of the hub.
 
         Raises:
             InputError: it is of another model.
         """
-        hub = from_authors(state_dict)
+        named_by_hub = any(key.startswith("model.backbone.conv_encoder.") for key in state_dict)
+        hub = dict(state_dict) if named_by_hub else from_authors(state_dict)
         model, info = type(self.detector).from_pretrained(
             None,
             config=self.detector.config,
@@ -210,7 +221,7 @@ class ReferringDetector(Network):
         wrong = {name: sorted(map(str, info[name])) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
         listed = "; ".join(f"{name.split('_')[0]}: {', '.join(keys[:3])}" for name, keys in wrong.items() if keys)
         if listed:
-            raise InputError(f"{source} does not fit the detector {self.name}: {listed}")
+            raise InputError(f"pretrained: {source} does not fit the detector {self.name} ({listed}); choose its own")
         self.detector.load_state_dict(model.state_dict())
 
     def _frozen(self) -> list[nn.Module]:
@@ -222,6 +233,8 @@ class ReferringDetector(Network):
         # nothing is supervised at the encoder: without a gradient these would stop distributed training
         idle = [model.enc_output, model.enc_output_norm]
         idle += [model.encoder_output_bbox_embed, model.encoder_output_class_embed]
+        if not self.detector.config.decoder_bbox_embed_share:  # the last layer alone is supervised
+            idle += [*self.detector.bbox_embed[:-1], *self.detector.class_embed[:-1]]
         idle += [part for name, part in model.backbone.named_modules() if name.endswith("swin.layernorm")]
         for part in [*self._frozen(), *idle]:
             part.requires_grad_(False)
@@ -251,8 +264,14 @@ def _build(name: str, words: Mapping[str, int]) -> Any:
     swin = name.removeprefix("mm_")
     image = library.SwinConfig(image_size=_IMAGE_SIZE[swin], out_indices=[2, 3, 4], **_SWIN[swin])
     text = library.BertConfig(vocab_size=len(words), **_TINY_TEXT) if name == "tiny" else library.BertConfig()
-    rest = _TINY if name == "tiny" else {}
-    family = "MMGroundingDino" if name.startswith("mm_") else "GroundingDino"
+    rest = dict(_TINY) if name == "tiny" else {}
+    family = "GroundingDino"
+    if name.startswith("mm_"):
+        family = "MMGroundingDino"
+        rest |= {
+            "decoder_bbox_embed_share": False,
+            "decoder_cls_embed_share": False,
+        }  # heads of their own, as published
     config = getattr(library, f"{family}Config")(backbone_config=image, text_config=text, dropout=0.0, **rest)
     return getattr(library, f"{family}ForObjectDetection")(config)
 
