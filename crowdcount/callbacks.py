@@ -157,4 +157,4 @@ def _picture(batch: Batch, prediction: Prediction) -> Image:
 def _expressions(batch: Batch, predictions: Sequence[PointPrediction]) -> Image:
     image: Image = batch.images[0].permute(1, 2, 0).cpu().numpy()
     pairs = zip(predictions, batch.expressions[0], strict=True)
-    return expression_panel(image, [(each.text, each.points, expression.points) for each, expression in pairs])
+    return expression_panel(image, [(each.text, each.points, len(expression.points)) for each, expression in pairs])

@@ -192,17 +192,17 @@ def draw_points(image: Image, points: Points, colour: tuple[int, int, int] = (25
     return picture
 
 
-def expression_panel(image: Image, found: Sequence[tuple[str, Points, Points | None]]) -> Image:
+def expression_panel(image: Image, found: Sequence[tuple[str, Points, int | None]]) -> Image:
     """Mark what each expression was found to mean, a picture for each with its counts.
 
     Args:
         image: (H, W, 3), or grey (H, W).
-        found: the expression, the (K, 2) predicted points and the (N, 2) true ones where they are known.
+        found: the expression, the (K, 2) predicted points and the true count where it is known.
     """
     pictures = []
     for (text, predicted, true), colour in zip(found, cycle(_EXPRESSION_COLOURS), strict=False):
         marked = draw_points(as_rgb(image), predicted, colour)
-        words = count_text(len(predicted), None if true is None else len(true))
+        words = count_text(len(predicted), true)
         pictures.append((f"{text}: {words}", marked))
     return panel(pictures)
 

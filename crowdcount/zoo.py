@@ -197,7 +197,8 @@ def _stored_config(text: str, source: str | Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = yaml.safe_load(text)
         arguments = config["model"]["init_args"]
-        built = [arguments["network"], arguments.get("inference"), (config.get("data") or {}).get("resize")]
+        data = config.get("data") or {}
+        built = [arguments["network"], arguments.get("inference"), data.get("resize"), data.get("short_side")]
         classes = [arguments["network"]["class_path"], *_class_paths(built)]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: its configuration names no network ({type(error).__name__}: {error})") from error
@@ -224,8 +225,10 @@ def _build(config: dict[str, Any], name: str) -> Model | ReferringModel:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Network, "network", required=True)
     parser.add_argument("--inference", type=Inference | PointInference | None, default=None)
-    parser.add_argument("--resize", type=Resize | ShortSide | None, default=None)
-    values = {"network": arguments["network"], "resize": (config.get("data") or {}).get("resize")}
+    parser.add_argument("--resize", type=Resize | None, default=None)
+    parser.add_argument("--short_side", type=ShortSide | None, default=None)
+    data = config.get("data") or {}
+    values = {"network": arguments["network"], "resize": data.get("resize"), "short_side": data.get("short_side")}
     if arguments.get("inference"):
         values["inference"] = arguments["inference"]
     try:
@@ -239,10 +242,10 @@ def _build(config: dict[str, Any], name: str) -> Model | ReferringModel:
         if mistake is None:
             raise
         raise mistake from error
-    network = built.network.eval()
+    network, resize = built.network.eval(), built.resize or built.short_side
     if isinstance(network, ReferringDetector):
-        return ReferringModel(network, built.inference or PointInference(), built.resize, name)
-    return Model(network, built.inference or Inference(), built.resize, name)
+        return ReferringModel(network, built.inference or PointInference(), resize, name)
+    return Model(network, built.inference or Inference(), resize, name)
 
 
 def _load_weights(network: Network, path: Path) -> None:

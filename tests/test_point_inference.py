@@ -225,7 +225,7 @@ def test_short_side_moves_points_with_the_image():
 
 @pytest.mark.parametrize(("side", "longest"), [(0, 10), (20, 10), (-1, 5)])
 def test_an_impossible_short_side_is_refused(side, longest):
-    with pytest.raises(InputError, match=f"short_side, longest: {side}, {longest}"):
+    with pytest.raises(InputError, match=f"short_side.length, longest: {side}, {longest}"):
         ShortSide(side, longest)
 
 

@@ -87,7 +87,7 @@ def test_recipes_of_referring_expression_counting(model, dataset):
     grounding = model == "grounding_rec"
     assert arguments["optimizer"]["init_args"] == {"lr": 1e-5, "weight_decay": 1e-4}
     assert (config["trainer"]["max_epochs"], data["batch_size"]) == (15 if grounding else 30, 1)
-    assert data["augment"] is None and data["resize"] == {"short_side": 800, "longest": 1333}
+    assert data["augment"] is None and data["short_side"] == {"length": 800, "longest": 1333}
     network = {"detector": "swin_t", "pretrained": True, "freeze": True}
     assert arguments["network"]["init_args"] == {**network, "query_selection": "cls" if grounding else "max"}
     thresholds = {"cls_threshold": 0.25, "word_threshold": 0.35}

@@ -33,6 +33,7 @@ class CrowdData(LightningDataModule):
         augment: how training crops are cut and altered; null trains on whole images, as they are.
         resize: the size rule applied to every image before anything else, null for none. It belongs to the model:
             the tools apply it to a user's photograph as well.
+        short_side: the size rule of detectors in its place, null for none.
         batch_size: training images in a batch, for each process.
         crops_per_image: crops cut from each image of a batch.
         val_fraction: share of the training images held out where the data set has no validation split; 0 trains on
@@ -48,7 +49,8 @@ class CrowdData(LightningDataModule):
         self,
         source: CrowdSource,
         augment: Augment | None,
-        resize: Resize | ShortSide | None = None,
+        resize: Resize | None = None,
+        short_side: ShortSide | None = None,
         batch_size: int = 8,
         crops_per_image: int = 1,
         val_fraction: float = 0.1,
@@ -64,7 +66,9 @@ class CrowdData(LightningDataModule):
             raise InputError(f"data.val_fraction: {val_fraction} must be at least 0 and below 1")
         self.source = source
         self.augment = augment
-        self.resize = resize
+        if resize is not None and short_side is not None:
+            raise InputError("data.resize, data.short_side: an image is brought to one size; set one of them to null")
+        self.resize = resize or short_side
         self.batch_size = batch_size
         self.crops_per_image = crops_per_image
         self.val_fraction = val_fraction

@@ -84,21 +84,23 @@ class ShortSide:
     As published, the shorter side is rounded before the longer one follows, which may pass its limit by some pixels.
 
     Args:
-        short_side: shorter side of the result in pixels (published: 800).
-        longest: most pixels of the longer side (published: 1333).
+        length: shorter side of the result in pixels.
+        longest: most pixels of the longer side.
     """
 
-    short_side: int
-    longest: int
+    length: int = 800
+    longest: int = 1333
 
     def __post_init__(self) -> None:
-        if not 0 < self.short_side <= self.longest:
-            raise InputError(f"short_side, longest: {self.short_side}, {self.longest} should rise from at least 1")
+        if not 0 < self.length <= self.longest:
+            raise InputError(
+                f"data.short_side.length, longest: {self.length}, {self.longest} should rise from at least 1"
+            )
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         """Return the (width, height) an image of that size gets."""
         short, long = sorted((width, height))
-        side = min(self.short_side, max(1, round(self.longest * short / long)))
+        side = min(self.length, max(1, round(self.longest * short / long)))
         other = max(1, int(side * long / short))
         return (side, other) if width <= height else (other, side)
 

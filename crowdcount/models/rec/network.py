@@ -244,7 +244,7 @@ class ReferringDetector(Network):
         if places < self.queries or max(height, width) <= 64:  # group normalisation fails on a map of one place
             raise InputError(
                 f"an image of {width} x {height} pixels is too small for a detector with {self.queries} queries; "
-                "enlarge it (data.resize)"
+                "enlarge it (data.short_side)"
             )
 
     def _one_mask_per_image(self, _module: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
