@@ -250,17 +250,17 @@ def test_density_without_points_and_of_one_pixel(kernel):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"sigma": 0}, "sigma 0"),
-        ({"sigma": -1.5}, "sigma -1.5"),
-        ({"sigma": np.inf}, "sigma inf"),
-        ({"sigma": np.nan}, "sigma nan"),
-        ({"size": 14}, "size 14"),
-        ({"size": 0}, "size 0"),
-        ({"size": -3}, "size -3"),
+        ({"sigma": 0}, "kernel.sigma: 0"),
+        ({"sigma": -1.5}, "kernel.sigma: -1.5"),
+        ({"sigma": np.inf}, "kernel.sigma: inf"),
+        ({"sigma": np.nan}, "kernel.sigma: nan"),
+        ({"size": 14}, "kernel.size: 14"),
+        ({"size": 0}, "kernel.size: 0"),
+        ({"size": -3}, "kernel.size: -3"),
         ({"compat": "published"}, "'published'"),
-        ({"adaptive": True}, "size 15.*adaptive"),
-        ({"compat": "released", "size": None}, "compat released"),
-        ({"compat": "released", "size": None, "adaptive": True}, "compat released"),
+        ({"adaptive": True}, "kernel.size: 15.*adaptive"),
+        ({"compat": "released", "size": None}, "kernel.compat: released"),
+        ({"compat": "released", "size": None, "adaptive": True}, "kernel.compat: released"),
     ],
 )
 def test_kernels_that_make_no_sense_are_refused(arguments, named):
