@@ -19,6 +19,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from safetensors.torch import load_file
 from torch import Tensor
 
+from crowdcount.checkpoint import load_plain, why
 from crowdcount.config_errors import explain
 from crowdcount.data.resize import Resize, ShortSide
 from crowdcount.data.sample import Image
@@ -159,21 +160,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        with torch.serialization.safe_globals(_plain_numbers()):
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_plain(path)
     except Exception as error:  # whatever the two formats raise: pickle, zip, header, key and runtime errors
-        first = str(error).split("\n")[0].split(". ")[0]  # torch goes on to propose unsafe loading
-        raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {first})") from error
+        raise InputError(f"{path}: cannot be read as a checkpoint ({why(error)})") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(f"{path}: holds no state dict, but {type(content).__name__}")
     return content
-
-
-def _plain_numbers() -> list[Any]:
-    """Return what a NumPy scalar, such as the best error in a published checkpoint, is made of."""
-    scalar = np.float64(0).__reduce__()[0]
-    # numpy 1 kept the constructor elsewhere
-    return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
 
 
 def _configs() -> Path:

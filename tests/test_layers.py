@@ -16,7 +16,7 @@ THIRD_PARTY = {  # what may be imported only in these places
     "open_clip": ("models/",),
 }
 LEVELS = (  # a file imports from its own level and those before it
-    ("errors", "geometry", "weights", "config_errors"),
+    ("errors", "geometry", "weights", "checkpoint", "config_errors"),
     (
         "models.base",
         "models.bins",

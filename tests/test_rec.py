@@ -394,7 +394,8 @@ def test_a_saved_folder_is_loaded(saved):
 
 def test_an_original_file_is_loaded(saved, tmp_path):
     network, _, hub = saved
-    torch.save(as_released(hub, original_keys([1, 1, 1, 1], 1, 2, 1)), tmp_path / "release.pth")
+    released = as_released(hub, original_keys([1, 1, 1, 1], 1, 2, 1))
+    torch.save({**released, "best": np.float64(0.7)}, tmp_path / "release.pth")  # as training scripts write it
     other = detector(seed=1, pretrained=str(tmp_path / "release.pth"))
     other.load_pretrained()
     assert all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))

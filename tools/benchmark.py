@@ -173,7 +173,7 @@ def _density_row(count: int, kernel: Kernel, arguments: argparse.Namespace) -> R
     slow = (time.perf_counter() - start) * count / timed
     contestants = [lambda: render_density(points, *size, kernel)]
     if not kernel.adaptive:
-        contestants.append(lambda: _published_windows(points, kernel.sigma, *size))
+        contestants.append(lambda: _window_loop(points, kernel.sigma, *size))
     (fast, *loop), (got, *looped) = _race(contestants, arguments.repeats, f"{count} points")
     return {
         "kernel": "adaptive" if kernel.adaptive else f"sigma {kernel.sigma:g}",
@@ -365,7 +365,7 @@ def _mass_inside(pixel: int, length: int, sigma: float) -> float:
     return float(weights[(steps >= -pixel) & (steps < length - pixel)].sum() / weights.sum())
 
 
-def _published_windows(points: Points, sigma: float, height: int, width: int) -> NDArray[np.float32]:
+def _window_loop(points: Points, sigma: float, height: int, width: int) -> NDArray[np.float32]:
     """Add one window after the other of a kernel computed once; one cut by the border is scaled to 1."""
     reach = int(4 * sigma + 0.5)
     weights = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sigma))

@@ -198,8 +198,6 @@ def _draw_one(path: Path, model: "Model | ReferringModel | None", args: argparse
 def find(image: Image, model: "ReferringModel", texts: Sequence[str]) -> tuple[list[tuple[str, Image]], str]:
     """Draw what each expression was found to mean, and say how much it was."""
     predictions = model.predict(image, texts)
-    size = predictions[0].width, predictions[0].height
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
     drawn = expression_panel(image, [(each.text, each.points, None) for each in predictions])
     return [("expressions", drawn)], "; ".join(f"{each.text}: {each.count}" for each in predictions)
 

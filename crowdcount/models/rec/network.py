@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from crowdcount.checkpoint import load_plain, why
 from crowdcount.errors import InputError
 from crowdcount.models.base import Network
 from crowdcount.models.rec.convert import from_authors
@@ -292,10 +293,9 @@ def _only_first_column(_module: nn.Module, _inputs: object, scores: Tensor) -> T
 
 def _read(path: str) -> Mapping[str, Any]:
     try:
-        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: Mapping[str, Any] = load_plain(path)
     except Exception as error:  # a missing file, or whatever pickle, zip and torch raise
-        first = str(error).split("\n")[0].split(". ")[0]  # torch goes on to propose unsafe loading
-        raise InputError(f"pretrained: {path} is no readable checkpoint ({type(error).__name__}: {first})") from error
+        raise InputError(f"pretrained: {path} is no readable checkpoint ({why(error)})") from error
     return state
 
 
