@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crowdcount.zoo import Model, ReferringModel, create_model, list_models, load_model
+    from crowdcount.zoo import Model, ReferringModel, create_model, list_models, list_weights, load_model
 
-__all__ = ["Model", "ReferringModel", "create_model", "list_models", "load_model"]
+__all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weights", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

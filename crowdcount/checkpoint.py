@@ -1,20 +1,56 @@
-"""Reading what torch.save wrote without running any code in it."""
+"""Reading checkpoints without running any code in them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from crowdcount.errors import InputError
+from crowdcount.torchscript import is_torchscript, read_torchscript
 
 
-def load_plain(path: Path | str) -> Any:
-    """Return the content of a file of torch.save: tensors, plain values and NumPy scalars, nothing else.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint: tensors and plain values by name.
 
-    Published checkpoints often hold their best error as a NumPy scalar.
+    Read are safetensors files, what torch.save wrote (with NumPy scalars: published checkpoints often hold their best
+    error as one) and the weights of TorchScript archives.
 
     Raises:
-        Exception: the file is missing or damaged, or holds more; torch and pickle have many kinds.
+        InputError: the file is missing, damaged, or holds more than tensors and plain values.
     """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content = read_torchscript(path) if is_torchscript(path) else _load_plain(path)
+    except Exception as error:  # whatever the formats raise: pickle, zip, header, key and runtime errors
+        raise InputError(f"{path}: cannot be read as a checkpoint ({_why(error)})") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise InputError(f"{path}: holds no state dict, but {type(content).__name__}")
+    return content
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself; nothing for other files.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except Exception as error:  # the library has an exception of its own
+        raise InputError(f"{path}: cannot be read as a checkpoint ({_why(error)})") from error
+
+
+def _load_plain(path: Path) -> Any:
     scalar = np.float64(0).__reduce__()[0]
     # numpy 1 kept the constructor elsewhere
     numbers: list[Any] = [scalar, (scalar, "numpy.core.multiarray.scalar")]
@@ -23,7 +59,13 @@ def load_plain(path: Path | str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def why(error: Exception) -> str:
-    """Return the kind of a reading error and its first sentence: torch goes on to propose unsafe loading."""
+def _why(error: Exception) -> str:
+    """Return what a reading error means: torch's own words go on to propose unsafe loading."""
+    strange = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", str(error))
+    if strange:
+        return (
+            f"it holds {strange[1]} beside tensors and plain values, and whoever reads that runs the code of it; "
+            "ask for the state dict alone"
+        )
     first = str(error).split("\n")[0].split(". ")[0]
     return f"{type(error).__name__}: {first}"

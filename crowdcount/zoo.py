@@ -1,33 +1,33 @@
-"""Names -> configuration files -> networks.
+"""The zoo in Python: names -> networks, weights -> models ready to count."""
 
-A name is a path: `clip_ebc/vit_b16_sha` is `zoo_configs/clip_ebc/vit_b16_sha.yaml`. There is no other registry.
-"""
-
-import difflib
-import sys
+import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
-from safetensors.torch import load_file
 from torch import Tensor
 
-from crowdcount.checkpoint import load_plain, why
-from crowdcount.config_errors import explain
+from crowdcount.checkpoint import read_checkpoint, read_metadata
+from crowdcount.configuration import build, counting_part, list_models, read_config, stored_config
 from crowdcount.data.resize import Resize, ShortSide
 from crowdcount.data.sample import Image
-from crowdcount.errors import InputError, input_error
+from crowdcount.download import file_sha256
+from crowdcount.errors import InputError
 from crowdcount.inference import Inference, Prediction
 from crowdcount.models.base import Counter, Network
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.point_inference import PointInference, PointPrediction
+from crowdcount.weight_cache import local_file
+from crowdcount.weights import WeightEntry, entries_of, list_weights, read_index
+
+__all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weights", "load_model"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -39,12 +39,16 @@ class Model:
         inference: how a whole image is counted.
         resize: the size rule applied to an image before.
         name: where it comes from.
+        config: what it was built from: network, inference and size rule, in the form of the zoo's files.
+        origin: what is known of the weights, such as file, SHA-256, licences and figures.
     """
 
     network: Counter
     inference: Inference = field(default_factory=Inference)
     resize: Resize | ShortSide | None = None
     name: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def predict(self, image: Image) -> Prediction:
         """Count in an image (H, W, 3) uint8 RGB, on the device of the network.
@@ -64,12 +68,16 @@ class ReferringModel:
         inference: how a query becomes a point.
         resize: the size rule applied to an image before.
         name: where it comes from.
+        config: what it was built from: network, inference and size rule, in the form of the zoo's files.
+        origin: what is known of the weights, such as file, SHA-256, licences and figures.
     """
 
     network: ReferringDetector
     inference: PointInference = field(default_factory=PointInference)
     resize: Resize | ShortSide | None = None
     name: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def predict(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
         """Find what each expression names in an image (H, W, 3) uint8 RGB, on the device of the network.
@@ -85,58 +93,115 @@ class ReferringModel:
         return [each.resized(height, width) for each in found]
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Return the names of the zoo that match a shell pattern such as "clip_ebc/*", sorted."""
-    names = (path.relative_to(_configs()).with_suffix("").as_posix() for path in _configs().glob("*/*.yaml"))
-    return sorted(name for name in names if fnmatch(name, pattern))
-
-
-def create_model(name: str, weights: str | Path | None = None, **overrides: Any) -> Network:
+def create_model(
+    name: str, weights: str | Path | None = None, allow_unverified: bool = False, **overrides: Any
+) -> Network:
     """Build the network of a zoo configuration, in evaluation mode.
 
     Args:
         name: one of `list_models()`.
-        weights: a local file: a checkpoint of `tools/train.py`, a safetensors file, or a published checkpoint of the
-            family (read with weights_only=True and converted). None leaves the network untrained; nothing is fetched.
+        weights: the tag of an entry of the index, such as "authors" (`list_weights(name + "*")` shows them), which is
+            downloaded once; or a local file: a checkpoint of `tools/train.py`, a safetensors file, or a published
+            checkpoint of the family. None leaves the network untrained; nothing is fetched.
+        allow_unverified: download also what the index gives no SHA-256 for.
         **overrides: arguments of the network that replace those of the configuration.
 
     Raises:
-        InputError: no such name or argument, or the file does not hold this network's weights.
+        InputError: no such name, argument or tag, the weights cannot be had, or the file does not hold this network's.
     """
-    config = _read_config(name)
-    config["model"]["init_args"]["network"]["init_args"].update(overrides)
-    network = _build(config, name).network
+    config = read_config(name)
+    entry = None if weights is None else _resolve(name, weights)
+    arguments = config["model"]["init_args"]["network"]["init_args"]
+    arguments.update({**(entry.arguments if entry else {}), **overrides})
+    network = build(config, name).network
     if weights is not None:
-        _load_weights(network, Path(weights))
+        _load_weights(network, local_file(entry, allow_unverified) if entry else Path(weights))
     return network
 
 
-def load_model(source: str | Path, weights: str | Path | None = None) -> Model | ReferringModel:
+def load_model(
+    source: str | Path, weights: str | Path | None = None, allow_unverified: bool = False
+) -> Model | ReferringModel:
     """Return a trained model, ready to count: a `ReferringModel` of the family rec, otherwise a `Model`.
 
     Args:
-        source: a checkpoint of `tools/train.py`, which holds its own configuration; or a name of `list_models()`,
-            which needs `weights`.
-        weights: see `create_model`.
+        source: a checkpoint of `tools/train.py` or a file of `tools/convert_weights.py`, which hold their own
+            configuration; or a name of `list_models()` or `list_weights()`.
+        weights: see `create_model`; by default the first entry of the index for this name.
+        allow_unverified: see `create_model`.
 
     Raises:
-        InputError: the source is neither, its weights are missing or do not fit.
+        InputError: the source is none of these, its weights cannot be had or do not fit.
     """
     if Path(source).is_file():
-        checkpoint = read_checkpoint(Path(source))
-        if "config" not in checkpoint:
-            raise InputError(
-                f"{source}: holds no configuration; call load_model(NAME, weights={source!s}), NAME from list_models()"
-            )
-        model = _build(_stored_config(checkpoint["config"], source), str(source))
-        _load_state(model.network, _network_state(checkpoint), Path(source))
-        return model
-    config = _read_config(str(source))
-    if weights is None:
-        raise InputError(f"{source}: no weights of it can be fetched yet; give a local checkpoint as weights")
-    model = _build(config, str(source))
-    _load_weights(model.network, Path(weights))
+        return _load_file(Path(source))
+    entry = _resolve(str(source), weights)
+    name = entry.model if entry else str(source)
+    config = read_config(name)
+    if entry is not None:
+        logger.info("%s: code %s, data: %s", entry.name, entry.code_license, entry.data_terms or "terms not known")
+        config["model"]["init_args"]["network"]["init_args"].update(entry.arguments)
+    path = local_file(entry, allow_unverified) if entry else Path(str(weights))
+    model = _model(config, entry.name if entry else name, _origin(path) | (_terms(entry) if entry else {}))
+    _load_weights(model.network, path)
     return model
+
+
+def _load_file(path: Path) -> Model | ReferringModel:
+    checkpoint, about = read_checkpoint(path), read_metadata(path)
+    text = about.get("config", checkpoint.get("config"))
+    if text is None:
+        raise InputError(
+            f"{path}: holds no configuration; call load_model(NAME, weights={str(path)!r}), NAME from list_models()"
+        )
+    progress = {key: checkpoint[key] for key in ("epoch", "global_step") if key in checkpoint}
+    origin = json.loads(about["origin"]) if "origin" in about else _origin(path) | progress
+    model = _model(stored_config(text, path), about.get("name", str(path)), origin)
+    _load_state(model.network, _network_state(checkpoint), path)
+    return model
+
+
+def _model(config: dict[str, Any], name: str, origin: dict[str, Any]) -> Model | ReferringModel:
+    built, part = build(config, name), counting_part(config)
+    if isinstance(built.network, ReferringDetector):
+        points = built.inference if isinstance(built.inference, PointInference) else PointInference()
+        return ReferringModel(built.network, points, built.resize, name, part, origin)
+    assert isinstance(built.network, Counter)
+    whole = built.inference if isinstance(built.inference, Inference) else Inference()
+    return Model(built.network, whole, built.resize, name, part, origin)
+
+
+def _origin(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    return {"file": path.name, "sha256": file_sha256(path)}
+
+
+def _terms(entry: WeightEntry) -> dict[str, Any]:
+    """Return what the index says of an entry that goes with its weights wherever they go."""
+    left_out = ("config", "arguments", "sha256", "bytes", "format")
+    known = {key: value for key, value in asdict(entry).items() if key not in left_out}
+    return {**known, "download_sha256": entry.sha256}
+
+
+def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
+    """Return the entry of the index that a name and its weights mean; None where the weights are a local file.
+
+    Raises:
+        InputError: there is no such model, tag or file, or nothing that counts.
+    """
+    index = read_index()
+    if weights is None and name not in index:
+        read_config(name)  # names the models near a misspelt one
+        if not entries_of(name):
+            raise InputError(f"{name}: the index has no weights of it; train it, or give a file as weights")
+    entry = index.get(name, next(iter(entries_of(name)), None)) if weights is None else index.get(f"{name}.{weights}")
+    if entry is None and not Path(str(weights)).is_file():
+        tags = ", ".join(each.tag for each in entries_of(name)) or "none"
+        raise InputError(f"{weights}: no such checkpoint, nor a tag of {name} in the index; its tags: {tags}")
+    if entry is not None and entry.config is None:
+        raise InputError(f"{entry.name}: is where a training starts, not a model that counts")
+    return entry
 
 
 def _pixels(image: Image, resize: Resize | ShortSide | None, network: Network) -> Tensor:
@@ -147,97 +212,6 @@ def _pixels(image: Image, resize: Resize | ShortSide | None, network: Network) -
         image, _ = resize(image, np.empty((0, 2), np.float32))
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     return pixels.to(next(network.parameters()).device)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running any code in it.
-
-    Raises:
-        InputError: the file is missing, damaged, or holds more than tensors and plain values.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint")
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        content = load_plain(path)
-    except Exception as error:  # whatever the two formats raise: pickle, zip, header, key and runtime errors
-        raise InputError(f"{path}: cannot be read as a checkpoint ({why(error)})") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise InputError(f"{path}: holds no state dict, but {type(content).__name__}")
-    return content
-
-
-def _configs() -> Path:
-    """Folder of the configurations: in the package when installed, beside it in a clone."""
-    package = Path(__file__).parent
-    inside = package / "zoo_configs"
-    return inside if inside.is_dir() else package.parent / "zoo_configs"
-
-
-def _read_config(name: str) -> dict[str, Any]:
-    path = _configs() / f"{name}.yaml"
-    if name not in list_models():
-        close = difflib.get_close_matches(name, list_models(), 3, 0.4)
-        raise InputError(f"{name!r} is neither a file nor a model of the zoo; near it: {', '.join(close) or 'nothing'}")
-    config: dict[str, Any] = yaml.safe_load(path.read_text())
-    return config
-
-
-def _stored_config(text: str, source: str | Path) -> dict[str, Any]:
-    """Read the configuration in a checkpoint; it may name only classes whose package is already imported."""
-    try:
-        config: dict[str, Any] = yaml.safe_load(text)
-        arguments = config["model"]["init_args"]
-        data = config.get("data") or {}
-        built = [arguments["network"], arguments.get("inference"), data.get("resize"), data.get("short_side")]
-        classes = [arguments["network"]["class_path"], *_class_paths(built)]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{source}: its configuration names no network ({type(error).__name__}: {error})") from error
-    for name in classes:
-        package = str(name).split(".")[0]
-        if package not in sys.modules:
-            raise InputError(f"{source}: is made of {name}; import {package} first if you trust the file")
-    return config
-
-
-def _class_paths(value: Any) -> list[Any]:
-    """Return every `class_path` in nested dicts and lists."""
-    if isinstance(value, list):
-        return [name for item in value for name in _class_paths(item)]
-    if not isinstance(value, dict):
-        return []
-    own = [value["class_path"]] if "class_path" in value else []
-    return own + [name for item in value.values() for name in _class_paths(item)]
-
-
-def _build(config: dict[str, Any], name: str) -> Model | ReferringModel:
-    """Build the network and protocol of a training configuration; the module, optimizer and data are not touched."""
-    arguments = config["model"]["init_args"]
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Network, "network", required=True)
-    parser.add_argument("--inference", type=Inference | PointInference | None, default=None)
-    parser.add_argument("--resize", type=Resize | None, default=None)
-    parser.add_argument("--short_side", type=ShortSide | None, default=None)
-    data = config.get("data") or {}
-    values = {"network": arguments["network"], "resize": data.get("resize"), "short_side": data.get("short_side")}
-    if arguments.get("inference"):
-        values["inference"] = arguments["inference"]
-    try:
-        parsed = parser.parse_object(values)
-    except (ArgumentError, ValueError) as error:
-        raise InputError(f"{name}: {explain(str(error), [])}") from error
-    try:
-        built = parser.instantiate_classes(parsed)
-    except ValueError as error:
-        mistake = input_error(error)
-        if mistake is None:
-            raise
-        raise mistake from error
-    network, resize = built.network.eval(), built.resize or built.short_side
-    if isinstance(network, ReferringDetector):
-        return ReferringModel(network, built.inference or PointInference(), resize, name)
-    return Model(network, built.inference or Inference(), resize, name)
 
 
 def _load_weights(network: Network, path: Path) -> None:

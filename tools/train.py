@@ -23,11 +23,11 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from crowdcount.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
+from crowdcount.checkpoint import read_checkpoint
 from crowdcount.config_errors import explain
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
 from crowdcount.module import TrainingModule
-from crowdcount.zoo import read_checkpoint
 
 logger = logging.getLogger("crowdcount")
 

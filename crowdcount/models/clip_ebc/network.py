@@ -4,7 +4,7 @@ Source: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwi
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import open_clip
 import torch
@@ -12,13 +12,17 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crowdcount.checkpoint import read_checkpoint
 from crowdcount.errors import InputError
 from crowdcount.models.backbones import ClipResNet, ClipVit, build_clip
 from crowdcount.models.base import CountMap
 from crowdcount.models.bins import Bins
 from crowdcount.models.blocks import BasicBlock, Bottleneck, decoder, init_weights, upsample
 from crowdcount.models.blockwise import BlockwiseCounter
+from crowdcount.models.clip_ebc.convert import from_openai
 from crowdcount.models.clip_ebc.prompts import PromptStyle, prompt
+from crowdcount.weight_cache import local_file
+from crowdcount.weights import find
 
 _DECODERS = {
     "RN101": [2048, 1024],
@@ -38,8 +42,8 @@ class ClipEbc(BlockwiseCounter):
         backbone: open_clip's name of the CLIP model, such as RN50-quickgelu or ViT-B-16-quickgelu.
         bins: count classes and their anchors.
         reduction: block side in pixels.
-        pretrained: open_clip's tag of the CLIP weights (or a checkpoint's path) fetched when a training starts;
-            null starts from random weights.
+        pretrained: "openai" for the weights in the index, another of open_clip's tags, or a checkpoint's path; fetched
+            when a training starts. null starts from random weights.
         prompt_style: numbers in the text prompts as words or digits.
         vpt: number of visual prompts in a layer (transformers).
         deep_vpt: prompts of their own for each layer, otherwise for the first one only.
@@ -116,13 +120,28 @@ class ClipEbc(BlockwiseCounter):
         return self.decode(logits.permute(0, 3, 1, 2))
 
     def load_pretrained(self) -> None:
-        """Fetch the CLIP towers (see the argument `pretrained`); decoder and projection stay as they are."""
+        """Fetch the CLIP towers (see the argument `pretrained`); decoder and projection stay as they are.
+
+        Raises:
+            InputError: they could not be fetched.
+        """
         if self.pretrained is None:
             return
-        clip = build_clip(self.backbone, self.pretrained)
+        clip = self._openai() if self.pretrained == "openai" else build_clip(self.backbone, self.pretrained)
         self.visual.load(clip.visual)
         self.text.load_state_dict(clip.text.state_dict())
         self._encode_text()
+
+    def _openai(self) -> Any:
+        """Return open_clip's model with OpenAI's weights, which are in the index of weights."""
+        model = self.backbone.removesuffix("-quickgelu").lower().replace("vit-", "vit_").replace("-", "")
+        try:
+            path = local_file(find(f"clip_ebc/{model}.openai"))
+        except InputError as error:
+            raise InputError(f"{error}\nTo start from random weights: pretrained: null") from error
+        clip = build_clip(self.backbone)
+        clip.load_state_dict(from_openai(read_checkpoint(path)))
+        return clip
 
 
 def _refresh_text(network: nn.Module, _keys: object) -> None:

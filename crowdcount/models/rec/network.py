@@ -14,21 +14,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from crowdcount.checkpoint import load_plain, why
+from crowdcount.checkpoint import read_checkpoint
 from crowdcount.errors import InputError
 from crowdcount.models.base import Network
 from crowdcount.models.rec.convert import from_authors
 from crowdcount.models.rec.detections import Phrases, PointDetections
 from crowdcount.models.rec.phrases import tokenize, vocabulary
+from crowdcount.weight_cache import local_file
+from crowdcount.weights import find
 
 Detector = Literal["swin_t", "swin_b", "mm_swin_t", "tiny"]
-
-HUB = {
-    "swin_t": "IDEA-Research/grounding-dino-tiny",
-    "swin_b": "IDEA-Research/grounding-dino-base",
-    "mm_swin_t": "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
-}
-"""Published weights and vocabularies on the Hugging Face hub."""
 
 _SWIN: dict[str, dict[str, Any]] = {
     "swin_t": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
@@ -159,12 +154,13 @@ class ReferringDetector(Network):
         """
         if self.name == "tiny":
             return _transformers().BertTokenizer(vocab=vocabulary(self.words))
-        copy = isinstance(self.pretrained, str) and Path(self.pretrained).is_dir()
-        source = str(self.pretrained) if copy else HUB[self.name]
-        try:
-            return _transformers().AutoTokenizer.from_pretrained(source)
-        except Exception as error:  # whatever the hub client and the file system raise
-            raise _not_fetched("the vocabulary of", source, error) from error
+        if isinstance(self.pretrained, str) and Path(self.pretrained).is_dir():
+            try:
+                return _transformers().AutoTokenizer.from_pretrained(self.pretrained)
+            except Exception as error:  # whatever the library and the file system raise
+                raise _not_fetched("the vocabulary of", self.pretrained, error) from error
+        words = local_file(find("rec/vocabulary.bert")).read_text(encoding="utf-8").splitlines()
+        return _transformers().BertTokenizer(vocab={word: index for index, word in enumerate(words)})
 
     @property
     def queries(self) -> int:
@@ -187,19 +183,29 @@ class ReferringDetector(Network):
         """
         if self.pretrained is False:
             return
-        source = HUB.get(self.name) if self.pretrained is True else self.pretrained
-        if source is None:
-            raise InputError("pretrained: there are no published weights of the detector tiny; set it to false")
-        if Path(str(source)).suffix in (".pth", ".pt"):
-            self.load_published(_read(str(source)))
+        source = str(self._published() if self.pretrained is True else self.pretrained)
+        if Path(source).suffix in (".pth", ".pt", ".safetensors"):
+            try:
+                self.load_published(read_checkpoint(Path(source)))
+            except InputError as error:
+                raise InputError(f"pretrained: {error}") from error
             return
         try:
             model, info = type(self.detector).from_pretrained(
                 source, config=self.detector.config, output_loading_info=True, ignore_mismatched_sizes=True
             )
         except Exception as error:  # whatever the hub client, the file system or the format of the file raise
-            raise _not_fetched("the weights", str(source), error) from error
-        self._take(model, info, str(source))
+            raise _not_fetched("the weights", source, error) from error
+        self._take(model, info, source)
+
+    def _published(self) -> Path:
+        """Return the file with the published weights of the detector, which are in the index of weights."""
+        if self.name == "tiny":
+            raise InputError("pretrained: there are no published weights of the detector tiny; set it to false")
+        try:
+            return local_file(find(f"rec/{self.name}.hub"))
+        except InputError as error:
+            raise InputError(f"{error}\nTo start from random weights: pretrained: false") from error
 
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
         """Load a checkpoint of Grounding DINO or GroundingREC, under its original names or those of the hub.
@@ -222,7 +228,7 @@ class ReferringDetector(Network):
         wrong = {name: sorted(map(str, info[name])) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
         listed = "; ".join(f"{name.split('_')[0]}: {', '.join(keys[:3])}" for name, keys in wrong.items() if keys)
         if listed:
-            raise InputError(f"pretrained: {source} does not fit the detector {self.name} ({listed}); choose its own")
+            raise InputError(f"{source} does not fit the detector {self.name} ({listed}); choose its own")
         self.detector.load_state_dict(model.state_dict())
 
     def _frozen(self) -> list[nn.Module]:
@@ -291,17 +297,8 @@ def _only_first_column(_module: nn.Module, _inputs: object, scores: Tensor) -> T
     return torch.cat([scores[..., :1], torch.full_like(scores[..., 1:], float("-inf"))], dim=-1)
 
 
-def _read(path: str) -> Mapping[str, Any]:
-    try:
-        state: Mapping[str, Any] = load_plain(path)
-    except Exception as error:  # a missing file, or whatever pickle, zip and torch raise
-        raise InputError(f"pretrained: {path} is no readable checkpoint ({why(error)})") from error
-    return state
-
-
 def _not_fetched(what: str, source: str, error: Exception) -> InputError:
     return InputError(
         f"{what} {source} could not be fetched ({type(error).__name__}: {error}).\n"
-        "Check the connection, or set pretrained to the folder of a downloaded copy (weights, config.json, tokenizer); "
-        "pretrained: false starts from random weights, which needs the vocabulary all the same"
+        "Check the connection, or set pretrained to the folder of a downloaded copy (weights, config.json, tokenizer)"
     )
