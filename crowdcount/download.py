@@ -120,7 +120,7 @@ def _fetch(url: str, part: Path, sha256: str | None, size: int | None) -> int:
             elif error.code not in _PASSING:
                 raise _Refused(f"answered {error.code} {error.reason}") from error
             reason = f"it answered {error.code} {error.reason}"
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
         reached = part.stat().st_size if part.exists() else 0
         # a server that starts over each time brings nothing new
@@ -150,7 +150,8 @@ def _receive(url: str, part: Path, sha256: str | None, size: int | None) -> bool
         request.add_header("Range", f"bytes={have}-")
         if tag.exists():
             request.add_header("If-Range", tag.read_text())
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+    opener = urllib.request.build_opener()  # reads the proxies of the environment as it is now
+    with opener.open(request, timeout=TIMEOUT) as response:
         start, total = _extent(response, have)
         if size is not None and total not in (None, size):
             raise _Refused(f"offers {total} bytes instead of {size}")
