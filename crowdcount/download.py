@@ -187,7 +187,7 @@ def _append(response: http.client.HTTPResponse, part: Path, start: int, total: i
     with bar, part.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
-        while block := response.read(_CHUNK):
+        while block := response.read1(_CHUNK):  # what has come, so that a stall loses nothing
             reached += len(block)
             if total is not None and reached > total:
                 raise _Refused(f"sends more than the {total} bytes there should be")

@@ -240,3 +240,31 @@ def shanghaitech_root(tmp_path_factory):
     for part in "AB":
         _write_shanghaitech(folder, part)
     return folder
+
+
+@pytest.fixture
+def local_index(tmp_path, monkeypatch):
+    """A function that writes an index of its own, with a cache of its own, and has the package use both.
+
+    Its argument says what is different from the shipped entry of that name, for each entry it should have.
+    """
+    from crowdcount import weights
+
+    shipped = json.loads(weights.index_file().read_text())["weights"]
+    path = tmp_path / "index.json"
+    for name in ("CROWDCOUNT_OFFLINE", "HF_HUB_OFFLINE", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CROWDCOUNT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(weights, "index_file", lambda: path)
+
+    def write(entries):
+        start = shipped["clip_ebc/rn50.openai"]  # for names that are not shipped
+        content = {name: {**shipped.get(name, start), **changes} for name, changes in entries.items()}
+        path.write_text(json.dumps({"schema": 1, "weights": content}))
+        weights.read_index.cache_clear()
+        return path
+
+    write({})
+    yield write
+    weights.read_index.cache_clear()

@@ -16,7 +16,11 @@ class Server:
         lie: added to the length that is announced.
         statuses: HTTP statuses of the next answers, one each; then 200.
         redirects: how many times to redirect before the file comes.
-        etag: sent with every answer.
+        etag: sent with every answer, None for none.
+        wrong_start: added to the start of the part that is announced.
+        announce: send the length.
+        delay: seconds before an answer.
+        stall_after_cut: keep the connection open after breaking off.
         requests: (path, Range) of what was asked.
         sent: bytes of the file that went out.
     """
@@ -32,6 +36,7 @@ class Server:
         self.wrong_start = 0
         self.announce = True
         self.delay = 0.0
+        self.stall_after_cut = False
         self.requests = []
         self.sent = 0
 
@@ -71,6 +76,8 @@ class Server:
         self.sent += len(body)
         with suppress(ConnectionError):  # the client has heard enough
             handler.wfile.write(body)
+            while self.stall_after_cut and self.cut_after is not None:
+                time.sleep(0.01)
         return None
 
 

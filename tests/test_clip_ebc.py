@@ -9,14 +9,17 @@ import pytest
 import torch
 from torch.nn import functional
 
+from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
 from crowdcount.losses.dace import Dace
 from crowdcount.models import backbones
 from crowdcount.models.backbones import CLIP_BACKBONES, resize_positions
 from crowdcount.models.bins import Bins
-from crowdcount.models.clip_ebc.convert import from_authors
+from crowdcount.models.clip_ebc.convert import from_authors, from_openai
 from crowdcount.models.clip_ebc.network import ClipEbc
 from crowdcount.models.clip_ebc.prompts import number_words, prompt
+from crowdcount.weight_cache import adopt
+from crowdcount.weights import find
 from tests.golden.fill import det_image, det_tensor
 
 TINY = {
@@ -129,24 +132,6 @@ def test_frozen_towers_stay_in_evaluation_mode():
     assert ClipEbc("tiny-rn", Bins.published("sha")).train().visual.trunk.layer1.training
 
 
-@pytest.mark.parametrize("name", ["clip_resnet50", "clip_vit_b_16"])
-def test_full_models_equal_the_published_ones(shared, name):
-    golden = np.load(shared / "golden" / f"clip_ebc_full_{name}.npz")
-    state = json.loads((shared / "golden" / f"clip_ebc_full_{name}_state.json").read_text())
-    backbone = {"clip_resnet50": "RN50-quickgelu", "clip_vit_b_16": "ViT-B-16-quickgelu"}[name]
-    network = fill(ClipEbc(backbone, Bins.published("sha")), state["keys"])
-    parameters = list(network.parameters())
-    assert sum(p.numel() for p in parameters) == state["n_params"]
-    assert sum(p.numel() for p in parameters if p.requires_grad) == state["n_trainable"]
-    assert np.array_equal(network.tokens, golden["tokens"])
-    same(network.text_features, golden["text_features"] / np.linalg.norm(golden["text_features"], axis=1)[:, None])
-    for case in ("224", "rect"):
-        with torch.inference_mode():
-            output = network(torch.from_numpy(det_image(tuple(golden[f"{case}/shape"]), int(golden[f"{case}/x_seed"]))))
-        same(output.logits, golden[f"{case}/logits"])
-        same(output.density, golden[f"{case}/density"])
-
-
 @pytest.mark.parametrize("backbone", CLIP_BACKBONES)
 def test_every_published_tower_builds(backbone, monkeypatch):
     monkeypatch.setattr(ClipEbc, "_encode_text", lambda network: None)  # the text tower is the same module throughout
@@ -221,16 +206,40 @@ def test_fetched_towers_replace_the_random_ones(tmp_path):
     torch.testing.assert_close(network.text_features, expected.detach())
 
 
-def test_unreachable_weights_say_how_to_go_on(monkeypatch):
+def test_openai_s_towers_come_from_the_index(tmp_path, local_index):
+    """As OpenAI published them: a TorchScript archive in half precision."""
+    tower = open_clip.CLIP(**TINY["tiny-vit"]).eval()
+    text = torch.zeros(1, 77, dtype=torch.long)
+    torch.jit.trace(tower, (torch.rand(1, 3, 64, 64), text)).half().save(tmp_path / "tiny.pt")
+    local_index({"clip_ebc/tinyvit.openai": {"sha256": file_sha256(tmp_path / "tiny.pt"), "bytes": None}})
+    network = ClipEbc("tiny-vit", Bins.published("sha"), vpt=2)
+    network.load_state_dict(network.state_dict())
+    adopt(find("clip_ebc/tinyvit.openai"), tmp_path / "tiny.pt")
+    network.load_pretrained()
+    torch.testing.assert_close(network.visual.trunk.conv1.weight, tower.visual.conv1.weight.half().float())
+    with torch.no_grad():
+        tower.half().float()
+        expected = functional.normalize(tower.encode_text(network.tokens), dim=-1)
+    torch.testing.assert_close(network.text_features, expected)
+    with pytest.raises(InputError, match=r"'visual\.conv1\.weight' is missing, so this is no"):
+        from_openai({"conv1.weight": torch.zeros(1)})
+
+
+def test_unreachable_weights_say_how_to_go_on(monkeypatch, local_index):
     def unreachable(*args, **kwargs):
         raise ConnectionError("no route to host")
 
-    network = ClipEbc("tiny-rn", Bins.published("sha"), pretrained="openai")
+    network = ClipEbc("tiny-rn", Bins.published("sha"), pretrained="laion")
     monkeypatch.setattr(backbones.open_clip, "create_model", unreachable)
-    with pytest.raises(InputError, match=r"'openai' of tiny-rn could not be fetched.*\n.*pretrained: null"):
+    with pytest.raises(InputError, match=r"'laion' of tiny-rn could not be fetched.*\n.*pretrained: null"):
         network.load_pretrained()
     network.pretrained = None
     network.load_pretrained()
+    local_index({"clip_ebc/tinyrn.openai": {}})
+    network.pretrained = "openai"
+    monkeypatch.setenv("CROWDCOUNT_OFFLINE", "1")
+    with pytest.raises(InputError, match=r"(?s)clip_ebc/tinyrn.openai: is not in .*\(offline\).*pretrained: null"):
+        network.load_pretrained()
 
 
 def test_wrong_arguments_are_refused():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
 from crowdcount.losses.contrastive import SupCon
 from crowdcount.models.rec import network as network_module
@@ -18,6 +19,8 @@ from crowdcount.models.rec.loss import RecLoss
 from crowdcount.models.rec.module import ReferringModule
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.point_inference import PointInference
+from crowdcount.weight_cache import adopt
+from crowdcount.weights import find
 
 WORDS = ("person", "in", "red", "blue", "green")
 BUILD = network_module._build
@@ -416,8 +419,8 @@ def test_weights_that_cannot_be_had(offline, tmp_path):
     (tmp_path / "bad.pth").write_bytes(b"no checkpoint")
     for source, message in {
         True: "no published weights of the detector tiny; set it to false",
-        str(tmp_path / "bad.pth"): "bad.pth is no readable checkpoint",
-        str(tmp_path / "absent.pth"): "absent.pth is no readable checkpoint .FileNotFoundError",
+        str(tmp_path / "bad.pth"): "pretrained: .*bad.pth: cannot be read as a checkpoint",
+        str(tmp_path / "absent.pth"): "pretrained: .*absent.pth: no such checkpoint",
         str(tmp_path / "absent"): r"(?s)the weights .*absent could not be fetched .*Check the connection, or set",
         "nobody/nothing": r"(?s)the weights nobody/nothing could not be fetched .*Check the connection, or set",
     }.items():
@@ -426,12 +429,33 @@ def test_weights_that_cannot_be_had(offline, tmp_path):
     detector(pretrained=False).load_pretrained()
 
 
-def test_the_published_detectors_say_what_to_do_without_a_network(offline, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path))
+@pytest.mark.parametrize("name", ["swin_t", "swin_b", "mm_swin_t"])
+def test_the_published_detectors_say_what_to_do_without_a_network(local_index, monkeypatch, name):
+    local_index({f"rec/{name}.hub": {}, "rec/vocabulary.bert": {}})
+    monkeypatch.setenv("CROWDCOUNT_OFFLINE", "1")
     with torch.device("meta"):
-        network = ReferringDetector("swin_t")
-    with pytest.raises(InputError, match="the vocabulary of IDEA-Research/grounding-dino-tiny could not be fetched"):
+        network = ReferringDetector(name)
+    with pytest.raises(InputError, match=r"rec/vocabulary.bert: is not in .*, and downloads are forbidden \(offline\)"):
         network.tokenize(["red"], [""])
-    with pytest.raises(InputError, match="the weights IDEA-Research/grounding-dino-tiny could not be fetched"):
+    with pytest.raises(InputError, match=rf"(?s)rec/{name}.hub: is not in .*To start from random weights: .* false"):
         network.load_pretrained()
+
+
+def test_published_weights_and_words_come_from_the_index(saved, local_index, tmp_path, monkeypatch):
+    network, folder, _hub = saved
+    words = network_module.vocabulary(WORDS)
+    (tmp_path / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    weights = folder / "model.safetensors"
+    local_index({
+        "rec/swin_t.hub": {"sha256": file_sha256(weights), "bytes": None},
+        "rec/vocabulary.bert": {"sha256": file_sha256(tmp_path / "vocab.txt")},
+    })  # fmt: skip
+    adopt(find("rec/swin_t.hub"), weights)
+    adopt(find("rec/vocabulary.bert"), tmp_path / "vocab.txt")
+    monkeypatch.setattr(network_module, "_build", lambda _name, _words: BUILD("tiny", words))
+    other = ReferringDetector("swin_t", pretrained=True)
+    other.load_pretrained()
+    assert all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
+    for texts in (TEXTS[:2], TEXTS[2:]):
+        ours, theirs = (each.tokenize(texts, [""] * len(texts)) for each in (network, other))
+        assert torch.equal(ours.ids, theirs.ids) and torch.equal(ours.words, theirs.words)

@@ -146,7 +146,7 @@ def test_wrong_names_and_arguments_are_refused():
         crowdcount.create_model("ebc/vgg19ae_sha", backbon="vgg16_ae")
     with pytest.raises(InputError, match=r"'vgg18_ae' is unknown; did you mean"):
         crowdcount.create_model("ebc/vgg19ae_sha", backbone="vgg18_ae")
-    with pytest.raises(InputError, match="no weights of it can be fetched yet"):
+    with pytest.raises(InputError, match="ebc/vgg19ae_sha: the index has no weights of it; train it, or give a file"):
         crowdcount.load_model("ebc/vgg19ae_sha")
 
 

@@ -1,0 +1,137 @@
+"""Reading checkpoints: what they may hold, and that nothing in them is run."""
+
+import argparse
+import io
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from crowdcount.checkpoint import read_checkpoint, read_metadata
+from crowdcount.errors import InputError
+from crowdcount.torchscript import is_torchscript, read_torchscript
+
+
+class Net(nn.Module):
+    """Layers, sharing, buffers of several types, and attributes that are no weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.tied = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+        self.tied[2].weight = self.tied[0].weight
+        self.register_buffer("number", torch.tensor(5))
+        self.register_buffer("flags", torch.tensor([True, False]))
+        self.register_buffer("nothing", torch.empty(0, 3))
+        self.register_buffer("turned", torch.arange(6.0).reshape(2, 3).t())
+        self.sizes = [1, 2, 3]
+        self.name = "net"
+
+    def forward(self, x):
+        return self.tied(self.norm(self.conv(x)).mean((2, 3))[:, :2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.trace(net, torch.rand(1, 3, 8, 8))])
+def test_a_torchscript_archive_has_the_weights_that_torch_reads(tmp_path, dtype, make):
+    path = tmp_path / "net.pt"
+    make(Net().eval()).to(dtype).save(path)
+    expected = torch.jit.load(path).state_dict()
+    found = read_torchscript(path)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) and found[key].dtype == expected[key].dtype for key in found)
+    assert is_torchscript(path) and read_checkpoint(path).keys() == found.keys()
+
+
+class Bomb:
+    """A pickle that makes a file when it is read."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("exploded"),)
+
+
+def archive_of(pickled):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("net/data.pkl", pickled)
+        archive.writestr("net/constants.pkl", pickle.dumps(()))
+        archive.writestr("net/code/__torch__.py", "import pathlib\npathlib.Path('exploded').touch()\n")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("write", [
+    lambda path: path.write_bytes(pickle.dumps(Bomb())),
+    lambda path: path.write_bytes(pickle.dumps({"state_dict": Bomb()}, protocol=2)),
+    lambda path: torch.save({"state_dict": {"weight": torch.zeros(1)}, "args": Bomb()}, path),
+    lambda path: torch.save(Bomb(), path, _use_new_zipfile_serialization=False),
+    lambda path: path.write_bytes(archive_of(pickle.dumps(Bomb()))),
+])  # fmt: skip
+@pytest.mark.parametrize("suffix", [".pth", ".ckpt", ".pt", ".safetensors"])
+def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch, write, suffix):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / f"bomb{suffix}"
+    write(path)
+    with pytest.raises(InputError, match=f"bomb{suffix}: cannot be read as a checkpoint"):
+        read_checkpoint(path)
+    assert not Path("exploded").exists()
+    pickle.loads(pickle.dumps(Bomb()))  # it would explode
+    assert Path("exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            {"args": argparse.Namespace(lr=1)},
+            r"it holds argparse\.Namespace beside tensors and plain values, and whoever",
+        ),
+        (nn.Linear(1, 1), r"it holds torch\.nn\.modules\.linear\.Linear beside tensors"),
+    ],
+)
+def test_what_needs_more_is_refused_with_the_reason(tmp_path, content, reason):
+    torch.save(content, tmp_path / "model.pth")
+    with pytest.raises(
+        InputError, match=f"model.pth: cannot be read as a checkpoint .{reason}.*ask for the state dict"
+    ):
+        read_checkpoint(tmp_path / "model.pth")
+
+
+def test_numpy_scalars_are_plain_values(tmp_path):
+    torch.save({"best": np.float64(54.5), "mae": np.float32(1.5), "model": {}}, tmp_path / "best.pth")
+    assert read_checkpoint(tmp_path / "best.pth")["best"] == 54.5
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+def test_files_that_are_none(tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    with pytest.raises(InputError, match=f"weights{suffix}: no such checkpoint"):
+        read_checkpoint(path)
+    whole = tmp_path / f"whole{suffix}"
+    if suffix == ".safetensors":
+        save_file({"weight": torch.rand(1000)}, whole)
+    else:
+        torch.save({"weight": torch.rand(1000)}, whole)
+    for content in (b"", b"no checkpoint", whole.read_bytes()[:2000]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"weights{suffix}: cannot be read as a checkpoint"):
+            read_checkpoint(path)
+    with pytest.raises(InputError, match="holds no state dict, but list"):
+        torch.save([torch.zeros(1)], tmp_path / "list.pth")
+        read_checkpoint(tmp_path / "list.pth")
+
+
+def test_metadata(tmp_path):
+    save_file({"weight": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"name": "x"})
+    save_file({"weight": torch.zeros(1)}, tmp_path / "b.safetensors")
+    torch.save({}, tmp_path / "c.pth")
+    assert read_metadata(tmp_path / "a.safetensors") == {"name": "x"}
+    assert read_metadata(tmp_path / "b.safetensors") == read_metadata(tmp_path / "c.pth") == {}
+    (tmp_path / "bad.safetensors").write_bytes(b"12345678abc")
+    with pytest.raises(InputError, match=r"bad\.safetensors: cannot be read"):
+        read_metadata(tmp_path / "bad.safetensors")

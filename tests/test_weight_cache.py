@@ -1,0 +1,274 @@
+"""The cache: whatever the server, the disk and other processes do, a file it hands out is the right one."""
+
+import hashlib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from crowdcount import download as download_module
+from crowdcount.errors import InputError
+from crowdcount.weight_cache import adopt, cache_folder, cached_file, local_file, offline, verify
+from crowdcount.weights import find
+from tests.server import serving
+
+CONTENT = random.Random(1).randbytes(2_000_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+NAME = "ebc/vgg19ae_nwpu.v1"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(download_module, "BACKOFF", 0.001)
+    with serving(CONTENT) as server:
+        yield server
+
+
+@pytest.fixture
+def known(server, local_index):
+    """An entry whose SHA-256 the index gives."""
+    local_index({NAME: {"urls": [server.url], "sha256": SHA256, "bytes": len(CONTENT)}})
+    return find(NAME)
+
+
+@pytest.fixture
+def unknown(server, local_index):
+    """An entry whose SHA-256 nobody knows."""
+    local_index({NAME: {"urls": [server.url], "sha256": None, "bytes": None}})
+    return find(NAME)
+
+
+def packed(files, mode="w:gz"):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def archived(server, local_index, files, member="best_mae_0.pth", **changes):
+    server.content = packed(files)
+    digest = hashlib.sha256(server.content).hexdigest()
+    local_index({NAME: {"urls": [server.url], "sha256": digest, "bytes": None, "member": member, **changes}})
+    return find(NAME)
+
+
+def left():
+    """What is in the cache beside locks."""
+    return sorted(path.name for path in cache_folder().iterdir() if path.suffix != ".lock" and path.name != "lock.json")
+
+
+def test_a_file_is_fetched_once(known, server):
+    path = local_file(known)
+    assert path == local_file(known) == cached_file(known)
+    assert path.read_bytes() == CONTENT and len(server.requests) == 1
+    assert path.name == f"ebc-vgg19ae_nwpu.v1-{SHA256[:12]}.pth" and left() == [path.name]
+
+
+@pytest.mark.parametrize("damage", [lambda x: x[:-1], lambda x: x + b"\0", lambda x: b"\0" + x[1:], lambda x: b""])
+def test_a_damaged_file_is_found_and_fetched_again(known, server, damage, caplog):
+    path = local_file(known)
+    path.write_bytes(damage(CONTENT))
+    assert verify() == {NAME: "damaged"}
+    assert cached_file(known) is None and "damaged since it was stored" in caplog.text
+    assert local_file(known).read_bytes() == CONTENT and len(server.requests) == 2
+    assert verify() == {NAME: "right"}
+
+
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_no_cut_connection_leaves_a_wrong_file(known, server, tenths):
+    server.cut_after = len(CONTENT) * tenths // 10
+    assert local_file(known).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("wrong", [
+    {"content": CONTENT[:-1]}, {"content": CONTENT[::-1]}, {"content": b""}, {"lie": 5}, {"lie": -5},
+    {"statuses": [404]}, {"statuses": [500] * 9}, {"redirects": 99}, {"ranges": False, "cut_after": 1000},
+])  # fmt: skip
+def test_no_misbehaving_server_leaves_a_file(known, server, wrong):
+    for name, value in wrong.items():
+        setattr(server, name, value)
+    with pytest.raises(InputError):
+        local_file(known)
+    assert cached_file(known) is None and not [name for name in left() if name.endswith(".pth")]
+
+
+def test_what_nobody_can_check_is_taken_only_when_told_to_and_held_to(unknown, server):
+    with pytest.raises(InputError, match=r"(?s)its SHA-256 is not known.*get ebc/vgg19ae_nwpu.v1 --allow-unverified"):
+        local_file(unknown)
+    assert not server.requests
+    path = local_file(unknown, allow_unverified=True)
+    assert path.read_bytes() == CONTENT and "unverified" in path.name
+    assert json.loads((cache_folder() / "lock.json").read_text())[NAME]["sha256"] == SHA256
+    assert local_file(unknown) == path and len(server.requests) == 1  # from now on it needs no leave
+    path.unlink()
+    assert local_file(unknown) == path  # the recorded hash is enough to fetch it again
+    path.write_bytes(b"damaged")
+    server.content = CONTENT[::-1]
+    with pytest.raises(InputError, match=f"other bytes than it should: SHA-256 .* instead of {SHA256}"):
+        local_file(unknown, allow_unverified=True)
+
+
+def test_a_record_of_another_version_does_not_count(known, server, local_index):
+    local_file(known)
+    server.content = CONTENT + b"of the next release"
+    digest = hashlib.sha256(server.content).hexdigest()
+    local_index({NAME: {"urls": [server.url], "sha256": digest, "bytes": len(server.content)}})
+    newer = local_file(find(NAME))
+    assert newer.read_bytes() == server.content
+    assert local_file(known).read_bytes() == CONTENT  # both versions side by side
+    assert len(server.requests) == 2
+
+
+def test_the_weights_are_taken_out_of_an_archive(server, local_index):
+    entry = archived(server, local_index, {"./best_mae_0.pth": CONTENT, "log.txt": b"epoch 1"})
+    path = local_file(entry)
+    assert path.read_bytes() == CONTENT and left() == [path.name]
+    assert local_file(entry) == path and len(server.requests) == 1
+    path.write_bytes(CONTENT[:-1])
+    assert verify() == {NAME: "damaged"}
+    assert local_file(entry).read_bytes() == CONTENT and len(server.requests) == 2
+
+
+def test_an_archive_of_unknown_content_and_hash(server, local_index):
+    entry = archived(server, local_index, {"deep/in/model.pth": CONTENT}, "*.pth", sha256=None)
+    assert local_file(entry, allow_unverified=True).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a.pth": b"1", "b.pth": b"2"}, r"2 files in it are called \*\.pth; it holds a\.pth, b\.pth"),
+        ({"readme": b""}, r"0 files in it are called \*\.pth; it holds readme"),
+        ({}, "0 files in it .* it holds nothing"),
+    ],
+)
+def test_an_archive_that_holds_something_else(server, local_index, files, message):
+    with pytest.raises(InputError, match=message):
+        local_file(archived(server, local_index, files, "*.pth"))
+    assert not [name for name in left() if name.endswith(".pth")]
+
+
+def test_an_archive_that_is_none(server, local_index):
+    local_index({NAME: {"urls": [server.url], "sha256": SHA256, "bytes": None, "member": "*.pth"}})
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        local_file(find(NAME))
+
+
+def test_names_in_an_archive_lead_nowhere_else(server, local_index, tmp_path):
+    entry = archived(server, local_index, {"../../escaped.pth": CONTENT}, "*.pth")
+    assert local_file(entry).parent == cache_folder()
+    assert not list(tmp_path.rglob("escaped*"))
+
+
+def test_a_file_downloaded_by_hand(known, server, tmp_path):
+    file = tmp_path / "from browser.pth"
+    file.write_bytes(CONTENT)
+    path = adopt(known, file)
+    assert local_file(known) == path and not server.requests and file.exists()
+    file.write_bytes(CONTENT[:-1])
+    with pytest.raises(InputError, match=f"from browser.pth: is not {NAME}: SHA-256 .* instead of {SHA256}"):
+        adopt(known, file)
+    assert cached_file(known) == path
+    with pytest.raises(InputError, match="nowhere: no such file"):
+        adopt(known, Path("nowhere"))
+
+
+def test_what_only_a_person_can_fetch(local_index, tmp_path):
+    name = "hmode/vgg16bn_sha_released.authors"
+    local_index({name: {}})
+    with pytest.raises(
+        InputError, match=r"(?s)nobody but a person can fetch it. Download it from https://drive.*--from"
+    ):
+        local_file(find(name))
+    file = tmp_path / "best_model.pth"
+    file.write_bytes(CONTENT)
+    with pytest.raises(InputError, match="its SHA-256 is not known"):
+        adopt(find(name), file)
+    path = adopt(find(name), file, allow_unverified=True)
+    assert local_file(find(name)) == path
+    path.unlink()
+    with pytest.raises(InputError, match="nobody but a person"):
+        local_file(find(name))
+    file.write_bytes(b"another file")
+    with pytest.raises(InputError, match=f"instead of {SHA256}"):
+        adopt(find(name), file, allow_unverified=True)
+
+
+@pytest.mark.parametrize("variable", ["CROWDCOUNT_OFFLINE", "HF_HUB_OFFLINE"])
+def test_offline(known, server, monkeypatch, variable):
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(InputError, match=r"is not in .*cache, and downloads are forbidden \(offline\)"):
+        local_file(known)
+    monkeypatch.setenv(variable, "0")
+    assert not offline()
+    path = local_file(known)
+    monkeypatch.setenv(variable, "1")
+    assert local_file(known) == path and len(server.requests) == 1
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("CROWDCOUNT_CACHE", "~/here")
+    assert cache_folder() == Path.home() / "here"
+    monkeypatch.delenv("CROWDCOUNT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "crowdcount"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "crowdcount"
+
+
+def test_a_cache_that_cannot_be_written(known, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("CROWDCOUNT_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(InputError, match=r"cannot be written to .* set CROWDCOUNT_CACHE to a folder that can"):
+        local_file(known)
+
+
+def test_a_damaged_lock_file_says_so(unknown):
+    local_file(unknown, allow_unverified=True)
+    (cache_folder() / "lock.json").write_text("{")
+    with pytest.raises(InputError, match=r"lock\.json: is damaged .* remove it"):
+        local_file(unknown)
+
+
+def started(index, name=NAME):
+    """Start a process that wants the weights."""
+    code = (
+        "import sys; from pathlib import Path; from crowdcount import download, weights; download.BACKOFF = 0.01; "
+        f"weights.index_file = lambda: Path({str(index)!r}); from crowdcount.weight_cache import local_file; "
+        f"print(local_file(weights.find({name!r}), allow_unverified=True))"
+    )
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_several_processes_at_once_fetch_it_once(server, local_index, sha256):
+    index = local_index({NAME: {"urls": [server.url], "sha256": sha256, "bytes": None}})
+    server.delay, server.cut_after = 0.3, 700_000
+    processes = [started(index) for _ in range(3)]
+    paths = {process.communicate(timeout=60)[0].strip() for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0] and len(paths) == 1
+    assert Path(paths.pop()).read_bytes() == CONTENT and server.sent == len(CONTENT)
+
+
+def test_a_killed_process_leaves_a_part_that_the_next_one_goes_on_with(server, local_index):
+    index = local_index({NAME: {"urls": [server.url], "sha256": SHA256, "bytes": len(CONTENT)}})
+    server.cut_after, server.stall_after_cut = 900_000, True
+    process = started(index)
+    part = cache_folder() / f"ebc-vgg19ae_nwpu.v1-{SHA256[:12]}.pth.part"
+    while process.poll() is None and not (part.exists() and part.stat().st_size == 900_000):
+        os.sched_yield()
+    process.kill()
+    process.communicate()
+    assert not part.with_suffix("").exists() and part.stat().st_size == 900_000
+    server.cut_after = None
+    assert local_file(find(NAME)).read_bytes() == CONTENT
+    assert server.requests[-1][1] == "bytes=900000-"
