@@ -44,6 +44,7 @@ def save_release(model: Model | ReferringModel, folder: Path, name: str) -> Path
     part, card_part = folder / f"{WEIGHTS}.part", folder / f"{CARD}.part"
     try:
         save_file(state, part, metadata=_metadata(model, name))
+        _sort_header(part)
         card_part.write_text(model_card(model, name), encoding="utf-8")
         part.replace(path)
         card_part.replace(card)
@@ -97,6 +98,17 @@ def _metadata(model: Model | ReferringModel, name: str) -> dict[str, str]:
         "origin": json.dumps(model.origin),
         "crowdcount": version("crowdcount-zoo"),
     }
+
+
+def _sort_header(path: Path) -> None:
+    """Bring the names in a safetensors file into order: the library writes the metadata in a random one."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+        assert len(text) == size, "the same names and numbers take the same room"
+        file.seek(8)
+        file.write(text)
 
 
 def _head(origin: dict[str, Any]) -> dict[str, Any]:

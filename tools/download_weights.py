@@ -116,7 +116,7 @@ def zoo_table() -> str:
             _figures([each for entry in own for each in entry.reported]),
             _figures([each for entry in own for each in entry.measured]),
             _size(own[0]),
-            own[0].code_license or UNKNOWN,
+            _licence(own[0]),
         )
         rows.append(f"| {' | '.join(columns)} |")
     return "\n".join(rows) + "\n"
@@ -132,7 +132,7 @@ def _row(entry: WeightEntry) -> list[str]:
         _size(entry),
         known if entry.urls else "by hand",
         "yes" if is_cached(entry) else "no",
-        entry.code_license or UNKNOWN,
+        _licence(entry),
         _figures(entry.reported),
     ]
 
@@ -149,8 +149,12 @@ def _described(entry: WeightEntry) -> str:
 
 
 def _terms(entry: WeightEntry) -> str:
-    code, weights = entry.code_license or "licence not known", entry.weights_license or "licence not stated"
-    return f"  code: {code}; weights: {weights}; trained on: {entry.data_terms or 'terms not known'}"
+    weights, data = entry.weights_license or "not stated", entry.data_terms or "terms not known"
+    return f"  licence of the code: {_licence(entry)}; of the weights: {weights}; trained on: {data}"
+
+
+def _licence(entry: WeightEntry) -> str:
+    return "none stated" if entry.code_license == "NONE" else entry.code_license or UNKNOWN
 
 
 def _mark(entry: WeightEntry) -> str:
