@@ -16,7 +16,16 @@ THIRD_PARTY = {  # what may be imported only in these places
     "open_clip": ("models/",),
 }
 LEVELS = (  # a file imports from its own level and those before it
-    ("errors", "geometry", "weights", "checkpoint", "config_errors"),
+    (
+        "errors",
+        "geometry",
+        "config_errors",
+        "download",
+        "weights",
+        "weight_cache",
+        "torchscript",
+        "checkpoint",
+    ),
     (
         "models.base",
         "models.bins",
@@ -29,7 +38,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "schedule",
     ),
     ("models.", "data."),
-    ("inference", "point_inference", "visualize", "captions", "zoo"),
+    ("inference", "point_inference", "visualize", "captions", "configuration", "zoo", "release"),
     ("module", "data.datamodule", "callbacks"),
 )
 
