@@ -1,5 +1,6 @@
 """Draw densities over images: overlay, heat map with a scale, points and error map, as PNG.
 
+    python tools/visualize_density.py photo.jpg --model clip_ebc/rn50_sha
     python tools/visualize_density.py photo.jpg --model ebc/vgg19ae_sha --weights best.ckpt
     python tools/visualize_density.py images/ --model runs/ebc/best.ckpt --annotation ground-truth/ --output pictures
     python tools/visualize_density.py IMG_1.jpg --annotation GT_IMG_1.mat --stride 16
@@ -126,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("images", nargs="+", type=Path, help=f"images, or folders of {', '.join(s[1:] for s in SUFFIXES)} files")
     add("--model", help="checkpoint, or name in the zoo; without it the density of the annotation is drawn")
-    add("--weights", type=Path, help="checkpoint for the network named by --model")
+    add("--weights", help="checkpoint or tag for the network named by --model (default: the index's first for it)")
     add(
         "--annotation",
         type=Path,
