@@ -61,11 +61,12 @@ def _load_plain(path: Path) -> Any:
 
 def _why(error: Exception) -> str:
     """Return what a reading error means: torch's own words go on to propose unsafe loading."""
-    strange = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", str(error))
+    strange = re.search(r"unsupported (?:global:? ?GLOBAL|global|class) (\S+)", str(error), re.IGNORECASE)
     if strange:
         return (
             f"it holds {strange[1]} beside tensors and plain values, and whoever reads that runs the code of it; "
             "ask for the state dict alone"
         )
-    first = str(error).split("\n")[0].split(". ")[0]
+    inner = re.search(r"WeightsUnpickler error: (.+)", str(error))
+    first = inner[1] if inner else str(error).split("\n")[0].split(". ")[0]
     return f"{type(error).__name__}: {first}"

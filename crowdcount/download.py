@@ -9,7 +9,8 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -80,27 +81,32 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed + _SPARE:
         raise InputError(
-            f"{folder}: {needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; make room, or set "
-            "CROWDCOUNT_CACHE to a folder on another disk"
+            f"{folder}: {needed / 1e6:.0f} MB are needed, with {_SPARE / 1e6:.0f} MB to spare, and "
+            f"{free / 1e6:.0f} MB are free; make room, or choose another disk (CROWDCOUNT_CACHE for the cache)"
         )
 
 
 def _mirrored(url: str) -> str:
     mirror = os.environ.get("HF_ENDPOINT")
-    return url.replace(_HUB, mirror.rstrip("/") + "/", 1) if mirror and url.startswith(_HUB) else url
+    if not mirror or not url.startswith(_HUB):
+        return url
+    if not re.match("https?://", mirror):
+        raise InputError(f"HF_ENDPOINT: {mirror!r} is no address; it should begin with https://")
+    return url.replace(_HUB, mirror.rstrip("/") + "/", 1)
 
 
 def _checked(url: str, part: Path, sha256: str | None, size: int | None) -> str:
-    """Bring `part` to the whole file and return its digest; what was pieced together wrongly is fetched anew."""
-    while True:
+    """Bring `part` to the whole file and return its digest; what was pieced together wrongly is fetched anew, once."""
+    for last in (False, True):
         pieces = _fetch(url, part, sha256, size)
         digest = file_sha256(part)
         if sha256 in (None, digest):
             return digest
         part.unlink()
-        if pieces == 1:
-            raise _Refused(f"gave other bytes than it should: SHA-256 {digest} instead of {sha256}")
+        if last or pieces == 1:
+            break
         logger.warning("%s: the pieces do not fit together; starting over", part.name)
+    raise _Refused(f"gave other bytes than it should: SHA-256 {digest} instead of {sha256}")
 
 
 def _fetch(url: str, part: Path, sha256: str | None, size: int | None) -> int:
@@ -116,7 +122,7 @@ def _fetch(url: str, part: Path, sha256: str | None, size: int | None) -> int:
             reason = "the connection ended too early"
         except urllib.error.HTTPError as error:
             if error.code == 416:  # there is nothing behind the bytes we have: they are of another file
-                part.unlink()
+                part.unlink(missing_ok=True)
             elif error.code not in _PASSING:
                 raise _Refused(f"answered {error.code} {error.reason}") from error
             reason = f"it answered {error.code} {error.reason}"
@@ -128,7 +134,9 @@ def _fetch(url: str, part: Path, sha256: str | None, size: int | None) -> int:
         furthest = max(furthest, reached)
         if failures == ATTEMPTS:
             raise _Refused(f"gave nothing new in {ATTEMPTS} requests; the last time {reason}")
-        time.sleep(BACKOFF * 2**failures)
+        pause = BACKOFF * 2 ** (failures - 1)
+        logger.warning("%s; trying again in %.1f s", reason, pause)
+        time.sleep(pause)
 
 
 def _complete(part: Path, size: int | None) -> bool:
@@ -143,32 +151,46 @@ def _complete(part: Path, size: int | None) -> bool:
 def _receive(url: str, part: Path, sha256: str | None, size: int | None) -> bool:
     """Append what one request gives; return whether the file is whole."""
     have, tag = (part.stat().st_size if part.exists() else 0), _tag_of(part)
-    if have and sha256 is None and not tag.exists():
+    version = tag.read_text() if tag.exists() else ""
+    if have and sha256 is None and not version:
         have = 0  # nothing would show that the rest is of another version
     request = urllib.request.Request(url, headers={"User-Agent": "crowdcount", "Accept-Encoding": "identity"})
     if have:
         request.add_header("Range", f"bytes={have}-")
-        if tag.exists():
-            request.add_header("If-Range", tag.read_text())
+        if version:
+            request.add_header("If-Range", version)
     opener = urllib.request.build_opener()  # reads the proxies of the environment as it is now
     with opener.open(request, timeout=TIMEOUT) as response:
-        start, total = _extent(response, have)
+        extent = _extent(response, have, version)
+        if extent is None:  # of no use; without a part the next request asks for the whole file
+            part.unlink()
+            return False
+        start, total = extent
         if size is not None and total not in (None, size):
             raise _Refused(f"offers {total} bytes instead of {size}")
-        require_space(part.parent, (total or size or 0) - start)
-        _note_version(tag, response)
-        return _append(response, part, start, total or size)
+        known = size if total is None else total
+        require_space(part.parent, (known or 0) - start)
+        with _on_disk(part):
+            _note_version(tag, response)
+        return _append(response, part, start, known)
 
 
-def _extent(response: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:
-    """Return where the answer begins in the file, and how long the whole file is."""
+def _extent(response: http.client.HTTPResponse, have: int, version: str) -> tuple[int, int | None] | None:
+    """Return where the answer begins in the file and how long the whole file is; None if it is another part."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise _Refused(f"packs what it sends ({response.headers['Content-Encoding']}), unasked")
     if response.status == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if match is None or int(match[1]) != have:
-            raise _Refused(f"gave another part than the one from byte {have} on")
+        changed = version and response.headers.get("ETag", version) != version
+        if match is None or int(match[1]) != have or changed:
+            return None
         return have, None if match[2] == "*" else int(match[2])
-    length = response.headers.get("Content-Length")
-    return 0, None if length is None else int(length)
+    if response.status != 200:
+        raise _Refused(f"answered {response.status} {response.reason}")
+    length = response.headers.get("Content-Length", "")
+    if length == "0":
+        raise _Refused("sends an empty file")
+    return 0, int(length) if length.isdecimal() else None
 
 
 def _note_version(tag: Path, response: http.client.HTTPResponse) -> None:
@@ -183,21 +205,29 @@ def _note_version(tag: Path, response: http.client.HTTPResponse) -> None:
 def _append(response: http.client.HTTPResponse, part: Path, start: int, total: int | None) -> bool:
     """Write what comes from byte `start` on; return whether nothing is missing."""
     reached = start
-    bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, unit_divisor=1024, desc=part.stem, leave=False)
-    with bar, part.open("r+b" if start else "wb") as file:
+    with _on_disk(part):
+        file = part.open("r+b" if start else "wb")
         file.seek(start)
         file.truncate()
+    with file, tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.name[:20], leave=False) as bar:
         while block := response.read1(_CHUNK):  # what has come, so that a stall loses nothing
             reached += len(block)
             if total is not None and reached > total:
                 raise _Refused(f"sends more than the {total} bytes there should be")
-            try:
+            with _on_disk(part):
                 file.write(block)
                 file.flush()
-            except OSError as error:
-                raise InputError(f"{part}: {error.strerror}; the download goes on from here next time") from error
             bar.update(len(block))
-    return total is None or reached == total
+    return reached == total if total is not None else reached > 0
+
+
+@contextmanager
+def _on_disk(part: Path) -> Iterator[None]:
+    """Tell failures of this machine from those of the network, which are tried again."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{part}: {error.strerror}; the download goes on from here next time") from error
 
 
 def _tag_of(part: Path) -> Path:

@@ -10,9 +10,8 @@ from safetensors.torch import save_file
 
 from crowdcount.download import require_space
 from crowdcount.errors import InputError
-from crowdcount.zoo import Model, ReferringModel
+from crowdcount.zoo import RELEASE, Model, ReferringModel
 
-WEIGHTS = "model.safetensors"
 CARD = "README.md"
 
 
@@ -33,15 +32,17 @@ def save_release(model: Model | ReferringModel, folder: Path, name: str) -> Path
     Raises:
         InputError: the folder holds a release already, or the disk is too small.
     """
-    path, card = folder / WEIGHTS, folder / CARD
+    path, card = folder / RELEASE, folder / CARD
     for file in (path, card):
         if file.exists():
             raise InputError(f"{file}: is there already; give another folder, or remove it")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give a folder")
     # safetensors refuses tensors that share memory
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     require_space(folder, sum(value.nbytes for value in state.values()))
-    part, card_part = folder / f"{WEIGHTS}.part", folder / f"{CARD}.part"
+    part, card_part = folder / f"{RELEASE}.part", folder / f"{CARD}.part"
     try:
         save_file(state, part, metadata=_metadata(model, name))
         _sort_header(part)
@@ -73,16 +74,14 @@ def model_card(model: Model | ReferringModel, name: str) -> str:
     origin = model.origin
     lines = [
         f"# {name}",
-        f"{_purpose(model)}, with the Python package crowdcount:",
+        _purpose(model),
         _usage(model),
         "## Figures",
         _figures(origin),
         "## Preprocessing",
         f"```json\n{json.dumps(preprocessing(model), indent=2)}\n```",
         "## Terms",
-        f"- Licence of the authors' code: {_shown(origin.get('code_license'))}",
-        f"- Licence of the weights: {_shown(origin.get('weights_license'))}",
-        f"- Data they were trained on: {_shown(origin.get('data_terms'))}",
+        _terms(origin),
         "## Where they come from",
         f"```json\n{json.dumps(origin, indent=2)}\n```",
     ]
@@ -112,39 +111,56 @@ def _sort_header(path: Path) -> None:
 
 
 def _head(origin: dict[str, Any]) -> dict[str, Any]:
-    licence = origin.get("weights_license") or origin.get("code_license")
-    known = licence not in (None, "NONE")
-    return {
-        "library_name": "crowdcount",
-        "license": str(licence).lower() if known else "other",
-        "tags": ["crowd-counting", "pytorch"],
-    }
+    # the hub takes this for the licence of the weights, whatever that of the code is
+    licence = origin.get("weights_license")
+    stated = {"license": licence.lower()} if licence else {"license": "other", "license_name": "see-terms-below"}
+    return {"library_name": "crowdcount", **stated, "tags": ["crowd-counting", "pytorch"]}
 
 
 def _purpose(model: Model | ReferringModel) -> str:
-    referring = isinstance(model, ReferringModel)
-    return "Counts what an expression names in a photograph" if referring else "Counts people in photographs of crowds"
+    what = "what an expression names" if isinstance(model, ReferringModel) else "people"
+    network = model.config.get("model", {}).get("init_args", {}).get("network", {})
+    arguments = network.get("init_args", {})
+    kind = arguments.get("backbone") or arguments.get("detector") or type(model.network).__name__
+    return (
+        f"Counts {what} in images; the network is `{type(model.network).__module__}.{type(model.network).__name__}` on "
+        f"`{kind}`. It runs with the Python package `crowdcount` of the distribution `crowdcount-zoo` (`crowdcount` on "
+        "PyPI is another project):"
+    )
 
 
 def _usage(model: Model | ReferringModel) -> str:
     asked = ', ["person in red"]' if isinstance(model, ReferringModel) else ""
     return (
         "```python\nimport crowdcount\nfrom crowdcount.data import read_image\n\n"
-        f'model = crowdcount.load_model("{WEIGHTS}")\nmodel.predict(read_image("photo.jpg"){asked})\n```'
+        f'model = crowdcount.load_model("{RELEASE}")\nmodel.predict(read_image("photo.jpg"){asked})\n```'
     )
 
 
 def _figures(origin: dict[str, Any]) -> str:
     rows = [("reported", each, each["source"]) for each in origin.get("reported", ())]
     rows += [("measured", each, f"`{each['command']}`") for each in origin.get("measured", ())]
-    if not rows:
-        return "None are known: nobody has measured these weights yet."
-    table = ["| | data | MAE | RMSE | source |", "|---|---|---|---|---|"]
-    table += [
+    lines = [
         f"| {kind} | {each['data']} | {_shown(each['mae'])} | {_shown(each['rmse'])} | {source} |"
         for kind, each, source in rows
     ]
-    return "\n".join(table)
+    if lines:
+        lines = ["| | data | MAE | RMSE | source |", "|---|---|---|---|---|", *lines]
+    scores = [f"Its training validated {name} as {value:.2f}." for name, value in origin.get("validation", {}).items()]
+    return "\n".join(lines + scores) or "None are known."
+
+
+def _terms(origin: dict[str, Any]) -> str:
+    """Return the terms of weights of the index; those of others are their makers' to state."""
+    if "code_license" not in origin:
+        data = origin.get("trained_on") or "data that are not named"
+        return f"Trained on `{data}`. Whoever passes these weights on states their licence and the terms of the data."
+    terms = [
+        f"- Licence of the authors' code: {_shown(origin['code_license'])}",
+        f"- Licence of the weights: {_shown(origin.get('weights_license'))}",
+        f"- Data they were trained on: {_shown(origin.get('data_terms'))}",
+    ]
+    return "\n".join([*terms, *(f"- {note}" for note in [origin.get("notes")] if note)])
 
 
 def _shown(value: object) -> str:

@@ -4,9 +4,11 @@ OpenAI published CLIP in this form. `torch.jit.load` would build the modules and
 never looked at: the archive is a zip file whose `data.pkl` says which stretch of which storage each tensor is.
 """
 
+import math
 import pickle
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ class _Unpickler(pickle.Unpickler):
         if module.startswith("__torch__"):
             return _Module
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild
+            return partial(_rebuild)  # a pickle may set attributes on what it was given
         if module == "torch.jit._pickle":  # typed lists; their elements suffice
             return list
         if module == "collections" and name == "OrderedDict":
@@ -89,6 +91,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _rebuild(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
+    if math.prod(size) > storage.numel():
+        raise pickle.UnpicklingError(f"a tensor of size {size} in a storage of {storage.numel()} numbers")
     return storage.as_strided(size, stride, offset).clone()
 
 

@@ -8,27 +8,31 @@ from then on.
 import json
 import logging
 import os
-import shutil
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from typing import IO, TypedDict
+from pathlib import Path
+from typing import Literal, TypedDict
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from crowdcount.download import download, file_sha256, require_space
 from crowdcount.errors import InputError
+from crowdcount.unpack import copy_whole, extract, require_kind
 from crowdcount.weights import WeightEntry, read_index
 
 logger = logging.getLogger(__name__)
+
+TOOL = "python tools/download_weights.py"
+
+State = Literal["absent", "right", "damaged", "not recorded"]
+"""Of a cached file; "not recorded": it is there, but nothing says what it should be."""
+
+_SUFFIXES = {"safetensors": ".safetensors", "text": ".txt", "torchscript": ".pt", "torch": ".pth"}
 
 
 class Record(TypedDict):
     """What is known of a cached file: `sha256` of the download, `file_sha256` of what was taken out of it."""
 
-    url: str | None
     sha256: str
     file_sha256: str
 
@@ -46,6 +50,22 @@ def offline() -> bool:
     return any(os.environ.get(name, "0") not in ("", "0") for name in ("CROWDCOUNT_OFFLINE", "HF_HUB_OFFLINE"))
 
 
+def file_path(entry: WeightEntry) -> Path:
+    """Return where the cache has the weights of an entry, or would have them."""
+    return cache_folder() / f"{_stem(entry)}{_SUFFIXES[entry.format]}"
+
+
+def state(entry: WeightEntry) -> State:
+    """Look at the cached file of an entry; hashes it."""
+    path, record = file_path(entry), _record(entry)
+    if not path.is_file():
+        return "absent"
+    wanted = record["file_sha256"] if record else None if entry.member else entry.sha256
+    if wanted is None:
+        return "not recorded"
+    return "right" if file_sha256(path) == wanted else "damaged"
+
+
 def local_file(entry: WeightEntry, allow_unverified: bool = False) -> Path:
     """Return the checked file of an entry, from the cache or else from its addresses.
 
@@ -56,25 +76,31 @@ def local_file(entry: WeightEntry, allow_unverified: bool = False) -> Path:
     Raises:
         InputError: it cannot be had, or is not what it should be; says what to do.
     """
-    found = cached_file(entry)  # without the lock: a cache may be read-only
-    if found is not None:
-        return found
+    if state(entry) == "right":  # without the lock: a cache may be read-only
+        return file_path(entry)
     with _alone(entry):
-        found = cached_file(entry)
-        if found is not None:  # another process was faster
-            return found
+        found = state(entry)
+        if found == "right":  # another process was faster
+            return file_path(entry)
+        if found == "damaged":
+            logger.warning("%s: damaged since it was stored", file_path(entry))
         if offline():
-            raise InputError(f"{entry.name}: is not in {cache_folder()}, and downloads are forbidden (offline)")
+            how = "not" if found == "absent" else found
+            raise InputError(f"{entry.name}: is {how} in {cache_folder()}, and downloads are forbidden (offline)")
         if not entry.urls:
             raise InputError(
                 f"{entry.name}: nobody but a person can fetch it. Download it from {entry.page}, then:\n"
-                f"  python tools/download_weights.py get {entry.name} --from FILE --allow-unverified"
+                f"  {TOOL} get {entry.name} --from FILE --allow-unverified\n"
+                "or give the file itself as weights"
             )
-        expected = _expected(entry, allow_unverified)
-        target = _download_path(entry)
-        logger.info("%s: downloading to %s", entry.name, target.parent)
-        digest = download(entry.urls, target, expected, entry.bytes)
-        return _keep(entry, target, digest, entry.urls[0])
+        expected, target = _expected(entry, allow_unverified, ""), _download_path(entry)
+        if expected is None or not target.is_file() or file_sha256(target) != expected:
+            logger.info("%s: downloading to %s", entry.name, cache_folder())
+            try:
+                expected = download(entry.urls, target, expected, entry.bytes)
+            except InputError as error:
+                raise InputError(f"{error}{_way_out(entry)}") from error
+        return _keep(entry, target, expected)
 
 
 def adopt(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Path:
@@ -85,105 +111,89 @@ def adopt(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Pat
     """
     if not file.is_file():
         raise InputError(f"{file}: no such file")
-    digest, expected = file_sha256(file), _expected(entry, allow_unverified)
+    size = file.stat().st_size
+    if entry.bytes not in (None, size):
+        raise InputError(f"{file}: is not {entry.name}: {size} bytes instead of {entry.bytes}")
+    digest, expected = file_sha256(file), _expected(entry, allow_unverified, f" --from {file}")
     if expected not in (None, digest):
         raise InputError(
             f"{file}: is not {entry.name}: SHA-256 {digest} instead of {expected}; give the file as it was downloaded"
+            f"{_way_out(entry)}"
         )
     with _alone(entry):
         target = _download_path(entry)
-        require_space(target.parent, file.stat().st_size)
+        require_space(target.parent, size)
         with file.open("rb") as source:
-            _write(source, target)
-        return _keep(entry, target, digest, None)
+            copy_whole(source, target)
+        return _keep(entry, target, digest)
 
 
-def cached_file(entry: WeightEntry) -> Path | None:
-    """Return the checked file of an entry if the cache has it; a damaged one is mentioned in the log and left out."""
-    path, record = _file_path(entry), _record(entry)
-    wanted = record["file_sha256"] if record else None if entry.member else entry.sha256
-    if wanted is None or not path.is_file():
-        return None
-    if file_sha256(path) == wanted:
-        return path
-    logger.warning("%s: damaged since it was stored", path)
+def remove(entry: WeightEntry) -> bool:
+    """Remove the cached file of an entry and what is recorded of it; return whether there was anything."""
+    with _alone(entry):
+        there = file_path(entry).is_file() or entry.name in _records()
+        for path in cache_folder().glob(f"{_stem(entry)}.*"):
+            if path.suffix != ".lock":
+                path.unlink()
+        _set_record(entry, None)
+    return there
+
+
+def known_as(sha256: str) -> WeightEntry | None:
+    """Return the entry that a file of this SHA-256 is of, by the index or by what is recorded of the cache."""
+    for entry in read_index().values():
+        record = _record(entry)
+        if sha256 == entry.sha256 or (record and sha256 in (record["sha256"], record["file_sha256"])):
+            return entry
     return None
 
 
-def verify() -> dict[str, str]:
-    """Return for each cached entry whether its file is "right" or "damaged"."""
-    held = [entry for entry in read_index().values() if _file_path(entry).is_file()]
-    return {entry.name: "damaged" if cached_file(entry) is None else "right" for entry in held}
-
-
-def is_cached(entry: WeightEntry) -> bool:
-    """Whether the cache has a file of the entry, right or not."""
-    return _file_path(entry).is_file()
-
-
-def _expected(entry: WeightEntry, allow_unverified: bool) -> str | None:
+def _expected(entry: WeightEntry, allow_unverified: bool, given: str) -> str | None:
     record = _record(entry)
     expected = record["sha256"] if record else entry.sha256
     if expected is None and not allow_unverified:
         raise InputError(
             f"{entry.name}: its SHA-256 is not known, so nobody can tell whether the right bytes arrive. To take what "
             "comes, and hold later downloads to it:\n"
-            f"  python tools/download_weights.py get {entry.name} --allow-unverified\n"
+            f"  {TOOL} get {entry.name}{given} --allow-unverified\n"
             "or allow_unverified=True in Python"
         )
     return expected
 
 
-def _keep(entry: WeightEntry, download_: Path, digest: str, url: str | None) -> Path:
+def _way_out(entry: WeightEntry) -> str:
+    """Say where an expected hash comes from if it is not the index's, and how to take another file."""
+    if entry.sha256 or not _record(entry):
+        return ""
+    return (
+        f"\nThe index knows no hash of it: the one expected is that of the file that came first, recorded in "
+        f"{_lock_file()}. To take another one: {TOOL} remove {entry.name}"
+    )
+
+
+def _keep(entry: WeightEntry, download_: Path, digest: str) -> Path:
     """Give the weights of a checked download their final name, and record them."""
-    path = _file_path(entry)
+    path = file_path(entry)
     if entry.member is not None:
-        _extract(download_, entry.member, path)
+        require_space(path.parent, download_.stat().st_size)
+    try:
+        if entry.member is not None:
+            extract(download_, entry.member, path)
+        if entry.sha256 is None:
+            require_kind(path, entry.format)
+    except InputError:
+        if entry.sha256 is None:  # of no use; of a right one the disk may be too full just now
+            path.unlink(missing_ok=True)
+            download_.unlink(missing_ok=True)
+        raise
+    _set_record(entry, {"sha256": digest, "file_sha256": file_sha256(path)})
+    if path != download_:
         download_.unlink()
-    record: Record = {"url": url, "sha256": digest, "file_sha256": digest if path == download_ else file_sha256(path)}
-    with FileLock(cache_folder() / "lock.json.lock"):
-        records = _records()
-        records[entry.name] = record
-        part = _lock_file().with_suffix(".part")
-        part.write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")
-        part.replace(_lock_file())
     return path
 
 
-def _extract(archive: Path, pattern: str, path: Path) -> None:
-    try:
-        with tarfile.open(archive) as tar:
-            files = [member for member in tar.getmembers() if member.isfile()]
-            chosen = [member for member in files if fnmatchcase(PurePosixPath(member.name).name, pattern)]
-            if len(chosen) != 1:
-                names = ", ".join(member.name for member in files) or "nothing"
-                raise InputError(f"{archive}: {len(chosen)} files in it are called {pattern}; it holds {names}")
-            require_space(path.parent, chosen[0].size)
-            content = tar.extractfile(chosen[0])
-            assert content is not None
-            _write(content, path)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise InputError(f"{archive}: cannot be unpacked ({type(error).__name__}: {error})") from error
-
-
-def _write(source: IO[bytes], path: Path) -> None:
-    """Copy so that the file is whole or absent."""
-    part = path.with_name(f"{path.name}.copy")
-    try:
-        with part.open("wb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _file_path(entry: WeightEntry) -> Path:
-    suffix = {"safetensors": ".safetensors", "text": ".txt", "torchscript": ".pt", "torch": ".pth"}[entry.format]
-    return cache_folder() / f"{_stem(entry)}{suffix}"
-
-
 def _download_path(entry: WeightEntry) -> Path:
-    return _file_path(entry) if entry.member is None else cache_folder() / f"{_stem(entry)}.archive"
+    return file_path(entry) if entry.member is None else cache_folder() / f"{_stem(entry)}.archive"
 
 
 def _stem(entry: WeightEntry) -> str:
@@ -194,10 +204,14 @@ def _stem(entry: WeightEntry) -> str:
 @contextmanager
 def _alone(entry: WeightEntry) -> Iterator[None]:
     """Let one process at a time bring an entry into the cache."""
+    lock = FileLock(cache_folder() / f"{_stem(entry)}.lock")
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
-        lock = FileLock(cache_folder() / f"{_stem(entry)}.lock")
-        lock.acquire()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("%s: another process is fetching it; waiting", entry.name)
+            lock.acquire()
     except OSError as error:
         raise InputError(
             f"{cache_folder()}: cannot be written to ({error.strerror}); set CROWDCOUNT_CACHE to a folder that can"
@@ -214,18 +228,31 @@ def _lock_file() -> Path:
 
 def _records() -> dict[str, Record]:
     path = _lock_file()
-    if not path.is_file():
-        return {}
     try:
-        records: dict[str, Record] = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(
-            f"{path}: is damaged ({error}); remove it to have unverified downloads recorded anew"
-        ) from error
+        records: dict[str, Record] = json.loads(path.read_text()) if path.is_file() else {}
+        wrong = [name for name, record in records.items() if record.keys() != Record.__annotations__.keys()]
+    except (ValueError, AttributeError) as error:
+        raise _damaged_lock_file(str(error)) from error
+    if wrong:
+        raise _damaged_lock_file(wrong[0])
     return records
+
+
+def _damaged_lock_file(why: str) -> InputError:
+    return InputError(f"{_lock_file()}: is damaged ({why}); remove it, then unverified files are fetched anew")
 
 
 def _record(entry: WeightEntry) -> Record | None:
     """Return what is recorded of an entry, unless it is of another version than the index names."""
     record = _records().get(entry.name)
     return record if record and entry.sha256 in (None, record["sha256"]) else None
+
+
+def _set_record(entry: WeightEntry, record: Record | None) -> None:
+    with FileLock(f"{_lock_file()}.lock"):
+        records = {name: each for name, each in _records().items() if name != entry.name}
+        if record is not None:
+            records[entry.name] = record
+        part = _lock_file().with_suffix(".part")
+        part.write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")
+        part.replace(_lock_file())

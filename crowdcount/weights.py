@@ -80,6 +80,7 @@ class WeightEntry:
         format: of the weights.
         member: what the weights are called in the archive at `urls` (a pattern such as *.pth); None for no archive.
         converter: what turns the published names of weights into ours, as module:function; None where none is needed.
+            For people: a network finds the converter of its family itself.
         code_license: SPDX identifier of the authors' code, NONE where they give no licence.
         weights_license: SPDX identifier of the weights, where one is stated for them.
         data_terms: terms of the data they were trained on.
@@ -168,6 +169,13 @@ def find(name: str) -> WeightEntry:
     close = difflib.get_close_matches(name, [*index, *(entry.model for entry in index.values())], 3, 0.4)
     hint = f"near it: {', '.join(dict.fromkeys(close))}" if close else "list_weights() names those there are"
     raise InputError(f"{name!r}: the index has no such weights; {hint}")
+
+
+def terms(entry: WeightEntry) -> str:
+    """Return in one line what may be done with the weights, as far as it is known."""
+    code = {"NONE": "none is stated", None: "not known"}.get(entry.code_license, entry.code_license)
+    weights, data = entry.weights_license or "none is stated", entry.data_terms or "terms not known"
+    return f"licence of the code: {code}; of the weights: {weights}; trained on: {data}"
 
 
 def _entry(where: str, name: str, value: Any) -> WeightEntry:

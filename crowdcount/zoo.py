@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,12 +22,15 @@ from crowdcount.inference import Inference, Prediction
 from crowdcount.models.base import Counter, Network
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.point_inference import PointInference, PointPrediction
-from crowdcount.weight_cache import local_file
-from crowdcount.weights import WeightEntry, entries_of, list_weights, read_index
+from crowdcount.weight_cache import known_as, local_file
+from crowdcount.weights import WeightEntry, entries_of, list_weights, read_index, terms
 
 __all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weights", "load_model"]
 
 logger = logging.getLogger(__name__)
+
+RELEASE = "model.safetensors"
+"""What the weights are called in the folder of a release."""
 
 
 @dataclass
@@ -125,24 +128,29 @@ def load_model(
     """Return a trained model, ready to count: a `ReferringModel` of the family rec, otherwise a `Model`.
 
     Args:
-        source: a checkpoint of `tools/train.py` or a file of `tools/convert_weights.py`, which hold their own
-            configuration; or a name of `list_models()` or `list_weights()`.
-        weights: see `create_model`; by default the first entry of the index for this name.
+        source: a checkpoint of `tools/train.py`, or a file or folder of `tools/convert_weights.py`, which hold their
+            own configuration; or a name of `list_models()` or `list_weights()`.
+        weights: of a name, see `create_model`; by default the first entry of the index for it.
         allow_unverified: see `create_model`.
 
     Raises:
         InputError: the source is none of these, its weights cannot be had or do not fit.
     """
-    if Path(source).is_file():
-        return _load_file(Path(source))
+    file = Path(source) / RELEASE if Path(source).is_dir() else Path(source)
+    if file.is_file():
+        if weights is not None:
+            raise InputError(
+                f"{file}: is a file with weights of its own; leave weights out, or name the model it is of"
+            )
+        return _load_file(file)
     entry = _resolve(str(source), weights)
     name = entry.model if entry else str(source)
     config = read_config(name)
     if entry is not None:
-        logger.info("%s: code %s, data: %s", entry.name, entry.code_license, entry.data_terms or "terms not known")
+        logger.info("%s: %s", entry.name, terms(entry))
         config["model"]["init_args"]["network"]["init_args"].update(entry.arguments)
     path = local_file(entry, allow_unverified) if entry else Path(str(weights))
-    model = _model(config, entry.name if entry else name, _origin(path) | (_terms(entry) if entry else {}))
+    model = _model(config, entry.name if entry else name, _origin(path))
     _load_weights(model.network, path)
     return model
 
@@ -152,12 +160,16 @@ def _load_file(path: Path) -> Model | ReferringModel:
     text = about.get("config", checkpoint.get("config"))
     if text is None:
         raise InputError(
-            f"{path}: holds no configuration; call load_model(NAME, weights={str(path)!r}), NAME from list_models()"
+            f"{path}: holds no configuration; say which model of the zoo it is of: load_model(NAME, weights="
+            f"{str(path)!r}), or --model NAME with the tools"
         )
-    progress = {key: checkpoint[key] for key in ("epoch", "global_step") if key in checkpoint}
-    origin = json.loads(about["origin"]) if "origin" in about else _origin(path) | progress
-    model = _model(stored_config(text, path), about.get("name", str(path)), origin)
-    _load_state(model.network, _network_state(checkpoint), path)
+    config = stored_config(text, path)
+    origin = (
+        _stored_origin(about["origin"], path) if "origin" in about else _origin(path) | _training(checkpoint, config)
+    )
+    model = _model(config, about.get("name", str(path)), origin)
+    with _fitting(model.network, path):
+        model.network.load_state_dict(_network_state(checkpoint), strict=True)
     return model
 
 
@@ -172,16 +184,37 @@ def _model(config: dict[str, Any], name: str, origin: dict[str, Any]) -> Model |
 
 
 def _origin(path: Path) -> dict[str, Any]:
+    """Return what is known of a file of weights: with what the index says of it, wherever it lies."""
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
-    return {"file": path.name, "sha256": file_sha256(path)}
-
-
-def _terms(entry: WeightEntry) -> dict[str, Any]:
-    """Return what the index says of an entry that goes with its weights wherever they go."""
+    digest = file_sha256(path)
+    entry = known_as(digest)
+    if entry is None:
+        return {"file": path.name, "sha256": digest}
     left_out = ("config", "arguments", "sha256", "bytes", "format")
-    known = {key: value for key, value in asdict(entry).items() if key not in left_out}
-    return {**known, "download_sha256": entry.sha256}
+    facts = {key: value for key, value in asdict(entry).items() if key not in left_out}
+    return {"file": path.name, "sha256": digest, **facts, "download_sha256": entry.sha256}
+
+
+def _stored_origin(text: str, path: Path) -> dict[str, Any]:
+    try:
+        origin = json.loads(text)
+    except ValueError:
+        origin = None
+    if not isinstance(origin, dict):
+        raise InputError(f"{path}: its metadata `origin` is no JSON object; convert the weights again")
+    return origin
+
+
+def _training(checkpoint: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return what a training's checkpoint says of the training, without paths."""
+    source = (config.get("data") or {}).get("source") or {}
+    progress: dict[str, Any] = {key: checkpoint[key] for key in ("epoch", "global_step") if key in checkpoint}
+    states = [state for key, state in (checkpoint.get("callbacks") or {}).items() if "BestCheckpoint" in key]
+    scores = {
+        state["monitor"]: float(state["current_score"]) for state in states if state.get("current_score") is not None
+    }
+    return {"trained_on": source.get("class_path"), **progress, "validation": scores}
 
 
 def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
@@ -216,24 +249,21 @@ def _pixels(image: Image, resize: Resize | ShortSide | None, network: Network) -
 
 def _load_weights(network: Network, path: Path) -> None:
     checkpoint = read_checkpoint(path)
-    state = _network_state(checkpoint)
-    ours = any(key.startswith("network.") for key in checkpoint.get("state_dict", {}))
-    if ours or state.keys() == network.state_dict().keys():
-        _load_state(network, state, path)
-    else:  # published under the authors' names
-        with _fitting(network, path):
+    with _fitting(network, path):
+        state = _network_state(checkpoint)
+        ours = any(key.startswith("network.") for key in checkpoint.get("state_dict", {}))
+        if ours or state.keys() == network.state_dict().keys():
+            network.load_state_dict(state, strict=True)
+        else:  # published under the authors' names
             network.load_published(checkpoint.get("state_dict", checkpoint))
 
 
 def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     """Return the network's part of one of our checkpoints, or a bare state dict as it is."""
     state = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state, Mapping):
+        raise InputError(f"its state_dict holds {type(state).__name__}, not names and tensors")
     return {key.removeprefix("network."): value for key, value in state.items() if isinstance(value, Tensor)}
-
-
-def _load_state(network: Network, state: dict[str, Tensor], path: Path) -> None:
-    with _fitting(network, path):
-        network.load_state_dict(state, strict=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ class Server:
         content: the file.
         ranges: answer Range requests with the part asked for; otherwise with the whole file.
         cut_after: bytes after which every answer breaks off.
-        lie: added to the length that is announced.
+        lie: added to the length that is announced, or written behind it.
         statuses: HTTP statuses of the next answers, one each; then 200.
         redirects: how many times to redirect before the file comes.
         etag: sent with every answer, None for none.
@@ -21,6 +21,9 @@ class Server:
         announce: send the length.
         delay: seconds before an answer.
         stall_after_cut: keep the connection open after breaking off.
+        if_range: heed If-Range.
+        status: of an answer with the whole file.
+        encoding: Content-Encoding that is announced.
         requests: (path, Range) of what was asked.
         sent: bytes of the file that went out.
     """
@@ -37,6 +40,9 @@ class Server:
         self.announce = True
         self.delay = 0.0
         self.stall_after_cut = False
+        self.if_range = True
+        self.status = 200
+        self.encoding = None
         self.requests = []
         self.sent = 0
 
@@ -58,17 +64,20 @@ class Server:
             handler.send_header("Location", f"/file?{self.redirects}")
             return handler.end_headers()
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.ranges else 0
-        if wanted and handler.headers.get("If-Range") not in (None, self.etag):
+        if self.if_range and wanted and handler.headers.get("If-Range") not in (None, self.etag):
             start = 0
         if start >= len(self.content) and start:
             return handler.send_error(416)
         body = self.content[start:]
-        handler.send_response(206 if start else 200)
+        handler.send_response(206 if start else self.status)
+        if self.encoding:
+            handler.send_header("Content-Encoding", self.encoding)
         if start:
             first = start + self.wrong_start
             handler.send_header("Content-Range", f"bytes {first}-{len(self.content) - 1}/{len(self.content)}")
         if self.announce:
-            handler.send_header("Content-Length", str(len(body) + self.lie))
+            length = len(body) + self.lie if isinstance(self.lie, int) else f"{len(body)}{self.lie}"
+            handler.send_header("Content-Length", str(length))
         if self.etag:
             handler.send_header("ETag", self.etag)
         handler.end_headers()

@@ -2,7 +2,9 @@
 
 import argparse
 import io
+import os
 import pickle
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -30,6 +32,9 @@ class Net(nn.Module):
         self.register_buffer("flags", torch.tensor([True, False]))
         self.register_buffer("nothing", torch.empty(0, 3))
         self.register_buffer("turned", torch.arange(6.0).reshape(2, 3).t())
+        whole = torch.arange(10.0)
+        self.register_buffer("first", whole[:4])
+        self.register_buffer("second", whole[4:])
         self.sizes = [1, 2, 3]
         self.name = "net"
 
@@ -63,6 +68,46 @@ def archive_of(pickled):
         archive.writestr("net/constants.pkl", pickle.dumps(()))
         archive.writestr("net/code/__torch__.py", "import pathlib\npathlib.Path('exploded').touch()\n")
     return stream.getvalue()
+
+
+class Command:
+    """A pickle that runs a command when it is read."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+COMMANDS = [Command(os.system, "touch exploded"), Command(eval, "open('exploded', 'w')")]
+COMMANDS += [Command(subprocess.run, ["touch", "exploded"]), Command(torch.load, "other.pt")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("write", [
+    lambda path, command: path.write_bytes(archive_of(pickle.dumps({"weight": command}, protocol=2))),
+    lambda path, command: torch.save({"weight": command}, path),
+])  # fmt: skip
+def test_no_command_is_run(tmp_path, monkeypatch, write, command):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "bomb.pth", command)
+    with pytest.raises(InputError, match=r"it holds \S+ beside tensors|is no part of a module's weights"):
+        read_checkpoint(tmp_path / "bomb.pth")
+    assert not Path("exploded").exists()
+
+
+def test_a_tensor_larger_than_its_storage_is_refused(tmp_path):
+    """Its numbers would be those of one place, repeated until the memory is full."""
+    path = tmp_path / "net.pt"
+    torch.jit.script(Net()).save(path)
+    before = zipfile.ZipFile(path)
+    with zipfile.ZipFile(tmp_path / "huge.pt", "w") as after:
+        for name in before.namelist():
+            content = before.read(name)
+            after.writestr(name, content[:8] if "/data/" in name else content)
+    with pytest.raises(InputError, match=r"a tensor of size .* in a storage of"):
+        read_checkpoint(tmp_path / "huge.pt")
 
 
 @pytest.mark.parametrize("write", [

@@ -211,10 +211,10 @@ def test_openai_s_towers_come_from_the_index(tmp_path, local_index):
     tower = open_clip.CLIP(**TINY["tiny-vit"]).eval()
     text = torch.zeros(1, 77, dtype=torch.long)
     torch.jit.trace(tower, (torch.rand(1, 3, 64, 64), text)).half().save(tmp_path / "tiny.pt")
-    local_index({"clip_ebc/tinyvit.openai": {"sha256": file_sha256(tmp_path / "tiny.pt"), "bytes": None}})
+    local_index({"clip_ebc/tiny_vit.openai": {"sha256": file_sha256(tmp_path / "tiny.pt"), "bytes": None}})
     network = ClipEbc("tiny-vit", Bins.published("sha"), vpt=2)
     network.load_state_dict(network.state_dict())
-    adopt(find("clip_ebc/tinyvit.openai"), tmp_path / "tiny.pt")
+    adopt(find("clip_ebc/tiny_vit.openai"), tmp_path / "tiny.pt")
     network.load_pretrained()
     torch.testing.assert_close(network.visual.trunk.conv1.weight, tower.visual.conv1.weight.half().float())
     with torch.no_grad():
@@ -235,10 +235,10 @@ def test_unreachable_weights_say_how_to_go_on(monkeypatch, local_index):
         network.load_pretrained()
     network.pretrained = None
     network.load_pretrained()
-    local_index({"clip_ebc/tinyrn.openai": {}})
+    local_index({"clip_ebc/tiny_rn.openai": {}})
     network.pretrained = "openai"
     monkeypatch.setenv("CROWDCOUNT_OFFLINE", "1")
-    with pytest.raises(InputError, match=r"(?s)clip_ebc/tinyrn.openai: is not in .*\(offline\).*pretrained: null"):
+    with pytest.raises(InputError, match=r"(?s)clip_ebc/tiny_rn.openai: is not in .*\(offline\).*pretrained: null"):
         network.load_pretrained()
 
 

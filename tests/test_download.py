@@ -124,11 +124,62 @@ def test_a_server_without_range_that_cuts_is_given_up(server, target):
     assert not target.exists() and len(server.requests) == 6
 
 
-def test_another_part_than_asked_for_is_refused(server, target):
-    server.cut_after, server.wrong_start = 1_000_000, 7
-    with pytest.raises(InputError, match="another part than the one from byte 1000000 on"):
-        download([server.url], target, SHA256, len(CONTENT))
+def test_another_part_than_asked_for_is_dropped(server, target):
+    target.with_name("weights.pth.part").write_bytes(CONTENT[:1_000_000])
+    server.wrong_start = 7
+    download([server.url], target, SHA256, len(CONTENT))
+    assert right(target) and [wanted for _, wanted in server.requests] == ["bytes=1000000-", None]
+    server.cut_after = 1_000_000
+    with pytest.raises(InputError, match="gave nothing new in 5 requests"):
+        download([server.url], target.with_name("other.pth"), SHA256, len(CONTENT))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_part_of_another_version_is_dropped(server, target, known):
+    """Some servers send the part asked for whatever If-Range says."""
+    target.with_name("weights.pth.part").write_bytes(CONTENT[::-1][:1_000_000])
+    target.with_name("weights.pth.part.etag").write_text('"0"')
+    server.if_range = False
+    assert download([server.url], target, SHA256 if known else None, None) == SHA256
+    assert right(target)
+
+
+def test_wrong_bytes_over_a_bad_line_come_to_an_end(server, target):
+    server.content = CONTENT[:-1] + b"x"
+    server.cut_after = len(CONTENT) * 6 // 10
+    with serving(CONTENT) as good:
+        download([server.url, good.url], target, SHA256, len(CONTENT))
+    assert right(target) and len(server.requests) == 4
+
+
+@pytest.mark.parametrize("wrong", [{"content": b""}, {"status": 204}, {"status": 202}, {"encoding": "gzip"}])
+def test_what_is_no_file_is_refused_even_if_nobody_knows_the_right_one(server, target, wrong):
+    for name, value in wrong.items():
+        setattr(server, name, value)
+    with pytest.raises(InputError, match=r"sends an empty file|answered 20|packs what it sends"):
+        download([server.url], target, None, None)
     assert not target.exists()
+    server.announce = False
+    with pytest.raises(InputError):
+        download([server.url], target, None, None)
+
+
+def test_a_length_that_is_no_number(server, target):
+    server.lie = " bytes"
+    assert download([server.url], target, SHA256, len(CONTENT)) == SHA256
+
+
+def test_416_without_a_part(server, target):
+    server.statuses = [416]
+    download([server.url], target, SHA256, len(CONTENT))
+    assert right(target)
+
+
+def test_a_folder_in_the_way_is_no_network_trouble(server, target):
+    target.with_name("weights.pth.part").mkdir()
+    with pytest.raises(InputError, match=r"weights\.pth\.part: Is a directory"):
+        download([server.url], target, SHA256, None)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("lie", [-1_000_000, 1_000_000])
@@ -185,13 +236,14 @@ def test_pauses_double(server, target, monkeypatch):
     monkeypatch.setattr(module, "time", SimpleNamespace(sleep=pauses.append))
     server.statuses = [500] * 4
     download([server.url], target, SHA256, len(CONTENT))
-    assert pauses == [0.002, 0.004, 0.008, 0.016]
+    assert pauses == [0.001, 0.002, 0.004, 0.008]
 
 
 def test_redirects(server, target):
     server.redirects = 3
     download([server.url], target, SHA256, len(CONTENT))
     assert right(target)
+    assert len(server.requests) == 4
     server.redirects = 99
     with pytest.raises(InputError, match="answered 302"):
         download([server.url], target.with_name("other.pth"), SHA256, len(CONTENT))
@@ -218,6 +270,11 @@ def test_the_mirror_of_the_hub(server, target, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url.removesuffix("/file") + "/")
     download(["https://huggingface.co/who/what/resolve/main/model.safetensors"], target, SHA256, len(CONTENT))
     assert right(target) and server.requests == [("/who/what/resolve/main/model.safetensors", None)]
+    monkeypatch.setenv("HF_ENDPOINT", "mirror.example.com")
+    with pytest.raises(InputError, match=r"HF_ENDPOINT: 'mirror\.example\.com' is no address"):
+        download(["https://huggingface.co/who/what"], target, SHA256, None)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # addresses elsewhere stay
+    download([server.url], target, SHA256, None)
 
 
 def test_the_proxy_of_the_environment(server, target, monkeypatch):
@@ -228,7 +285,7 @@ def test_the_proxy_of_the_environment(server, target, monkeypatch):
 
 def test_the_disk_is_looked_at_first(server, target, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=2_000_000))
-    with pytest.raises(InputError, match="3 MB are needed and 2 MB are free; make room, or set CROWDCOUNT_CACHE"):
+    with pytest.raises(InputError, match="3 MB are needed, with 67 MB to spare, and 2 MB are free; make room"):
         download([server.url], target, SHA256, None)
     assert not list(target.parent.glob("*.part")) and not target.exists()
     with pytest.raises(InputError):

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from crowdcount.weight_cache import cache_folder
+from crowdcount.weights import find
 from tests.server import serving
 
 ROOT = Path(__file__).resolve().parents[1]
-CONTENT = random.Random(2).randbytes(300_000)
+CONTENT = b"\x08\0\0\0\0\0\0\0{}      "  # a safetensors file without tensors
 KNOWN, UNKNOWN, START = "ebc/vgg19ae_nwpu.v1", "clip_ebc/vit_l14_nwpu.authors", "rec/swin_t.hub"
 
 spec = importlib.util.spec_from_file_location("download_weights", ROOT / "tools" / "download_weights.py")
@@ -64,7 +64,8 @@ def test_get_says_where_and_under_which_terms(server, capsys):
     first, terms, *_ = out.splitlines()
     path = Path(first.removeprefix(f"{KNOWN}: "))
     assert path.read_bytes() == CONTENT
-    assert terms == "  licence of the code: MIT; of the weights: not stated; trained on: terms not known"
+    assert terms == "  licence of the code: MIT; of the weights: none is stated; trained on: terms not known"
+    assert f"  {find(KNOWN).notes}\n" in out
     assert "licence of the code: Apache-2.0; of the weights: Apache-2.0" in out
 
 
@@ -87,14 +88,38 @@ def test_offline(server, capsys, monkeypatch):
 
 
 def test_verify(server, capsys):
-    assert run(capsys, "verify") == (0, f"0 of 0 files in {cache_folder()} are right\n", "")
+    assert run(capsys, "verify")[:2] == (0, f"0 of 0 files in {cache_folder()} are right (0 MB in all)\n")
     run(capsys, "get", KNOWN, START)
     assert run(capsys, "verify")[0] == 0
     next(cache_folder().glob("ebc-*.pth")).write_bytes(b"damaged")
     status, out, _ = run(capsys, "verify")
-    assert status == 1 and f"damaged  {KNOWN}\nright    {START}\n1 of 2 files" in out
-    assert f"get {KNOWN}" in out.splitlines()[-1]
+    assert status == 1 and f"damaged       {KNOWN}\nright         {START}\n1 of 2 files" in out
+    assert out.splitlines()[-1] == f"fetch it again: python tools/download_weights.py get {KNOWN}"
     assert run(capsys, "get", KNOWN)[0] == 0 and run(capsys, "verify")[0] == 0
+    run(capsys, "get", UNKNOWN, "--allow-unverified")
+    (cache_folder() / "lock.json").unlink()
+    status, out, _ = run(capsys, "verify")
+    assert status == 1 and f"not recorded  {UNKNOWN}\n" in out and f"get {UNKNOWN} --allow-unverified" in out
+
+
+def test_remove(server, capsys):
+    run(capsys, "get", KNOWN, START)
+    assert run(capsys, "remove", "ebc/*", UNKNOWN)[1] == f"{KNOWN}: removed\n{UNKNOWN}: was not in the cache\n"
+    assert "1 of 1 files" in run(capsys, "verify")[1]
+
+
+def test_one_failure_does_not_keep_the_others(server, capsys):
+    status, out, err = run(capsys, "get", UNKNOWN, KNOWN)
+    assert status == 2 and UNKNOWN in err and out.startswith(KNOWN)
+
+
+def test_stopping(server, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool, "local_file", stop)
+    status, _, err = run(capsys, "get", KNOWN)
+    assert status == 130 and err == "download_weights: stopped; the same command goes on from here\n"
 
 
 def test_from_is_for_one_file(server, capsys, tmp_path):
@@ -108,13 +133,15 @@ def test_from_is_for_one_file(server, capsys, tmp_path):
 def test_wrong_names(server, capsys, command):
     status, _, err = run(capsys, *command)
     assert status == 2 and "the index has no such weights; near it: ebc/vgg19ae_nwpu" in err
+    status, _, err = run(capsys, "get", "nothing/*")
+    assert status == 2 and "nothing/*: the index has no weights of such a name" in err
 
 
 def test_the_table(server, capsys, tmp_path):
     _, table, _ = run(capsys, "table")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
     assert [row[0].split("`")[1] for row in rows[2:]] == ["ebc/vgg19ae_nwpu", "clip_ebc/vit_l14_nwpu"]
-    assert rows[2][1:4] == ["`v1`", "nwpu/test 83.7 / 376.0", tool.UNKNOWN]  # a start of a training has no row
+    assert rows[2][1:4] == ["`v1`", "`v1` nwpu/test 83.7 / 376.0", tool.UNKNOWN]  # a start of a training has no row
     assert rows[3][1] == "`authors` (unverified)"
     file = tmp_path / "README.md"
     file.write_text(f"before\n{tool.MARKS[0]}old\n{tool.MARKS[1]}after\n")

@@ -22,6 +22,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "config_errors",
         "download",
         "weights",
+        "unpack",
         "weight_cache",
         "torchscript",
         "checkpoint",

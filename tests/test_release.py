@@ -12,10 +12,11 @@ import yaml
 from safetensors.torch import save_file
 
 import crowdcount
+from crowdcount import release
 from crowdcount.checkpoint import read_metadata
 from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
-from crowdcount.release import preprocessing, save_release
+from crowdcount.release import model_card, preprocessing, save_release
 from crowdcount.weights import Measured, find
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,6 +107,7 @@ def test_a_release_is_not_overwritten(published, tmp_path, capsys):
 def test_the_card(published, tmp_path):
     weights.main(["get", NAME, "--from", str(published)])
     model = crowdcount.load_model(NAME)
+    model.origin["weights_license"] = "Apache-2.0"
     figure = Measured(
         "qnrf/test", 334, 80.25, 136.0, 0.1, "whole images", "python tools/evaluate.py x", "abc", "2026-01-31"
     )
@@ -114,21 +116,25 @@ def test_the_card(published, tmp_path):
     save_release(model, tmp_path / "card", "my/model")
     text = (tmp_path / "card" / "README.md").read_text()
     head = yaml.safe_load(text.split("---\n")[1])
-    assert head == {"library_name": "crowdcount", "license": "mit", "tags": ["crowd-counting", "pytorch"]}
+    assert head == {"library_name": "crowdcount", "license": "apache-2.0", "tags": ["crowd-counting", "pytorch"]}
     assert "# my/model\n" in text and "| reported | qnrf/test | 81.5 | not known | a paper |" in text
     assert "| measured | qnrf/test | 80.25 | 136.0 | `python tools/evaluate.py x` |" in text
-    assert "Licence of the weights: not known" in text and str(tmp_path) not in text
+    assert "the authors' code: MIT\n" in text and "of the weights: Apache-2.0\n" in text and find(NAME).notes in text
+    assert "`crowdcount.models.ebc.network.Ebc` on `vgg11_ae`" in text and str(tmp_path) not in text
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     compile(code, "card", "exec")
 
 
 def test_a_card_of_weights_without_a_licence(tmp_path):
     network = crowdcount.create_model("ebc/vgg19ae_qnrf", backbone="vgg11_ae")
-    lone = crowdcount.Model(network, config={}, origin={"code_license": "NONE"})
+    lone = crowdcount.Model(network, config={}, origin={"code_license": "NONE", "weights_license": None})
     save_release(lone, tmp_path / "lone", "lone")
     text = (tmp_path / "lone" / "README.md").read_text()
     assert "license: other\n" in text and "Licence of the authors' code: none is stated" in text
-    assert "nobody has measured these weights yet" in text
+    assert "Licence of the weights: not known" in text and "None are known." in text
+    # the code's licence is not that of the weights
+    mit = crowdcount.Model(network, config={}, origin={"code_license": "MIT", "weights_license": None})
+    assert "license: other\n" in model_card(mit, "x")
     assert preprocessing(lone)["size_rule"] is None
 
 
@@ -144,11 +150,19 @@ def test_a_training_becomes_a_release(tmp_path, monkeypatch):
     assert convert.main([str(checkpoint), "--output", "counter"]) == 0
     about = read_metadata(Path("counter/model.safetensors"))
     origin = json.loads(about["origin"])
+    score = origin.pop("validation")["val/mae"]
+    logged = [line.split(",") for line in next(tmp_path.glob("runs/**/metrics.csv")).read_text().splitlines()]
+    assert f"{score:.4f}" in {f"{float(row[logged[0].index('val/mae')] or 0):.4f}" for row in logged[1:]}
     assert about["name"] == "counter" and origin == {
         "file": "best.ckpt", "sha256": file_sha256(checkpoint), "epoch": 0, "global_step": 1,
+        "trained_on": "crowdcount.data.Synthetic",
     }  # fmt: skip
+    card = Path("counter/README.md").read_text()
+    assert (
+        f"Its training validated val/mae as {score:.2f}." in card and "Trained on `crowdcount.data.Synthetic`" in card
+    )
     assert str(tmp_path) not in "".join(about.values()) + Path("counter/README.md").read_text()
-    first, second = (crowdcount.load_model(path) for path in (checkpoint, "counter/model.safetensors"))
+    first, second = (crowdcount.load_model(path) for path in (checkpoint, "counter"))  # the folder will do
     image = picture(1)
     assert np.array_equal(first.predict(image).density, second.predict(image).density)
 
@@ -157,10 +171,13 @@ def test_what_is_no_model(local_index, tmp_path, capsys):
     local_index({"rec/swin_t.hub": {}, "clip_ebc/rn50_sha.v1": {}})
     save_file({"weight": torch.zeros(1)}, tmp_path / "bare.safetensors")
     for source, message in {
-        str(tmp_path / "bare.safetensors"): "holds no configuration; call load_model(NAME, weights=",
+        str(
+            tmp_path / "bare.safetensors"
+        ): "holds no configuration; say which model of the zoo it is of: load_model(NAME, weights=",
         "rec/swin_t.hub": "is where a training starts, not a model that counts",
         "clip_ebc/rn50_shaa": "near it: clip_ebc/rn50_sha",
         "clip_ebc/vit_b16_sha": "the index has no weights of it",
+        str(tmp_path): "is neither a file nor a model of the zoo",
     }.items():
         assert convert.main([source, "--output", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err
@@ -169,3 +186,59 @@ def test_what_is_no_model(local_index, tmp_path, capsys):
     ):
         crowdcount.create_model("clip_ebc/rn50_sha", weights="v2")
     assert not (tmp_path / "out").exists()
+
+
+def test_terms_follow_the_bytes(tmp_path, local_index):
+    """A file that lies elsewhere, if it is the one of an entry, has the entry's terms."""
+    name, file = "ebc/resnet18_sha_scratch", _small(tmp_path / "downloaded by hand.pth")
+    assert "code_license" not in crowdcount.load_model(name, weights=file).origin
+    local_index({"hmode/vgg16bn_sha_released.authors": {"sha256": file_sha256(file)}})
+    origin = crowdcount.load_model(name, weights=file).origin
+    assert origin["code_license"] == "NONE" and "ask them before passing it on" in origin["notes"]
+
+
+def _small(file):
+    torch.save(crowdcount.create_model("ebc/resnet18_sha_scratch").state_dict(), file)
+    return file
+
+
+def test_weights_beside_a_file_are_refused(tmp_path):
+    file = _small(tmp_path / "small.pth")
+    with pytest.raises(InputError, match=r"small\.pth: is a file with weights of its own; leave weights out"):
+        crowdcount.load_model(file, weights="anything")
+
+
+@pytest.mark.parametrize("origin", ["{", "[1]", '"x"'])
+def test_metadata_that_are_none_of_ours(tmp_path, origin):
+    network = crowdcount.create_model("ebc/resnet18_sha_scratch")
+    path = save_release(
+        crowdcount.load_model("ebc/resnet18_sha_scratch", _small(tmp_path / "w.pth")), tmp_path / "r", "r"
+    )
+    about = {**read_metadata(path), "origin": origin}
+    save_file(network.state_dict(), tmp_path / "odd.safetensors", metadata=about)
+    with pytest.raises(InputError, match=r"odd\.safetensors: its metadata `origin` is no JSON object"):
+        crowdcount.load_model(tmp_path / "odd.safetensors")
+
+
+def test_a_state_dict_that_is_none(tmp_path):
+    torch.save({"state_dict": torch.zeros(1)}, tmp_path / "odd.pth")
+    with pytest.raises(InputError, match=r"odd\.pth: its state_dict holds Tensor, not names and tensors"):
+        crowdcount.create_model("ebc/resnet18_sha_scratch", tmp_path / "odd.pth")
+
+
+def test_a_release_needs_room_and_a_folder(tmp_path, monkeypatch):
+    model = crowdcount.load_model("ebc/resnet18_sha_scratch", _small(tmp_path / "w.pth"))
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file: is a file; give a folder"):
+        save_release(model, tmp_path / "file", "x")
+    needed = []
+
+    def full(_folder, size):
+        needed.append(size)
+        raise InputError("no room")
+
+    monkeypatch.setattr(release, "require_space", full)
+    with pytest.raises(InputError, match="no room"):
+        save_release(model, tmp_path / "r", "x")
+    assert needed == [sum(value.nbytes for value in model.network.state_dict().values())]
+    assert not list((tmp_path / "r").iterdir())

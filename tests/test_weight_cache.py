@@ -9,18 +9,21 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from crowdcount import download as download_module
+from crowdcount import weight_cache
 from crowdcount.errors import InputError
-from crowdcount.weight_cache import adopt, cache_folder, cached_file, local_file, offline, verify
+from crowdcount.weight_cache import adopt, cache_folder, file_path, known_as, local_file, offline, remove, state
 from crowdcount.weights import find
 from tests.server import serving
 
-CONTENT = random.Random(1).randbytes(2_000_000)
+CONTENT = b"\x80" + random.Random(1).randbytes(2_000_000)  # begins like a pickle
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 NAME = "ebc/vgg19ae_nwpu.v1"
+GENERIC = {"config": "ebc/vgg19ae_nwpu", "format": "torch"}
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def left():
 
 def test_a_file_is_fetched_once(known, server):
     path = local_file(known)
-    assert path == local_file(known) == cached_file(known)
+    assert path == local_file(known) == file_path(known) and state(known) == "right"
     assert path.read_bytes() == CONTENT and len(server.requests) == 1
     assert path.name == f"ebc-vgg19ae_nwpu.v1-{SHA256[:12]}.pth" and left() == [path.name]
 
@@ -77,10 +80,9 @@ def test_a_file_is_fetched_once(known, server):
 def test_a_damaged_file_is_found_and_fetched_again(known, server, damage, caplog):
     path = local_file(known)
     path.write_bytes(damage(CONTENT))
-    assert verify() == {NAME: "damaged"}
-    assert cached_file(known) is None and "damaged since it was stored" in caplog.text
+    assert state(known) == "damaged"
     assert local_file(known).read_bytes() == CONTENT and len(server.requests) == 2
-    assert verify() == {NAME: "right"}
+    assert state(known) == "right" and caplog.text.count("damaged since it was stored") == 1
 
 
 @pytest.mark.parametrize("tenths", range(1, 10))
@@ -98,7 +100,7 @@ def test_no_misbehaving_server_leaves_a_file(known, server, wrong):
         setattr(server, name, value)
     with pytest.raises(InputError):
         local_file(known)
-    assert cached_file(known) is None and not [name for name in left() if name.endswith(".pth")]
+    assert state(known) == "absent" and not [name for name in left() if name.endswith(".pth")]
 
 
 def test_what_nobody_can_check_is_taken_only_when_told_to_and_held_to(unknown, server):
@@ -112,9 +114,13 @@ def test_what_nobody_can_check_is_taken_only_when_told_to_and_held_to(unknown, s
     path.unlink()
     assert local_file(unknown) == path  # the recorded hash is enough to fetch it again
     path.write_bytes(b"damaged")
-    server.content = CONTENT[::-1]
-    with pytest.raises(InputError, match=f"other bytes than it should: SHA-256 .* instead of {SHA256}"):
+    server.content = b"\x80" + CONTENT[::-1]
+    with pytest.raises(
+        InputError, match=rf"(?s)SHA-256 .* instead of {SHA256}.*recorded in .*lock\.json.* remove {NAME}"
+    ):
         local_file(unknown, allow_unverified=True)
+    assert remove(unknown) and not remove(unknown)
+    assert local_file(unknown, allow_unverified=True).read_bytes() == server.content
 
 
 def test_a_record_of_another_version_does_not_count(known, server, local_index):
@@ -134,7 +140,7 @@ def test_the_weights_are_taken_out_of_an_archive(server, local_index):
     assert path.read_bytes() == CONTENT and left() == [path.name]
     assert local_file(entry) == path and len(server.requests) == 1
     path.write_bytes(CONTENT[:-1])
-    assert verify() == {NAME: "damaged"}
+    assert state(entry) == "damaged"
     assert local_file(entry).read_bytes() == CONTENT and len(server.requests) == 2
 
 
@@ -175,9 +181,12 @@ def test_a_file_downloaded_by_hand(known, server, tmp_path):
     path = adopt(known, file)
     assert local_file(known) == path and not server.requests and file.exists()
     file.write_bytes(CONTENT[:-1])
+    with pytest.raises(InputError, match=f"from browser.pth: is not {NAME}: 2000000 bytes instead of 2000001"):
+        adopt(known, file)
+    file.write_bytes(CONTENT[::-1])
     with pytest.raises(InputError, match=f"from browser.pth: is not {NAME}: SHA-256 .* instead of {SHA256}"):
         adopt(known, file)
-    assert cached_file(known) == path
+    assert state(known) == "right"
     with pytest.raises(InputError, match="nowhere: no such file"):
         adopt(known, Path("nowhere"))
 
@@ -191,7 +200,7 @@ def test_what_only_a_person_can_fetch(local_index, tmp_path):
         local_file(find(name))
     file = tmp_path / "best_model.pth"
     file.write_bytes(CONTENT)
-    with pytest.raises(InputError, match="its SHA-256 is not known"):
+    with pytest.raises(InputError, match=rf"(?s)its SHA-256 is not known.*get {name} --from {file} --allow-unverified"):
         adopt(find(name), file)
     path = adopt(find(name), file, allow_unverified=True)
     assert local_file(find(name)) == path
@@ -199,8 +208,9 @@ def test_what_only_a_person_can_fetch(local_index, tmp_path):
     with pytest.raises(InputError, match="nobody but a person"):
         local_file(find(name))
     file.write_bytes(b"another file")
-    with pytest.raises(InputError, match=f"instead of {SHA256}"):
+    with pytest.raises(InputError, match=rf"(?s)instead of {SHA256}.* To take another one: .* remove {name}"):
         adopt(find(name), file, allow_unverified=True)
+    assert left() == []
 
 
 @pytest.mark.parametrize("variable", ["CROWDCOUNT_OFFLINE", "HF_HUB_OFFLINE"])
@@ -232,11 +242,96 @@ def test_a_cache_that_cannot_be_written(known, monkeypatch, tmp_path):
         local_file(known)
 
 
-def test_a_damaged_lock_file_says_so(unknown):
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"a": 1}', '{"a": {}}'])
+def test_a_damaged_lock_file_says_so(unknown, text):
     local_file(unknown, allow_unverified=True)
-    (cache_folder() / "lock.json").write_text("{")
-    with pytest.raises(InputError, match=r"lock\.json: is damaged .* remove it"):
+    (cache_folder() / "lock.json").write_text(text)
+    with pytest.raises(
+        InputError, match=r"lock\.json: is damaged .* remove it, then unverified files are fetched anew"
+    ):
         local_file(unknown)
+    (cache_folder() / "lock.json").unlink()
+    assert state(unknown) == "not recorded"
+    with pytest.raises(InputError, match="its SHA-256 is not known"):
+        local_file(unknown)
+
+
+PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
+
+
+@pytest.mark.parametrize("format_", ["torch", "torchscript", "safetensors"])
+@pytest.mark.parametrize("content", [PAGE, b"PK\x03\x04 the beginning of a zip", b"\x08\0\0\0\0\0\0\0{", b"x"])
+def test_what_cannot_be_weights_is_not_recorded(server, local_index, tmp_path, format_, content):
+    server.content = content
+    local_index({NAME: {"urls": [server.url], "sha256": None, "bytes": None, "format": format_}})
+    (tmp_path / "by hand").write_bytes(content)
+    for take in (local_file, lambda entry, leave: adopt(entry, tmp_path / "by hand", leave)):
+        with pytest.raises(InputError, match=f"is no {format_} file, or not all of it; it begins with"):
+            take(find(NAME), True)
+        assert left() == [] and state(find(NAME)) == "absent"
+    server.content = packed({"best_mae_0.pth": PAGE})
+    local_index({NAME: {"urls": [server.url], "sha256": None, "bytes": None, "member": "*.pth"}})
+    with pytest.raises(InputError, match="is no torch file"):
+        local_file(find(NAME), allow_unverified=True)
+    assert left() == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_archive_gives_no_weights(server, local_index, seed):
+    """Even if nobody knows its hash: it has checksums of its own, the last one at its end."""
+    entry = archived(server, local_index, {"best_mae_0.pth": CONTENT}, sha256=None)
+    rng = random.Random(seed)
+    damaged = bytearray(server.content)
+    for place in [rng.randrange(30, len(damaged)) for _ in range(3)] if seed else [len(damaged) - 6]:
+        damaged[place] ^= 1 + rng.randrange(255)
+    server.content = bytes(damaged)
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        local_file(entry, allow_unverified=True)
+    assert left() == [] and state(entry) == "absent"
+
+
+def test_a_right_archive_is_not_fetched_twice_because_the_disk_was_full(server, local_index, monkeypatch):
+    entry = archived(server, local_index, {"best_mae_0.pth": CONTENT})
+    original, calls = weight_cache.require_space, []
+
+    def full(folder, needed):
+        calls.append(needed)
+        raise InputError("the disk is full")
+
+    monkeypatch.setattr(weight_cache, "require_space", full)
+    with pytest.raises(InputError, match="the disk is full"):
+        local_file(entry)
+    assert calls == [len(server.content)]
+    monkeypatch.setattr(weight_cache, "require_space", original)
+    assert local_file(entry).read_bytes() == CONTENT and len(server.requests) == 1
+    assert left() == [file_path(entry).name]
+
+
+def test_a_copy_needs_room(known, tmp_path, monkeypatch):
+    file = tmp_path / "weights.pth"
+    file.write_bytes(CONTENT)
+    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    with pytest.raises(InputError, match="2 MB are needed, with 67 MB to spare, and 1 MB are free"):
+        adopt(known, file)
+    assert left() == []
+
+
+def test_a_file_is_known_by_its_hash(known):
+    assert known_as(SHA256) == known and known_as("0" * 64) is None
+
+
+def test_an_extracted_or_unverified_file_is_known_by_what_is_recorded(server, local_index):
+    entry = archived(server, local_index, {"best_mae_0.pth": CONTENT}, sha256=None)
+    assert known_as(SHA256) is None
+    local_file(entry, allow_unverified=True)
+    assert known_as(SHA256) == known_as(hashlib.sha256(server.content).hexdigest()) == entry
+
+
+def test_removing(known, server):
+    path = local_file(known)
+    path.with_name(f"{path.name}.part").write_bytes(b"of a later download")
+    assert remove(known) and left() == [] and json.loads((cache_folder() / "lock.json").read_text()) == {}
+    assert not remove(known)
 
 
 def started(index, name=NAME):
@@ -257,6 +352,27 @@ def test_several_processes_at_once_fetch_it_once(server, local_index, sha256):
     paths = {process.communicate(timeout=60)[0].strip() for process in processes}
     assert [process.returncode for process in processes] == [0, 0, 0] and len(paths) == 1
     assert Path(paths.pop()).read_bytes() == CONTENT and server.sent == len(CONTENT)
+
+
+def test_processes_with_different_files_all_are_recorded(server, local_index):
+    names = [f"ebc/vgg19ae_nwpu.v{number}" for number in range(1, 7)]
+    entry = {"urls": [server.url], "sha256": None, "bytes": None}
+    index = local_index({key: {**GENERIC, **entry} for key in names})
+    processes = [started(index, name) for name in names]
+    assert [process.wait(timeout=100) for process in processes] == [0] * 6
+    assert json.loads((cache_folder() / "lock.json").read_text()).keys() == set(names)
+
+
+def test_a_second_process_says_that_it_waits(server, local_index, caplog):
+    index = local_index({NAME: {"urls": [server.url], "sha256": SHA256, "bytes": None}})
+    server.delay = 1.0
+    process = started(index)
+    while not server.requests:
+        os.sched_yield()
+    caplog.set_level("INFO")
+    assert local_file(find(NAME)).read_bytes() == CONTENT
+    assert "another process is fetching it; waiting" in caplog.text and process.wait(timeout=60) == 0
+    assert server.sent == len(CONTENT)
 
 
 def test_a_killed_process_leaves_a_part_that_the_next_one_goes_on_with(server, local_index):

@@ -12,8 +12,11 @@ import yaml
 from safetensors.torch import save_file
 
 import crowdcount
+from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
 from crowdcount.models.bins import Bins
+from crowdcount.weight_cache import adopt
+from crowdcount.weights import find
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = crowdcount.list_models()
@@ -169,6 +172,23 @@ def test_published_and_own_weights_load(small):
             torch.testing.assert_close(loaded.state_dict()[key], value, atol=0, rtol=0)
     with pytest.raises(InputError, match=r"authors\.pth: does not fit Ebc"):
         crowdcount.load_model("ebc/vgg19ae_sha", weights=folder / "authors.pth")
+
+
+def test_an_entry_s_arguments_replace_those_of_its_configuration(small, local_index):
+    """As the checkpoints whose prompts have digits: the same tensors fit the wrong prompts as well."""
+    network, folder = small
+    known = {"sha256": file_sha256(folder / "authors.pth"), "bytes": None}
+    local_index({
+        f"ebc/vgg19ae_nwpu.{tag}": {**known, "arguments": arguments}
+        for tag, arguments in {"v1": {"backbone": "vgg11_ae"}, "v1_rmse": {}}.items()
+    })  # fmt: skip
+    for tag in ("v1", "v1_rmse"):
+        adopt(find(f"ebc/vgg19ae_nwpu.{tag}"), folder / "authors.pth")
+    loaded = crowdcount.create_model("ebc/vgg19ae_nwpu", weights="v1")
+    assert all(map(torch.equal, loaded.state_dict().values(), network.state_dict().values()))
+    assert crowdcount.load_model("ebc/vgg19ae_nwpu").network.state_dict().keys() == loaded.state_dict().keys()
+    with pytest.raises(InputError, match="does not fit Ebc"):
+        crowdcount.create_model("ebc/vgg19ae_nwpu", weights="v1_rmse")
 
 
 class Bomb:

@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"convert_weights: {error}", file=sys.stderr)
         return 2
     print(f"{path}: {name}, {path.stat().st_size / 1e6:.1f} MB")
+    print(f"Look at what it counts: python tools/visualize_density.py photo.jpg --model {path}")
     print("Before you pass it on, read the terms in its README.md.")
     return 0
 

@@ -4,10 +4,12 @@
     python tools/download_weights.py get clip_ebc/rn50_sha rec/swin_t
     python tools/download_weights.py get hmode/vgg16bn_sha_released --from best_model.pth --allow-unverified
     python tools/download_weights.py verify
+    python tools/download_weights.py remove "clip_ebc/*"
     python tools/download_weights.py table --write README.md
 
 Files are kept in $CROWDCOUNT_CACHE, or crowdcount in $XDG_CACHE_HOME or ~/.cache. Proxies are those of the environment;
-HF_ENDPOINT replaces huggingface.co. The exit status is 0; 1 if verify found damage; 2 if something could not be done.
+HF_ENDPOINT replaces huggingface.co. The exit status is 0; 1 if verify found damage; 2 if something could not be done;
+130 if it was stopped.
 """
 
 import argparse
@@ -20,9 +22,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from tqdm import tqdm
+
 from crowdcount.errors import InputError
-from crowdcount.weight_cache import adopt, cache_folder, is_cached, local_file, verify
-from crowdcount.weights import Measured, Reported, WeightEntry, find, list_weights, read_index
+from crowdcount.weight_cache import TOOL, adopt, cache_folder, file_path, local_file, remove, state
+from crowdcount.weights import Measured, Reported, WeightEntry, find, list_weights, read_index, terms
 
 UNKNOWN = "\N{EN DASH}"
 MARKS = "<!-- zoo table -->\n", "<!-- end of the zoo table -->\n"
@@ -37,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, OSError) as error:
         print(f"download_weights: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("download_weights: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     return status
 
 
@@ -46,7 +53,11 @@ def list_command(args: argparse.Namespace) -> int:
     names = [name for pattern in args.patterns or ["*"] for name in _matching(pattern)]
     entries = [index[name] for name in dict.fromkeys(names)]
     if args.json:
-        print(json.dumps({entry.name: {**asdict(entry), "cached": is_cached(entry)} for entry in entries}, indent=2))
+        print(
+            json.dumps(
+                {entry.name: {**asdict(entry), "cached": file_path(entry).is_file()} for entry in entries}, indent=2
+            )
+        )
     elif len(entries) == 1:
         print(_described(entries[0]))
     else:
@@ -58,28 +69,46 @@ def get_command(args: argparse.Namespace) -> int:
     """Bring entries into the cache and print where they are and what may be done with them."""
     if args.offline:
         os.environ["CROWDCOUNT_OFFLINE"] = "1"
-    names = [name for pattern in args.names for name in _chosen(pattern)]
-    if args.from_ is not None and len(names) != 1:
-        raise InputError(f"--from: {args.from_} is the file of one entry, and {len(names)} are asked for")
-    for entry in map(read_index().__getitem__, dict.fromkeys(names)):
-        if args.from_ is not None:
-            path = adopt(entry, args.from_, args.allow_unverified)
-        else:
-            path = local_file(entry, args.allow_unverified)
-        print(f"{entry.name}: {path}\n{_terms(entry)}")
-    return 0
+    entries = _chosen(args.names)
+    if args.from_ is not None and len(entries) != 1:
+        raise InputError(f"--from: {args.from_} is the file of one entry, and {len(entries)} are asked for")
+    failed = False
+    for entry in entries:
+        try:
+            if args.from_ is not None:
+                path = adopt(entry, args.from_, args.allow_unverified)
+            else:
+                path = local_file(entry, args.allow_unverified)
+        except InputError as error:
+            failed = True
+            print(f"download_weights: {error}", file=sys.stderr)
+            continue
+        print(f"{entry.name}: {path}\n  {terms(entry)}" + (f"\n  {entry.notes}" if entry.notes else ""))
+    return 2 * failed
 
 
 def verify_command(_args: argparse.Namespace) -> int:
     """Hash every cached file again."""
-    states = verify()
-    for name, state in states.items():
-        print(f"{state:8} {name}")
-    damaged = [name for name, state in states.items() if state != "right"]
-    print(f"{len(states) - len(damaged)} of {len(states)} files in {cache_folder()} are right")
-    if damaged:
-        print(f"fetch again: python tools/download_weights.py get {' '.join(damaged)}")
-    return int(bool(damaged))
+    entries = [entry for entry in read_index().values() if file_path(entry).is_file()]
+    states = [(entry, state(entry)) for entry in tqdm(entries, unit="file", leave=False)]
+    for entry, found in states:
+        print(f"{found:12}  {entry.name}")
+    wrong = [entry for entry, found in states if found != "right"]
+    size = sum(file_path(entry).stat().st_size for entry in entries)
+    print(
+        f"{len(states) - len(wrong)} of {len(states)} files in {cache_folder()} are right ({size / 1e6:.0f} MB in all)"
+    )
+    for entry in wrong:
+        by_hand, unknown = "" if entry.urls else " --from FILE", "" if entry.sha256 else " --allow-unverified"
+        print(f"fetch it again: {TOOL} get {entry.name}{by_hand}{unknown}")
+    return int(bool(wrong))
+
+
+def remove_command(args: argparse.Namespace) -> int:
+    """Remove cached files, and what is recorded of them."""
+    for entry in _chosen(args.names):
+        print(f"{entry.name}: {'removed' if remove(entry) else 'was not in the cache'}")
+    return 0
 
 
 def table_command(args: argparse.Namespace) -> int:
@@ -113,8 +142,8 @@ def zoo_table() -> str:
         columns = (
             f"[`{model}`](zoo_configs/{model}.yaml)",
             tags,
-            _figures([each for entry in own for each in entry.reported]),
-            _figures([each for entry in own for each in entry.measured]),
+            "; ".join(f"`{entry.tag}` {_figures(entry.reported)}" for entry in own if entry.reported) or UNKNOWN,
+            "; ".join(f"`{entry.tag}` {_figures(entry.measured)}" for entry in own if entry.measured) or UNKNOWN,
             _size(own[0]),
             _licence(own[0]),
         )
@@ -131,7 +160,7 @@ def _row(entry: WeightEntry) -> list[str]:
         entry.name,
         _size(entry),
         known if entry.urls else "by hand",
-        "yes" if is_cached(entry) else "no",
+        "yes" if file_path(entry).is_file() else "no",
         _licence(entry),
         _figures(entry.reported),
     ]
@@ -143,14 +172,9 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _described(entry: WeightEntry) -> str:
-    facts = {**asdict(entry), "urls": " ".join(entry.urls), "cached": is_cached(entry)}
+    facts = {**asdict(entry), "urls": " ".join(entry.urls), "cached": file_path(entry).is_file()}
     facts |= {key: "; ".join(map(_figure, getattr(entry, key))) for key in ("reported", "measured")}
     return "\n".join(f"{key:15} {value if value not in (None, '') else UNKNOWN}" for key, value in facts.items())
-
-
-def _terms(entry: WeightEntry) -> str:
-    weights, data = entry.weights_license or "not stated", entry.data_terms or "terms not known"
-    return f"  licence of the code: {_licence(entry)}; of the weights: {weights}; trained on: {data}"
 
 
 def _licence(entry: WeightEntry) -> str:
@@ -179,9 +203,16 @@ def _matching(pattern: str) -> list[str]:
     return names or [find(pattern).name]
 
 
-def _chosen(pattern: str) -> list[str]:
-    """Return the entries a pattern means; a model's name without a tag means its first one."""
-    return list_weights(pattern) if re.search(r"[*?[]", pattern) else [find(pattern).name]
+def _chosen(names: Sequence[str]) -> list[WeightEntry]:
+    """Return the entries that names mean; a model's name without a tag means its first one."""
+    entries = []
+    for name in names:
+        pattern = re.search(r"[*?[]", name)
+        found = list_weights(name) if pattern else [find(name).name]
+        if not found:
+            raise InputError(f"{name}: the index has no weights of such a name; `list` shows what there is")
+        entries += found
+    return [find(name) for name in dict.fromkeys(entries)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -208,6 +239,10 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("verify", help="hash the cached files again")
     check.set_defaults(run=verify_command)
+
+    out = commands.add_parser("remove", help="remove cached files, and the hashes recorded of unverified ones")
+    out.add_argument("names", nargs="+", metavar="NAME", help="as with get")
+    out.set_defaults(run=remove_command)
 
     table = commands.add_parser("table", help="the table of the README")
     table.add_argument("--write", type=Path, metavar="FILE", help="put it between its marks in a file")

@@ -4,6 +4,7 @@ Source: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwi
 """
 
 import math
+import re
 from typing import Any, Literal
 
 import open_clip
@@ -134,7 +135,7 @@ class ClipEbc(BlockwiseCounter):
 
     def _openai(self) -> Any:
         """Return open_clip's model with OpenAI's weights, which are in the index of weights."""
-        model = self.backbone.removesuffix("-quickgelu").lower().replace("vit-", "vit_").replace("-", "")
+        model = re.sub(r"^vit-(.)-", r"vit_\1", self.backbone.removesuffix("-quickgelu").lower()).replace("-", "_")
         try:
             path = local_file(find(f"clip_ebc/{model}.openai"))
         except InputError as error:
