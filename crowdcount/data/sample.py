@@ -1,8 +1,8 @@
 """What a data set is: light records of images and points, split by split."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -49,12 +49,18 @@ class Record:
             expressions, the points of all of them one after the other: an object that two expressions mean is in it
             twice.
         expressions: the referring expressions of the image; empty in data sets that have none.
+        attributes: what the data set says of the whole image, as text, such as `weather: rain`; the adapter's
+            docstring lists its own.
+        boxes: (N, 4) x1, y1, x2, y2 in pixels, one for each point, as published; None where the data set has no sizes
+            of heads.
     """
 
     name: str
     image: Path | Callable[[], Image]
     points: Points | None
     expressions: tuple[Expression, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    boxes: NDArray[np.float32] | None = None
 
     @classmethod
     def referring(cls, name: str, image: Path | Callable[[], Image], expressions: Sequence[Expression]) -> "Record":
