@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import cv2
 import numpy as np
@@ -17,6 +17,9 @@ Image = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
 
 Split = Literal["train", "val", "test"]
+
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""What counts as a picture in a user's folder, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,11 @@ class CrowdSource(ABC):
         Raises:
             InputError: a file is missing, damaged or without its partner.
         """
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures in a folder, not in its subfolders, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
 def read_image(path: Path | str) -> Image:
