@@ -6,6 +6,7 @@ The adapters need neither torch nor lightning nor albumentations; names whose mo
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from crowdcount.data.folder import Folder
 from crowdcount.data.fsc147 import Fsc147
 from crowdcount.data.jhu_crowd import JhuCrowd
 from crowdcount.data.nwpu import Nwpu
@@ -28,6 +29,7 @@ __all__ = [
     "CrowdData",
     "CrowdSource",
     "Expression",
+    "Folder",
     "Fsc147",
     "JhuCrowd",
     "Nwpu",
