@@ -28,9 +28,9 @@ class Folder(CrowdSource):
     - a file for each picture, `a.txt` (or .csv, .json, .npy, .mat: see `read_points`), beside the picture or in a
       folder `points` beside the pictures or the folder `images`. An empty `a.txt` is a picture without people.
 
-    The files points.json and points.csv lie in the folder of the split or in `root`; they name a picture by its file name, or by
-    its path from where they lie where two splits have the same name. Each picture must be named and each name have a
-    picture: what is forgotten does not become an empty scene.
+    The files points.json and points.csv lie in the folder of the split or in `root`. They name a picture by its file
+    name, or by its path from where they lie, as they must where two splits have the same name. Each picture must be
+    named and each name have a picture: what is forgotten does not become an empty scene.
 
     Args:
         root: the folder.
