@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -21,13 +21,16 @@ from torch import Tensor
 
 from crowdcount.checkpoint import load_plain, why
 from crowdcount.config_errors import explain
-from crowdcount.data.resize import Resize, ShortSide
+from crowdcount.data.paper_size import PaperSize
+from crowdcount.data.resize import Resize, ShortSide, SizeRule
 from crowdcount.data.sample import Image
 from crowdcount.errors import InputError, input_error
 from crowdcount.inference import Inference, Prediction
 from crowdcount.models.base import Counter, Network
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.point_inference import PointInference, PointPrediction
+
+_SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "paper_size": PaperSize}
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Model:
 
     network: Counter
     inference: Inference = field(default_factory=Inference)
-    resize: Resize | ShortSide | None = None
+    resize: SizeRule | None = None
     name: str = ""
 
     def predict(self, image: Image) -> Prediction:
@@ -68,7 +71,7 @@ class ReferringModel:
 
     network: ReferringDetector
     inference: PointInference = field(default_factory=PointInference)
-    resize: Resize | ShortSide | None = None
+    resize: SizeRule | None = None
     name: str = ""
 
     def predict(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
@@ -139,7 +142,7 @@ def load_model(source: str | Path, weights: str | Path | None = None) -> Model |
     return model
 
 
-def _pixels(image: Image, resize: Resize | ShortSide | None, network: Network) -> Tensor:
+def _pixels(image: Image, resize: SizeRule | None, network: Network) -> Tensor:
     """Return an image as the network sees it, (3, H, W) uint8 on its device."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
@@ -190,7 +193,7 @@ def _stored_config(text: str, source: str | Path) -> dict[str, Any]:
         config: dict[str, Any] = yaml.safe_load(text)
         arguments = config["model"]["init_args"]
         data = config.get("data") or {}
-        built = [arguments["network"], arguments.get("inference"), data.get("resize"), data.get("short_side")]
+        built = [arguments["network"], arguments.get("inference"), *(data.get(key) for key in _SIZE_RULES)]
         classes = [arguments["network"]["class_path"], *_class_paths(built)]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: its configuration names no network ({type(error).__name__}: {error})") from error
@@ -217,10 +220,10 @@ def _build(config: dict[str, Any], name: str) -> Model | ReferringModel:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Network, "network", required=True)
     parser.add_argument("--inference", type=Inference | PointInference | None, default=None)
-    parser.add_argument("--resize", type=Resize | None, default=None)
-    parser.add_argument("--short_side", type=ShortSide | None, default=None)
+    for key, rule in _SIZE_RULES.items():
+        parser.add_argument(f"--{key}", type=rule | None, default=None)
     data = config.get("data") or {}
-    values = {"network": arguments["network"], "resize": data.get("resize"), "short_side": data.get("short_side")}
+    values = {"network": arguments["network"], **{key: data.get(key) for key in _SIZE_RULES}}
     if arguments.get("inference"):
         values["inference"] = arguments["inference"]
     try:
@@ -234,7 +237,7 @@ def _build(config: dict[str, Any], name: str) -> Model | ReferringModel:
         if mistake is None:
             raise
         raise mistake from error
-    network, resize = built.network.eval(), built.resize or built.short_side
+    network, resize = built.network.eval(), next((built[key] for key in _SIZE_RULES if built[key]), None)
     if isinstance(network, ReferringDetector):
         return ReferringModel(network, built.inference or PointInference(), resize, name)
     return Model(network, built.inference or Inference(), resize, name)

@@ -12,6 +12,7 @@ from crowdcount.data.jhu_crowd import JhuCrowd
 from crowdcount.data.joined import Joined
 from crowdcount.data.mall import Mall
 from crowdcount.data.nwpu import Nwpu
+from crowdcount.data.paper_size import PaperSize
 from crowdcount.data.rec8k import Rec8k
 from crowdcount.data.referring_scenes import ReferringScenes
 from crowdcount.data.resize import Resize, ShortSide
@@ -38,6 +39,7 @@ __all__ = [
     "Joined",
     "Mall",
     "Nwpu",
+    "PaperSize",
     "Rec8k",
     "Record",
     "ReferringScenes",
