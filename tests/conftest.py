@@ -9,9 +9,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and OpenCV are imp
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 from scipy.io import savemat
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples in every run, and no limit of their time: the tests share a machine.
+settings.register_profile("crowdcount", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("search", max_examples=3000, deadline=None)  # pytest --hypothesis-profile search
+settings.load_profile("crowdcount")
 
 
 @pytest.fixture(scope="session")
