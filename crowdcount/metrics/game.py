@@ -1,17 +1,16 @@
 """Grid average mean absolute errors."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from crowdcount.geometry import Points
 
 GAME_LEVELS: Final = (0, 1, 2, 3)
 
 
-def game(true: Sequence[NDArray[Any]], predicted: Sequence[NDArray[Any]]) -> float:
+def game(true: ArrayLike, predicted: ArrayLike) -> float:
     """Return the error of one image, summed over the cells of a grid: one term of GAME.
 
     GAME(L) is the mean over the images with grids of 2^L by 2^L cells (Guerrero-Gomez-Olmedo et al., "Extremely
@@ -21,7 +20,7 @@ def game(true: Sequence[NDArray[Any]], predicted: Sequence[NDArray[Any]]) -> flo
         true: people in every cell.
         predicted: the same of the prediction.
     """
-    return float(np.abs(np.subtract(predicted, true, dtype=np.float64)).sum())
+    return float(np.abs(np.asarray(predicted, np.float64) - np.asarray(true, np.float64)).sum())
 
 
 def cells_of_points(points: Points, width: int, height: int, level: int) -> NDArray[np.int64]:

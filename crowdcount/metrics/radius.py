@@ -1,11 +1,12 @@
 """Which predicted points hit an annotated head: a largest matching of the pairs within each head's radius."""
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
 
@@ -73,14 +74,14 @@ def pairs_within(predicted: NDArray[Any], true: NDArray[Any], radius: NDArray[An
     shape = len(true), len(predicted)
     radii = np.broadcast_to(np.asarray(radius, np.float64), len(true))
     if 0 in shape:
-        return coo_array(np.zeros(shape, np.int8)).tocsr()
+        return csr_array(np.zeros(shape, np.int8))
     # A little beyond the radius, so that no rounding inside the tree decides about a pair.
-    near = KDTree(predicted).query_ball_point(true, radii * (1 + 1e-9) + 1e-9)
+    near = KDTree(predicted).query_ball_point(true, radii * (1 + 1e-9) + 1e-9, return_sorted=False)
     rows = np.repeat(np.arange(len(true)), np.fromiter(map(len, near), np.int64, len(true)))
-    columns = np.concatenate(near).astype(np.int64)
+    columns = np.fromiter(chain.from_iterable(near), np.int64, len(rows))
     hit = np.square(predicted[columns] - true[rows]).sum(axis=1) <= np.square(radii[rows])
-    ones = np.ones(np.count_nonzero(hit), np.int8)
-    return coo_array((ones, (rows[hit], columns[hit])), shape=shape).tocsr()
+    starts = np.append(0, np.cumsum(np.bincount(rows[hit], minlength=len(true))))
+    return csr_array((np.ones(starts[-1], np.int8), columns[hit], starts), shape=shape)
 
 
 def largest_matching(pairs: Pairs) -> int:
