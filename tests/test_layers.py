@@ -16,7 +16,7 @@ THIRD_PARTY = {  # what may be imported only in these places
     "open_clip": ("models/",),
 }
 LEVELS = (  # a file imports from its own level and those before it
-    ("errors", "geometry", "weights", "checkpoint", "config_errors"),
+    ("errors", "files", "geometry", "weights", "checkpoint", "config_errors"),
     (
         "models.base",
         "models.bins",
@@ -29,7 +29,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "schedule",
     ),
     ("models.", "data."),
-    ("inference", "point_inference", "visualize", "captions", "zoo"),
+    ("inference", "point_inference", "visualize", "captions", "zoo", "evaluation"),
     ("module", "data.datamodule", "callbacks"),
 )
 
