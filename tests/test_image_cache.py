@@ -13,10 +13,10 @@ from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
 
 RULES = [
-    (Resize(96, 128), ".png"),
+    (Resize(96, 128), ".bmp"),
     (Resize(96, 128, jpeg_quality=95), ".jpg"),
-    (ShortSide(90, 200), ".png"),
-    (PaperSize("nwpu_sample", "area"), ".png"),
+    (ShortSide(90, 200), ".bmp"),
+    (PaperSize("nwpu_sample", "area"), ".bmp"),
     (PaperSize("pet/qnrf", jpeg_quality=75), ".jpg"),
 ]
 

@@ -38,7 +38,8 @@ class CrowdData(LightningDataModule):
         short_side: the size rule of detectors in its place, null for none.
         paper_size: the size rule of another paper in its place, by name, null for none.
         cache: folder in which resized images are kept, so that each is decoded whole and resized only once; it may
-            serve several runs and data sets. Null keeps none.
+            serve several runs and data sets. JPEG files where the rule has a `jpeg_quality`, otherwise 3 bytes for each
+            pixel. Null keeps none.
         batch_size: training images in a batch, for each process.
         crops_per_image: crops cut from each image of a batch.
         val_fraction: share of the training images held out where the data set has no validation split; 0 trains on

@@ -16,11 +16,12 @@ from crowdcount.geometry import Points
 class ImageCache:
     """A folder with the images of a data set as a size rule makes them; pixels equal those made afresh bit for bit.
 
-    An image is kept as the JPEG file that the rule asks for, otherwise as PNG, under a name made of the rule, the path,
-    the size and the time of change of the original and the versions of the libraries: whatever changes one of these
-    makes a new file. Files are complete or absent, so that processes share a folder. Nothing is deleted: remove the
-    folder to be rid of what is no longer used. Images that keep their size and pixels, and generated ones, are not
-    kept.
+    An image is kept as the JPEG file that the rule asks for, otherwise uncompressed (BMP, 3 bytes for each pixel): a PNG
+    takes half of the disk, but longer to decode than the image takes to be made. Its name is made of the rule, the
+    path, the size and the time of change of the original and the versions of the libraries: whatever changes one of
+    these makes a new file. Files are complete or absent, so that processes share a folder. Nothing is deleted: remove
+    the folder to be rid of what is no longer used. Images that keep their size and pixels, and generated ones, are not
+    kept. Small images that a rule enlarges several times over are made faster than read: do without for those.
 
     Args:
         folder: made where it is missing.
@@ -64,7 +65,7 @@ class ImageCache:
         elif image is original:
             return image, points
         else:
-            data, suffix = _png_of(image), "png"
+            data, suffix = _bmp_of(image), "bmp"
         name = f"{start.name}.{width}x{height}.{suffix}"  # the size of the original scales the points
         try:
             write_whole(start.with_name(name), data)
@@ -82,8 +83,7 @@ def _kept(path: Path, points: Points) -> tuple[Image, Points]:
     return image, moved(points, (width, height), (image.shape[1], image.shape[0]))
 
 
-def _png_of(image: Image) -> bytes:
-    # Level 1 packs a photograph nearly as well as the default and several times as fast.
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    assert done, "OpenCV writes every uint8 image as PNG"
+def _bmp_of(image: Image) -> bytes:
+    done, data = cv2.imencode(".bmp", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    assert done, "OpenCV writes every uint8 image as BMP"
     return data.tobytes()
