@@ -29,7 +29,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "schedule",
     ),
     ("models.", "data."),
-    ("inference", "point_inference", "visualize", "captions", "zoo", "evaluation"),
+    ("inference", "point_inference", "visualize", "captions", "zoo", "evaluation", "block_bins", "doctor"),
     ("module", "data.datamodule", "callbacks"),
 )
 
