@@ -48,7 +48,7 @@ def bars(title: str, table: Mapping[str, Mapping[str, Any]]) -> str:
     """
     longest = max([1e-9, *(row["mae"] for row in table.values())])
     label = 20 + 8 * max(map(len, table))
-    body = _text(0, 14, f"MAE by {title}")
+    body = _text(4, 14, f"MAE by {title}")
     for number, (name, row) in enumerate(table.items()):
         y, length = 30 + 30 * number, row["mae"] / longest * 260
         body += _text(label - 8, y + 15, name, "end")

@@ -49,7 +49,7 @@ def _is_maximum(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _top(before: NDArray[np.float64], here: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where, in blocks from the middle one, the parabola through three values is highest: -0.5 to 0.5."""
+    """Return where the parabola through three values is highest, in blocks from the middle of its own."""
     bend = before - 2 * here + after
     top: NDArray[np.float64] = np.divide(before - after, 2 * bend, out=np.zeros_like(here), where=bend < 0)
-    return top.clip(-0.5, 0.5)
+    return top.clip(-0.499, 0.499)
