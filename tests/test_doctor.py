@@ -128,17 +128,28 @@ def test_a_missing_split_is_said_and_the_other_is_examined(part):
     assert "test_data/images: no such folder" in report.text()
 
 
-def test_annotations_of_a_list_that_are_missing_are_all_listed(tmp_path, write_nwpu):
+def test_files_of_a_list_that_are_missing_are_all_listed(tmp_path, write_nwpu):
     root = write_nwpu(tmp_path / "NWPU")
     (root / "mats" / "0002.mat").unlink()
     (root / "mats" / "2004.mat").write_bytes(b"x")
     report = examine(data_set("nwpu", root))
     assert found(report, "file") == [("train", "0002.mat"), ("train", "2004.mat")]
     assert {each.split: each.images for each in report.splits} == {"train": 2, "val": 2, "test": 2}
+    (root / "images_part1" / "0001.jpg").unlink()
+    (root / "images_part2" / "1001.jpg").unlink()
+    (root / "images_part5" / "5001.jpg").unlink()
+    report = examine(data_set("nwpu", root))
+    assert [(split, name) for split, name in found(report, "file") if name.endswith(".jpg")] == [
+        ("train", "0001.jpg"),
+        ("train", "1001.jpg"),
+        ("test", "5001.jpg"),
+    ]
+    assert not found(report, "split")
     (root / "val.txt").write_text("0007 1 2\n0007 1 2\n")
     report = examine(data_set("nwpu", root))
     assert found(report, "split") == [("val", "NWPU")]
-    assert {each.split for each in report.splits} == {"train", "test"}
+    assert {each.split for each in report.splits} == {"test"}  # no image of train is left
+    assert "0 images (4 files at fault are not counted), published 3,109" in report.text()
 
 
 def test_own_pictures_are_listed_by_name(tmp_path):

@@ -135,7 +135,7 @@ def of_totals(key: str, items: Mapping[Split, Sequence[Item]], faulty: Mapping[S
 
 
 def _of_total(total: Total, items: Sequence[Item], faulty: int) -> Iterator[Finding]:
-    name = " + ".join(total.splits) if items else ""
+    name = " + ".join(total.splits)
     split = total.splits[0] if len(total.splits) == 1 else ""
     if len(items) != total.images:
         left_out = f" ({faulty} files at fault are not counted)" if faulty else ""

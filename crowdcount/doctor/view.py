@@ -14,7 +14,7 @@ from crowdcount.doctor.datasets import DataSet
 from crowdcount.doctor.finding import Finding
 from crowdcount.errors import InputError
 
-_MOST = 1000
+_MOST = 6000
 """Faults of a split after which the doctor gives up: each of them costs another reading."""
 
 
@@ -51,6 +51,7 @@ class _Reading:
 
     def __init__(self, data: DataSet, split: Split, view: Path) -> None:
         self._data, self._split, self._view = data, split, view
+        self._folders = [view, *sorted(path for path in view.rglob("*") if path.is_dir())]
         self._stand_ins: list[Path] = []
         self._findings: list[Finding] = []
         self._last = ("", True)  # number of the file that was noted last, and whether it is a picture
@@ -70,7 +71,7 @@ class _Reading:
 
     def _mend(self, message: str) -> bool:
         """Note what an adapter has refused, and change the view so that it reads on; tell whether that can be done."""
-        path = Path(message.split(": ")[0])
+        path = self._culprit(message)
         known = path.is_relative_to(self._view) and path not in self._stand_ins
         if known and path.is_symlink() and self._belongs_to_one_image(path):
             self._note_file(path, message)
@@ -84,10 +85,27 @@ class _Reading:
             return False
         return True
 
+    def _culprit(self, message: str) -> Path:
+        """Return the file that a message is about: it begins with its path, or with a folder where a picture is missed.
+
+        Of a picture that a list names, an adapter need not know in which folder it should be: then it is thought to be
+        in one with pictures of such names.
+        """
+        path = Path(message.split(": ")[0])
+        if path in self._folders:
+            words: list[str] = re.findall(r"[\w-]+\.[a-z]+", message.removeprefix(f"{path}: "))
+            for word in filter(_is_picture, map(Path, words)):
+                places = [folder / word for folder in self._folders if folder.is_relative_to(path)]
+                near = [place for place in places if next(_alike(place), None) is not None]
+                if near and not any(place.exists() for place in places):
+                    return near[0]
+        return path
+
     def _belongs_to_one_image(self, path: Path) -> bool:
         """Tell pictures and their annotations from lists and tables, without which nothing can be read."""
-        namesakes = self._view.rglob(f"{glob.escape(path.stem)}.*")
-        return any(_is_picture(each) for each in (path, *namesakes)) or next(_alike(path), None) is not None
+        if _is_picture(path) or next(_alike(path), None) is not None:
+            return True
+        return any(_is_picture(each) for each in self._view.rglob(f"{glob.escape(path.stem)}.*"))
 
     def _note_file(self, path: Path, message: str) -> None:
         """Note a file, unless it is only missed or alone because what belongs to it was taken out just before."""
