@@ -152,6 +152,21 @@ def test_files_of_a_list_that_are_missing_are_all_listed(tmp_path, write_nwpu):
     assert "0 images (4 files at fault are not counted), published 3,109" in report.text()
 
 
+def test_what_stands_in_for_a_missing_file_may_be_damaged_itself(tmp_path, write_nwpu):
+    root = write_nwpu(tmp_path / "NWPU", annotations="jsons")
+    (root / "jsons" / "0001.json").unlink()
+    for name in ("0002", "0007", "1001"):
+        (root / "jsons" / f"{name}.json").write_text("{}")
+    report = examine(data_set("nwpu", root))
+    assert sorted(found(report, "file")) == [
+        ("train", "0001.json"),
+        ("train", "0002.json"),
+        ("train", "1001.json"),
+        ("val", "0007.json"),
+    ]
+    assert {each.split: each.images for each in report.splits} == {"train": 1, "val": 1, "test": 2}
+
+
 def test_own_pictures_are_listed_by_name(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("anna", "bob", "carl", "dora"):

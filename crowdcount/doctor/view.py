@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from tqdm import tqdm
+
 from crowdcount.data.sample import IMAGE_SUFFIXES, Record, Split
 from crowdcount.doctor.datasets import DataSet
 from crowdcount.doctor.finding import Finding
@@ -51,14 +53,21 @@ class _Reading:
 
     def __init__(self, data: DataSet, split: Split, view: Path) -> None:
         self._data, self._split, self._view = data, split, view
-        self._folders = [view, *sorted(path for path in view.rglob("*") if path.is_dir())]
-        self._stand_ins: list[Path] = []
+        self._folders = [view]
+        self._series: dict[Path, dict[str, Path]] = {}  # by name with 0 for every number: what links point to
+        for path in sorted(view.rglob("*")):
+            if path.is_dir():
+                self._folders.append(path)
+            else:
+                self._series.setdefault(_shape(path), {})[path.name] = path.resolve()
+        self._stand_ins: set[Path] = set()
+        self._numbers: set[str] = set()  # of annotations among them
         self._findings: list[Finding] = []
         self._last = ("", True)  # number of the file that was noted last, and whether it is a picture
 
     def all(self) -> tuple[list[Record], list[Finding]]:
         """Return the records whose files are in order, and a finding for each that is not."""
-        for _ in range(_MOST):
+        for _ in tqdm(iter(range(_MOST)), desc=f"faults of {self._split}", unit="file", delay=2, disable=None):
             try:
                 records = self._data.source(self._view).records(self._split)
             except InputError as error:
@@ -72,18 +81,33 @@ class _Reading:
     def _mend(self, message: str) -> bool:
         """Note what an adapter has refused, and change the view so that it reads on; tell whether that can be done."""
         path = self._culprit(message)
-        known = path.is_relative_to(self._view) and path not in self._stand_ins
-        if known and path.is_symlink() and self._belongs_to_one_image(path):
-            self._note_file(path, message)
-            path.unlink()
-        elif known and not path.exists() and (other := next(_alike(path), None)) is not None:
-            self._note_file(path, message)
-            path.symlink_to(other.resolve())
-            self._stand_ins.append(path)
+        if path.is_relative_to(self._view):
+            if path.is_symlink() and self._belongs_to_one_image(path):
+                self._take_out(path, message)
+                return True
+            other = self._alike(path)
+            if other is not None and not path.exists():
+                self._stand_in(path, other, message)
+                return True
+        self._note("split", self._data.root, message)
+        return False
+
+    def _take_out(self, path: Path, message: str) -> None:
+        if path in self._stand_ins:  # what it points to is at fault, and will be found out under its own name
+            target = path.resolve()
+            series = self._series[_shape(path)]
+            self._series[_shape(path)] = {name: each for name, each in series.items() if each != target}
         else:
-            self._note("split", self._data.root, message)
-            return False
-        return True
+            self._note_file(path, message)
+            self._series[_shape(path)].pop(path.name, None)  # it may have stood in for another before
+        path.unlink()
+
+    def _stand_in(self, path: Path, other: Path, message: str) -> None:
+        if path not in self._stand_ins:
+            self._note_file(path, message)
+        path.symlink_to(other)
+        self._stand_ins.add(path)
+        self._numbers |= set() if _is_picture(path) else {_number(path)}
 
     def _culprit(self, message: str) -> Path:
         """Return the file that a message is about: it begins with its path, or with a folder where a picture is missed.
@@ -96,14 +120,19 @@ class _Reading:
             words: list[str] = re.findall(r"[\w-]+\.[a-z]+", message.removeprefix(f"{path}: "))
             for word in filter(_is_picture, map(Path, words)):
                 places = [folder / word for folder in self._folders if folder.is_relative_to(path)]
-                near = [place for place in places if next(_alike(place), None) is not None]
+                near = [place for place in places if self._alike(place) is not None]
                 if near and not any(place.exists() for place in places):
                     return near[0]
         return path
 
+    def _alike(self, path: Path) -> Path | None:
+        """Return another file of the folder, whose name differs from that of `path` in digits alone."""
+        series = self._series.get(_shape(path), {})
+        return next((target for name, target in series.items() if name != path.name), None)
+
     def _belongs_to_one_image(self, path: Path) -> bool:
         """Tell pictures and their annotations from lists and tables, without which nothing can be read."""
-        if _is_picture(path) or next(_alike(path), None) is not None:
+        if _is_picture(path) or self._alike(path) is not None:
             return True
         return any(_is_picture(each) for each in self._view.rglob(f"{glob.escape(path.stem)}.*"))
 
@@ -121,9 +150,8 @@ class _Reading:
         self._findings.append(Finding(check, self._split, real.name, text, str(real)))
 
     def _is_stand_in(self, record: Record) -> bool:
-        image = record.image
-        assert isinstance(image, Path), "data sets in a folder have files"
-        return any(image == path if _is_picture(path) else _number(image) == _number(path) for path in self._stand_ins)
+        assert isinstance(record.image, Path), "data sets in a folder have files"
+        return record.image in self._stand_ins or _number(record.image) in self._numbers
 
     def _real(self, record: Record) -> Record:
         """Return a record with the path of the image in the data set itself."""
@@ -135,12 +163,8 @@ def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _alike(path: Path) -> Iterator[Path]:
-    """Yield the files beside one whose names differ from its in digits alone."""
-    shape = re.sub(r"\d+", "0", path.name)
-    for other in path.parent.iterdir() if path.parent.is_dir() else ():
-        if other != path and re.sub(r"\d+", "0", other.name) == shape:
-            yield other
+def _shape(path: Path) -> Path:
+    return path.with_name(re.sub(r"\d+", "0", path.name))
 
 
 def _number(path: Path) -> str:
