@@ -6,7 +6,7 @@
     python tools/benchmark.py matching --threads 1
     python tools/benchmark.py localisation --threads 1
 
-Both sides run in the same process, in turns; the best of the repeats counts. What takes minutes runs once.
+All sides run in the same process; the best of the repeats counts. What takes minutes runs once.
 """
 
 import argparse

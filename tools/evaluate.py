@@ -1,9 +1,8 @@
 """Evaluate a model on a data set: errors of counts and of points, a table of images, a report, submission files.
 
-    python tools/evaluate.py RUN/checkpoints/best.ckpt --data RUN/config.yaml
-    python tools/evaluate.py ebc/vgg19ae_sha --weights best.ckpt --data zoo_configs/ebc/vgg19ae_sha.yaml \
-        --data.source.root ~/ShanghaiTech --output results
-    python tools/evaluate.py RUN/checkpoints/best.ckpt --data nwpu.yaml --split test --submission counts.txt
+    python tools/evaluate.py RUN/checkpoints/best.ckpt --data RUN/config.yaml --output results
+    python tools/evaluate.py ebc/vgg19ae_sha --weights best.ckpt --data CONFIG --data.source.root ~/ShanghaiTech
+    python tools/evaluate.py RUN/checkpoints/best.ckpt --data nwpu.yaml --submission counts.txt
     torchrun --nproc_per_node 2 tools/evaluate.py RUN/checkpoints/best.ckpt --data RUN/config.yaml
 
 CONFIG is a YAML file with a section `data:` as in the configurations of tools/train.py; --data.KEY VALUE overrides its
