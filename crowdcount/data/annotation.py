@@ -1,12 +1,14 @@
 """What the adapters share: numbered files, pairs of image and annotation, MATLAB arrays, checked points."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from crowdcount.data.mat_types import check_types
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 
@@ -73,6 +75,7 @@ def load_mats(path: Path, *keys: str) -> dict[str, NDArray[np.generic]]:
     if not path.is_file():
         raise InputError(f"{path}: no such annotation; restore it from the original archive")
     try:
+        check_types(path.read_bytes())
         variables = loadmat(path, variable_names=keys)
     except Exception as error:  # a damaged file raises nearly anything: OSError, zlib.error, UnboundLocalError, ...
         raise InputError(f"{path}: {_DAMAGED.format(error)}") from error
@@ -121,10 +124,16 @@ def checked_boxes(path: Path, values: object, count: int) -> NDArray[np.float32]
     return boxes
 
 
+def are_finite(numbers: Sequence[float]) -> bool:
+    """Say whether numbers are finite also in the single precision of points and boxes."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.array(numbers, np.float32)).all())
+
+
 def _checked_rows(path: Path, values: object, what: str, columns: str) -> NDArray[np.float32]:
     try:
         array = np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: {_DAMAGED.format(error)}") from error
     width = len(columns.split())
     if array.size and (array.ndim != 2 or array.shape[1] != width):

@@ -16,8 +16,8 @@ from crowdcount.geometry import Points
 class ImageCache:
     """A folder with the images of a data set as a size rule makes them; pixels equal those made afresh bit for bit.
 
-    An image is kept as the JPEG file that the rule asks for, otherwise uncompressed (BMP, 3 bytes for each pixel): a PNG
-    takes half of the disk, but longer to decode than the image takes to be made. Its name is made of the rule, the
+    An image is kept as the JPEG file that the rule asks for, otherwise uncompressed (BMP, 3 bytes for each pixel): a
+    PNG takes half of the disk, but longer to decode than the image takes to be made. Its name is made of the rule, the
     path, the size and the time of change of the original and the versions of the libraries: whatever changes one of
     these makes a new file. Files are complete or absent, so that processes share a folder. Nothing is deleted: remove
     the folder to be rid of what is no longer used. Images that keep their size and pixels, and generated ones, are not

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from crowdcount.data.annotation import numbered, paired
+from crowdcount.data.annotation import are_finite, numbered, paired
 from crowdcount.data.point_file import text_of
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
@@ -75,7 +75,7 @@ def _read_line(path: Path, number: int, line: str) -> list[float]:
         fields = [float(word) for word in line.split()]
     except ValueError:
         fields = []
-    if len(fields) != len(_FIELDS.split()) or not np.isfinite(fields).all():
+    if len(fields) != len(_FIELDS.split()) or not are_finite(fields):
         raise InputError(
             f"{path}: line {number} is {line[:80]!r}, expected the numbers {_FIELDS!r} of one head; "
             "correct it, or copy the file again from the original archive"

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from crowdcount.data.annotation import checked_points, load_mat, location_of
+from crowdcount.data.annotation import are_finite, checked_points, load_mat, location_of
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 
@@ -73,7 +73,9 @@ def json_of(path: Path) -> object:
     """
     try:
         return json.loads(text_of(path))
-    except json.JSONDecodeError as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and thousands of brackets
         raise InputError(f"{path}: not readable as JSON ({error}); correct it there") from error
 
 
@@ -87,7 +89,7 @@ def pair_of(path: Path, number: int, words: list[str]) -> tuple[float, float]:
         x, y = (float(word) for word in words)
     except ValueError:
         x = y = np.nan
-    if not (np.isfinite(x) and np.isfinite(y)):
+    if not are_finite([x, y]):
         shown = " ".join(words)[:80]
         raise InputError(f"{path}: line {number} has {shown!r}, expected the numbers x and y of one head; correct it")
     return x, y
@@ -102,7 +104,7 @@ def _mat(path: Path) -> object:
 def _npy(path: Path) -> object:
     try:
         return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # a damaged file raises nearly anything: ValueError, EOFError, TokenError, ...
         raise InputError(f"{path}: not a readable array ({error}); write it again with numpy.save") from error
 
 

@@ -81,9 +81,13 @@ def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
         shown = (lines or [""])[0][:80]
         raise InputError(f"{path}: line 1 is {shown!r}, expected a header with the columns {', '.join(_COLUMNS)}")
     image, x, y = (header.index(name) for name in _COLUMNS)
-    for fields in reader:
-        if not any(word.strip() for word in fields):
-            continue
-        if len(fields) <= max(image, x, y) or not fields[image].strip():
-            raise InputError(f"{path}: line {reader.line_num} is {','.join(fields)[:80]!r}, expected image, x and y")
-        yield reader.line_num, fields[image].strip(), [fields[x].strip(), fields[y].strip()]
+    try:
+        for fields in reader:
+            if not any(word.strip() for word in fields):
+                continue
+            if len(fields) <= max(image, x, y) or not fields[image].strip():
+                shown = ",".join(fields)[:80]
+                raise InputError(f"{path}: line {reader.line_num} is {shown!r}, expected image, x and y")
+            yield reader.line_num, fields[image].strip(), [fields[x].strip(), fields[y].strip()]
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num} is not readable as CSV ({error}); correct it") from error
