@@ -19,7 +19,7 @@ import crowdcount
 from crowdcount.data import JhuCrowd, Nwpu, Record, ShanghaiTech
 from crowdcount.errors import InputError
 from crowdcount.evaluation.harness import Scoring, evaluate
-from crowdcount.evaluation.measured import data_name, index_key, protocol, public_command, update_index
+from crowdcount.evaluation.measured import commit, data_name, index_key, protocol, public_command, update_index
 from crowdcount.evaluation.peaks import density_peaks
 from crowdcount.evaluation.summary import Tables, summarise
 from crowdcount.evaluation.table import results_csv
@@ -301,7 +301,8 @@ def test_withheld_annotations_leave_a_submission(tmp_path, write_nwpu, written, 
     assert "2 without public annotation" in capsys.readouterr().out
     assert files["counts"].read_text() == "0003 7.25\n5001 7.25"
     assert files["points"].read_text() == "0003 1 28 20\n5001 1 28 20"
-    assert "no image has a public annotation" in (tmp_path / "out/report.html").read_text()
+    report = (tmp_path / "out/report.html").read_text()
+    assert "without public annotation" in report and "Worst images" not in report
 
 
 @pytest.mark.parametrize(
@@ -430,6 +431,25 @@ def test_a_public_command_names_no_folder_of_this_machine():
     words = ["m", "--output", "/a", "--submission=/b", "--data.source.root=/c", "--split", "val", "--update-index"]
     expected = "python tools/evaluate.py m --data.source.root ROOT --split val --update-index"
     assert public_command(words) == expected
+
+
+def test_the_commit_is_that_of_the_clone(tmp_path):
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    assert commit(tmp_path) is None
+    git("init")
+    assert commit(tmp_path) is None  # nothing is committed yet
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-m", "first")
+    git("tag", "v1")
+    assert commit(tmp_path) == "v1"
+    (tmp_path / "file").write_text("2")
+    assert commit(tmp_path) == "v1-dirty"
+    (tmp_path / "package").mkdir()
+    assert commit(tmp_path / "package") is None  # inside another clone
 
 
 def test_names_and_protocols(shanghaitech_root, run):

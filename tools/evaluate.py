@@ -7,7 +7,8 @@
 
 CONFIG is a YAML file with a section `data:` as in the configurations of tools/train.py; --data.KEY VALUE overrides its
 keys. Only its data set is used, and for --split val its rule of what is held out: size rule, windows and everything
-else that decides about a count belong to the model. The figures are those that tools/train.py test logs.
+else that decides about a count belong to the model. The figures are those that tools/train.py test logs,
+and with the same OMP_NUM_THREADS (which torchrun sets to 1) bit for bit the same for any number of processes.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     add("--data", type=Path, required=True, metavar="CONFIG", help="YAML file with a section 'data:'")
     add("--split", choices=("val", "test"), default="test", help="part of the data set (default: %(default)s)")
     add("--output", type=Path, metavar="DIR", help="write summary.json, images.csv and report.html there")
-    add("--worst", type=int, default=6, metavar="N", help="images drawn in the report (default: %(default)s)")
+    add("--worst", type=_natural, default=6, metavar="N", help="images drawn in the report (default: %(default)s)")
     add("--submission", type=Path, metavar="FILE", help="write the counts as NWPU-Crowd's server wants them")
     add("--localisation-submission", type=Path, metavar="FILE", help="write the points as that server wants them")
     add("--radii", type=float, nargs="+", default=[4, 8], help="of localisation, in pixels (default: 4 8)")
@@ -93,6 +94,13 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         help="write the figures of NAME --weights TAG into the index of weights (default: weights_index.json)",
     )
     return parser.parse_args(words)
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -211,7 +219,7 @@ def _write(
 
 def _update(path: Path, key: str, measured: Summary) -> None:
     if measured["commit"] is None:
-        print("evaluate: no git here, so the index does not say which code gave the figures", file=sys.stderr)
+        print("evaluate: this is no git clone; the index does not say which code gave the figures", file=sys.stderr)
     update_index(path, key, measured)
 
 

@@ -36,13 +36,17 @@ def protocol(model: Model | ReferringModel) -> str:
     return f"{rule}; windows of {model.inference.window} px every {model.inference.step} px, overlaps averaged"
 
 
-def commit() -> str | None:
-    """Return `git describe` of the code that runs, "-dirty" behind it where files differ; None without git."""
+def commit(root: Path = Path(__file__).parents[2]) -> str | None:
+    """Return `git describe` of the code that runs, "-dirty" behind it where files differ; None outside a clone.
+
+    Args:
+        root: folder above the package. It must be the clone's own: an installed package may lie inside another one.
+    """
     git = shutil.which("git")
-    if git is None:
+    if git is None or not (root / ".git").exists():
         return None
     command = [git, "describe", "--always", "--dirty", "--tags"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 

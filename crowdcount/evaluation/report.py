@@ -30,7 +30,6 @@ figure {{ margin: 24px 0 }} figcaption {{ margin-bottom: 6px }} img {{ max-width
 <p>{protocol}</p>
 <h2>Figures</h2><pre>{text}</pre>
 {charts}
-<h2>Worst images</h2>
 {worst}
 </body></html>
 """
@@ -59,7 +58,7 @@ def report_html(
         protocol=escape(summary["protocol"]),
         text=escape(summary_text(summary)),
         charts=charts,
-        worst=_worst(model, records, known, worst) or "<p>no image has a public annotation</p>",
+        worst=_worst(model, records, known, worst),
     )
 
 
@@ -84,7 +83,7 @@ def _worst(model: Model | ReferringModel, records: Sequence[Record], known: Sequ
             words = escape(f"{result.name}: {count_text(result.predicted, result.true)}")
             source = f"data:image/jpeg;base64,{picture}"
             figures[result.index] = f'<figure><figcaption>{words}</figcaption><img alt="" src="{source}"></figure>'
-    return "\n".join(figures.values())
+    return "\n".join(["<h2>Worst images</h2>", *figures.values()]) if figures else ""
 
 
 def _picture(model: Model | ReferringModel, record: Record) -> Image:
