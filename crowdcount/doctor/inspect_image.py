@@ -12,11 +12,11 @@ import PIL.Image
 
 from crowdcount.data.sample import read_image
 from crowdcount.doctor.photographs import Appearance, appearance_of
-from crowdcount.errors import InputError
 
 _ORIENTATION: Final = 0x0112
 _BITS_PER_SAMPLE: Final = 258  # of TIFF
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_MOST_PIXELS: Final = 2**30  # OpenCV reads no more
 _DEEP: Final = ("I", "F")  # and I;16, I;16B, ...
 
 
@@ -53,20 +53,21 @@ def inspect_image(path: Path) -> Inspection:
     try:
         traits, orientation = _stored(path, data)
         image = read_image(path)
-    except (InputError, OSError, SyntaxError, ValueError) as error:
-        # Pillow raises any of these for damage. OpenCV would decode a file that is cut short, and fill up with grey.
-        return Inspection(path, str(error).removeprefix(f"{path}: "), digest)
+    except Exception as error:  # Pillow raises nearly anything for a damaged file: OSError, SyntaxError, OverflowError
+        return Inspection(path, str(error).removeprefix(f"{path}: ") or type(error).__name__, digest)
     height, width = image.shape[:2]
     shown = appearance_of(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8))
     return Inspection(path, "", digest, (width, height), traits, orientation, shown)
 
 
 def _stored(path: Path, data: bytes) -> tuple[frozenset[str], int]:
-    """Decode a file strictly, and return its traits and EXIF orientation."""
-    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # large images are no attack here
+    """Decode a file strictly, and return its traits and EXIF orientation.
+
+    OpenCV alone would not do: it decodes a file that is cut short and fills up with grey.
+    """
+    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, _MOST_PIXELS // 2  # it refuses twice that
     try:
-        with warnings.catch_warnings(), PIL.Image.open(path) as image:
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), PIL.Image.open(path) as image:
             image.load()
             orientation = image.getexif().get(_ORIENTATION, 1)
             return _traits(image, data), orientation if orientation in range(1, 9) else 1
