@@ -345,6 +345,15 @@ def test_nwpu_reads_boxes_and_the_columns_of_the_lists(tmp_path, write_nwpu, ann
     assert [record.attributes for record in test] == [{}, {}]
 
 
+def test_nwpu_takes_the_jsons_where_both_are_there(tmp_path, write_nwpu):
+    write_nwpu(tmp_path, "mats", seed=1)
+    expected = Nwpu(write_nwpu(tmp_path / "other", "jsons")).records("val")
+    shutil.copytree(tmp_path / "other" / "jsons", tmp_path / "jsons")
+    for record, right in zip(Nwpu(tmp_path).records("val"), expected, strict=True):
+        np.testing.assert_array_equal(record.points, right.points)
+        np.testing.assert_array_equal(record.boxes, right.boxes)
+
+
 def test_nwpu_does_without_boxes_and_columns(tmp_path, write_nwpu):
     source = Nwpu(write_nwpu(tmp_path, "jsons"))
     (tmp_path / "val.txt").write_text("0007\n")

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from crowdcount.data import Folder
+from crowdcount.data import CrowdData, Folder
 from crowdcount.errors import InputError
 
 HEADS = {"a.jpg": [[1.5, 2.0], [30.25, 4.0]], "b.png": [], "c.JPG": [[7.0, 8.5]]}
@@ -155,3 +155,14 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path):
     (tmp_path / "val").mkdir()
     with pytest.raises(InputError, match=r"holds pictures and the folders val"):
         Folder(tmp_path).records("train")
+
+
+def test_a_training_holds_out_a_part_and_says_that_nothing_is_for_testing(tmp_path):
+    pictures(tmp_path)
+    as_json(tmp_path)
+    data = CrowdData(Folder(tmp_path), None, val_fraction=0.4)
+    train, val = data.splits
+    assert len(train) == 2 and len(val) == 1
+    assert sorted(record.name for record in train + val) == sorted(HEADS)
+    with pytest.raises(InputError, match=r"data\.source: Folder has no test images here; set test_after_fit"):
+        data.test_dataloader()

@@ -119,8 +119,11 @@ class CrowdData(LightningDataModule):
             InputError: there are none, or their annotation is not public.
         """
         test = self.source.records("test")
-        if not test or any(record.points is None for record in test):
-            raise InputError(f"data.source: the test images of {type(self.source).__name__} have no public annotation")
+        name = type(self.source).__name__
+        if not test:
+            raise InputError(f"data.source: {name} has no test images here; set test_after_fit to false to do without")
+        if any(record.points is None for record in test):
+            raise InputError(f"data.source: the test images of {name} have no public annotation")
         return self._whole_images(test)
 
     def _whole_images(self, records: list[Record]) -> DataLoader[Crops]:

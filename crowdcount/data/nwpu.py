@@ -13,7 +13,7 @@ from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 
 _TRAITS = {"luminance": 3, "level": 4}  # the further columns of the lists, and the highest number in each
-_ANNOTATIONS = {"mats": ".mat", "jsons": ".json"}
+_ANNOTATIONS = {"jsons": ".json", "mats": ".mat"}
 
 
 class _Heads(NamedTuple):
@@ -31,7 +31,7 @@ class Nwpu(CrowdSource):
     `val.txt` and `test.txt`. A line of a list is the number of an image, its luminance (0 to 3) and its level of
     crowding (0: no one, to 4: more than 5000), the latter two left out in `test.txt`: they become the attributes
     `luminance` and `level`. Boxes are read where an annotation has them (`boxes`, in a .mat file `annBoxes`). Where
-    both folders are there, `mats` is read.
+    both folders are there, `jsons` is read.
 
     Args:
         root: folder that holds the folders of images and the lists.

@@ -76,7 +76,7 @@ def json_of(path: Path) -> object:
     except InputError:
         raise
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and thousands of brackets
-        raise InputError(f"{path}: not readable as JSON ({error}); correct it there") from error
+        raise InputError(f"{path}: not readable as JSON ({error}); correct it, or copy it again") from error
 
 
 def pair_of(path: Path, number: int, words: list[str]) -> tuple[float, float]:
