@@ -367,6 +367,20 @@ def test_repeated_photographs_are_told_within_and_across_splits(part):
     assert "train/IMG_2 = train/IMG_4: nearly equal (correlation of details" in report.text()
 
 
+def test_frames_of_one_camera_are_one_group(part):
+    rng = np.random.default_rng(0)
+    background = cv2.cvtColor(photograph(0, 256, 320), cv2.COLOR_GRAY2BGR)
+    for path in sorted(part.rglob("*.jpg")):
+        frame = cv2.circle(background.copy(), tuple(rng.integers(20, 200, 2).tolist()), 12, (20, 20, 20), -1)
+        cv2.imwrite(str(path), frame)
+    report = examined(part)
+    ((_, name),) = found(report, "leak")
+    assert name.split(" = ") == [*(f"train/IMG_{n}" for n in range(1, 5)), *(f"test/IMG_{n}" for n in range(1, 4))]
+    many = [Finding("leak", "", " = ".join(f"train/IMG_{n}" for n in range(2000)))]
+    text = type(report)(report.data, report.splits, many).text()
+    assert "train/IMG_7 = and 1,992 more, which --json lists" in text
+
+
 # --- totals
 
 

@@ -14,6 +14,9 @@ from crowdcount.doctor.photographs import same_photographs
 from crowdcount.doctor.totals import TOTALS, Total
 from crowdcount.geometry import Points, inside
 
+SAME = " = "
+"""Between the names of images that show the same photograph."""
+
 _TRAITS = ("grey", "palette", "cmyk", "alpha", "depth")
 _SHORT, _LONG_SHAPE, _PIXELS = 224, 4, 50_000_000
 
@@ -104,7 +107,7 @@ def _of_group(items: Sequence[Item], group: set[int], links: Sequence[tuple[int,
     least = min(likeness for one, _, likeness in links if one in group)
     more = " or more" if len(members) > 2 else ""
     detail = "equal byte for byte" if equal else f"nearly equal (correlation of details {least:.3f}{more})"
-    name = " = ".join(member.label for member in members)
+    name = SAME.join(member.label for member in members)
     if len(splits) > 1:
         return Finding("leak", "", name, detail, str(members[0].image.path))
     return Finding("repeat", splits[0], name, detail, str(members[0].image.path))

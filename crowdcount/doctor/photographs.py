@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
+from tqdm import tqdm
 
 Grey = NDArray[np.integer[Any] | np.floating[Any]]
 
@@ -90,7 +91,7 @@ def same_photographs(prints: list[Appearance]) -> list[tuple[int, int, float]]:
     found: dict[tuple[int, int], float] = {}
     if prints:
         hashes = np.stack([each.hashes for each in prints])  # (N, windows)
-        for i in range(len(prints)):
+        for i in tqdm(range(len(prints)), desc="comparing", unit="image", delay=2, disable=None):
             for j, window in _candidates(hashes, i):
                 pair = (min(i, j), max(i, j))
                 if pair not in found:

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from crowdcount.data.sample import Split
-from crowdcount.doctor.checks import Item
+from crowdcount.doctor.checks import SAME, Item
 from crowdcount.doctor.datasets import DataSet
 from crowdcount.doctor.finding import CHECKS, LEVELS, Finding, Level
 from crowdcount.doctor.totals import TOTALS
 
 _WIDTH: Final = 110
 _SHOWN: Final = 40
+_GROUP: Final = 8
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,11 @@ def _place(finding: Finding) -> str:
         return finding.split
     if finding.level == "error":
         return f"{finding.split}: {finding.file}"
-    return f"{finding.split}/{finding.name}" if finding.check == "rotation" else finding.name
+    if finding.check == "rotation":
+        return f"{finding.split}/{finding.name}"
+    names = finding.name.split(SAME)
+    more = [f"and {len(names) - _GROUP:,} more, which --json lists"] if len(names) > _GROUP + 1 else names[_GROUP:]
+    return SAME.join([*names[:_GROUP], *more])
 
 
 def _names(found: Sequence[Finding]) -> list[str]:
