@@ -8,17 +8,21 @@ import sys
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from crowdcount.config_errors import explain
-from crowdcount.data.resize import Resize, ShortSide
+from crowdcount.data.paper_size import PaperSize
+from crowdcount.data.resize import Resize, ShortSide, SizeRule
 from crowdcount.errors import InputError, input_error
 from crowdcount.inference import Inference
 from crowdcount.models.base import Network
 from crowdcount.point_inference import PointInference
+
+SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "paper_size": PaperSize}
+"""The keys of `data` that bring an image to a size; one of them at a time."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Built:
 
     network: Network
     inference: Inference | PointInference | None
-    resize: Resize | ShortSide | None
+    resize: SizeRule | None
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -74,7 +78,7 @@ def stored_config(text: str, source: str | Path) -> dict[str, Any]:
         config: dict[str, Any] = yaml.safe_load(text)
         arguments = config["model"]["init_args"]
         data = config.get("data") or {}
-        built = [arguments["network"], arguments.get("inference"), data.get("resize"), data.get("short_side")]
+        built = [arguments["network"], arguments.get("inference"), *(data.get(key) for key in SIZE_RULES)]
         classes = [arguments["network"]["class_path"], *_class_paths(built)]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: its configuration names no network ({type(error).__name__}: {error})") from error
@@ -99,7 +103,7 @@ def counting_part(config: dict[str, Any]) -> dict[str, Any]:
     """Return what of a training configuration is about counting: network, inference and size rule."""
     arguments, data = config["model"]["init_args"], config.get("data") or {}
     model = {key: arguments[key] for key in ("network", "inference") if arguments.get(key)}
-    sizes = {key: data[key] for key in ("resize", "short_side") if data.get(key)}
+    sizes = {key: data[key] for key in SIZE_RULES if data.get(key)}
     return {"model": {"init_args": model}, "data": sizes}
 
 
@@ -117,8 +121,8 @@ def build(config: dict[str, Any], name: str) -> Built:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Network, "network", required=True)
     parser.add_argument("--inference", type=Inference | PointInference | None, default=None)
-    parser.add_argument("--resize", type=Resize | None, default=None)
-    parser.add_argument("--short_side", type=ShortSide | None, default=None)
+    for key, rule in SIZE_RULES.items():
+        parser.add_argument(f"--{key}", type=rule | None, default=None)
     try:
         parsed = parser.parse_object({**part["model"]["init_args"], **part["data"]})
     except (ArgumentError, ValueError) as error:
@@ -130,4 +134,5 @@ def build(config: dict[str, Any], name: str) -> Built:
         if mistake is None:
             raise
         raise mistake from error
-    return Built(built.network.eval(), built.inference, built.resize or built.short_side)
+    resize = next((built[key] for key in SIZE_RULES if built[key]), None)
+    return Built(built.network.eval(), built.inference, resize)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from crowdcount.download import require_space
 from crowdcount.errors import InputError
+from crowdcount.files import write_whole
 from crowdcount.zoo import RELEASE, Model, ReferringModel
 
 CARD = "README.md"
@@ -42,16 +43,14 @@ def save_release(model: Model | ReferringModel, folder: Path, name: str) -> Path
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     require_space(folder, sum(value.nbytes for value in state.values()))
-    part, card_part = folder / f"{RELEASE}.part", folder / f"{CARD}.part"
+    part = folder / f"{RELEASE}.part"
     try:
         save_file(state, part, metadata=_metadata(model, name))
         _sort_header(part)
-        card_part.write_text(model_card(model, name), encoding="utf-8")
+        write_whole(card, model_card(model, name))
         part.replace(path)
-        card_part.replace(card)
     finally:
         part.unlink(missing_ok=True)
-        card_part.unlink(missing_ok=True)
     return path
 
 
@@ -64,7 +63,7 @@ def preprocessing(model: Model | ReferringModel) -> dict[str, Any]:
         "color": "RGB, divided by 255",
         "mean": list(network.mean),
         "std": list(network.std),
-        "size_rule": data.get("resize") or data.get("short_side"),
+        "size_rule": data or None,
         **sides,
     }
 

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from crowdcount.download import download, file_sha256, require_space
 from crowdcount.errors import InputError
+from crowdcount.files import write_whole
 from crowdcount.unpack import copy_whole, extract, require_kind
 from crowdcount.weights import WeightEntry, read_index
 
@@ -253,6 +254,4 @@ def _set_record(entry: WeightEntry, record: Record | None) -> None:
         records = {name: each for name, each in _records().items() if name != entry.name}
         if record is not None:
             records[entry.name] = record
-        part = _lock_file().with_suffix(".part")
-        part.write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")
-        part.replace(_lock_file())
+        write_whole(_lock_file(), json.dumps(records, indent=2, sort_keys=True) + "\n")

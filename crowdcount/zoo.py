@@ -14,7 +14,7 @@ from torch import Tensor
 
 from crowdcount.checkpoint import read_checkpoint, read_metadata
 from crowdcount.configuration import build, counting_part, list_models, read_config, stored_config
-from crowdcount.data.resize import Resize, ShortSide
+from crowdcount.data.resize import SizeRule
 from crowdcount.data.sample import Image
 from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
@@ -48,7 +48,7 @@ class Model:
 
     network: Counter
     inference: Inference = field(default_factory=Inference)
-    resize: Resize | ShortSide | None = None
+    resize: SizeRule | None = None
     name: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class ReferringModel:
 
     network: ReferringDetector
     inference: PointInference = field(default_factory=PointInference)
-    resize: Resize | ShortSide | None = None
+    resize: SizeRule | None = None
     name: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
@@ -237,7 +237,7 @@ def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
     return entry
 
 
-def _pixels(image: Image, resize: Resize | ShortSide | None, network: Network) -> Tensor:
+def _pixels(image: Image, resize: SizeRule | None, network: Network) -> Tensor:
     """Return an image as the network sees it, (3, H, W) uint8 on its device."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")

@@ -9,9 +9,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and OpenCV are imp
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 from scipy.io import savemat
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples in every run, and no limit of their time: the tests share a machine.
+settings.register_profile("crowdcount", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("search", max_examples=3000, deadline=None)  # pytest --hypothesis-profile search
+settings.load_profile("crowdcount")
 
 
 @pytest.fixture(scope="session")
@@ -74,32 +80,41 @@ def _write_ucf_qnrf(folder, train=4, test=3, size=(160, 128), seed=0):
     return folder
 
 
+def _boxes(rng, points):
+    """Return a box x1, y1, x2, y2 of 4 to 12 pixels around each point."""
+    half = rng.uniform(2, 6, (len(points), 2))
+    return np.concatenate([points - half, points + half], axis=1)
+
+
 def _write_nwpu(folder, annotations="mats", one_folder=False, size=(160, 128), seed=0):
     rng = np.random.default_rng(seed)
     splits = {"train": [1, 2, 1001, 2004], "val": [4005, 7], "test": [3, 5001]}
     (folder / annotations).mkdir(parents=True)
     for split, numbers in splits.items():
-        details = "" if split == "test" else " 1 2"
-        (folder / f"{split}.txt").write_text("".join(f"{number:04d}{details}\n" for number in numbers))
+        lines = []
         for number in numbers:
             picture, points = _scene(rng, size)
+            points = points[: 0 if number == 7 else None]
+            boxes = _boxes(rng, points)
             part = "images" if one_folder else f"images_part{min(5, (number - 1) // 1000 + 1)}"
             _write_image(folder / part / f"{number:04d}.jpg", picture)
+            traits = f" {number % 4} {int(len(points) > 0)}"
+            lines.append(f"{number:04d}{'' if split == 'test' else traits}\n")
             if split == "test":
                 continue
             path = folder / annotations / f"{number:04d}"
-            points = points[: 0 if number == 7 else None]
             if annotations == "mats":
-                savemat(path.with_suffix(".mat"), {"annPoints": points if len(points) else np.zeros((0, 0))})
+                savemat(path.with_suffix(".mat"), {"annPoints": points, "annBoxes": boxes})
             else:
-                path.with_suffix(".json").write_text(json.dumps({"human_num": len(points), "points": points.tolist()}))
+                entry = {"img_id": f"{number:04d}.jpg", "human_num": len(points), "points": points.tolist()}
+                path.with_suffix(".json").write_text(json.dumps(entry | {"boxes": boxes.tolist()}))
+        (folder / f"{split}.txt").write_text("".join(lines))
     return folder
 
 
 def _write_jhu_crowd(folder, train=4, val=2, test=3, size=(160, 128), seed=0):
     rng = np.random.default_rng(seed)
     first = 1
-    labels = "{number:04d},{count},street,0,{distractor}\n"
     for split, images in (("train", train), ("val", val), ("test", test)):
         (folder / split / "gt").mkdir(parents=True)
         rows = []
@@ -109,9 +124,32 @@ def _write_jhu_crowd(folder, train=4, val=2, test=3, size=(160, 128), seed=0):
             _write_image(folder / split / "images" / f"{number:04d}.jpg", picture)
             lines = (f"{x} {y} 6 7 {rng.integers(1, 4)} {rng.integers(2)}\n" for x, y in heads)
             (folder / split / "gt" / f"{number:04d}.txt").write_text("".join(lines))
-            rows.append(labels.format(number=number, count=len(heads), distractor=int(not heads)))
+            rows.append(f"{number:04d},{len(heads)},street,{number % 4},{int(not heads)}\n")
         (folder / split / "image_labels.txt").write_text("".join(rows))
         first += images
+    return folder
+
+
+def _write_ucf_cc_50(folder, size=(32, 24), seed=0):
+    rng = np.random.default_rng(seed)
+    for number in range(1, 51):
+        picture, points = _scene(rng, size)
+        _write_image(folder / f"{number}.jpg", picture)
+        savemat(folder / f"{number}_ann.mat", {"annPoints": points})
+    return folder
+
+
+def _write_mall(folder, frames=2000, size=(32, 24), seed=0):
+    rng = np.random.default_rng(seed)
+    cells, counts = np.empty((1, frames), object), np.zeros((frames, 1), np.uint8)
+    picture, _ = _scene(rng, size)
+    _write_image(folder / "frames" / "seq_000001.jpg", picture)
+    data = (folder / "frames" / "seq_000001.jpg").read_bytes()
+    for frame in range(frames):
+        points = rng.uniform([0, 0], size, (rng.integers(13, 54), 2))
+        cells[0, frame], counts[frame] = {"loc": points}, len(points)
+        (folder / "frames" / f"seq_{frame + 1:06d}.jpg").write_bytes(data)
+    savemat(folder / "mall_gt.mat", {"frame": cells, "count": counts})
     return folder
 
 
@@ -194,8 +232,22 @@ def write_ucf_qnrf():
 
 
 @pytest.fixture(scope="session")
+def write_ucf_cc_50():
+    """Writer of a UCF_CC_50 of 50 small images: `write_ucf_cc_50(folder, size=(width, height), seed=0)`."""
+    return _write_ucf_cc_50
+
+
+@pytest.fixture(scope="session")
+def write_mall():
+    """Writer of a Mall whose frames all show one small picture: `write_mall(folder, frames=2000, size, seed=0)`."""
+    return _write_mall
+
+
+@pytest.fixture(scope="session")
 def write_nwpu():
     """Writer of a small NWPU-Crowd of 4 train, 2 val and 2 test images; val image 0007 has no people.
+
+    The luminance of an image is its number modulo 4, its level 0 or 1.
 
     `write_nwpu(folder, annotations="mats" | "jsons", one_folder=False, size=(width, height), seed=0)`
     """
@@ -205,6 +257,8 @@ def write_nwpu():
 @pytest.fixture(scope="session")
 def write_jhu_crowd():
     """Writer of a small JHU-CROWD++; images are numbered across the splits and the last of each has no people.
+
+    The weather of an image is its number modulo 4; an empty one is a distractor. Heads are 6 x 7 pixels.
 
     `write_jhu_crowd(folder, train=4, val=2, test=3, size=(width, height), seed=0)`
     """

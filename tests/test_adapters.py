@@ -8,9 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
-from crowdcount.data import Expression, Fsc147, JhuCrowd, Nwpu, Rec8k, Record, ShanghaiTech, UcfQnrf, rec8k
+from crowdcount.data import (
+    Expression,
+    Fsc147,
+    JhuCrowd,
+    Mall,
+    Nwpu,
+    Rec8k,
+    Record,
+    ShanghaiTech,
+    UcfCc50,
+    UcfQnrf,
+    rec8k,
+)
 from crowdcount.data.annotation import load_mat
 from crowdcount.errors import InputError
 
@@ -189,6 +201,113 @@ def test_ucf_qnrf_errors(tmp_path, write_ucf_qnrf):
         UcfQnrf(tmp_path).records("train")
 
 
+@pytest.mark.parametrize("pattern", ["{}.txt", "qnrf_{}.txt"])
+def test_ucf_qnrf_follows_the_lists_of_a_cut(tmp_path, write_ucf_qnrf, pattern, caplog):
+    source = UcfQnrf(write_ucf_qnrf(tmp_path, train=6))
+    train, val = (tmp_path / pattern.format(name) for name in ("train", "val"))
+    val.write_text("img_0005.jpg 12\n\nTrain\\img_0002\n")
+    names = {split: [record.name for record in source.records(split)] for split in ("train", "val", "test")}
+    assert names["val"] == ["img_0002", "img_0005"]
+    assert names["train"] == ["img_0001", "img_0003", "img_0004", "img_0006"]
+    assert len(names["test"]) == 3
+    train.write_text("img_0001.jpg\n/data/Train/img_0006.jpg\n")
+    with caplog.at_level(logging.INFO):
+        assert [record.name for record in source.records("train")] == ["img_0001", "img_0006"]
+    assert "2 images are on neither" in caplog.text
+    val.unlink()
+    assert len(source.records("val")) == 4
+
+
+def test_ucf_qnrf_names_what_is_wrong_with_a_list(tmp_path, write_ucf_qnrf):
+    source = UcfQnrf(write_ucf_qnrf(tmp_path))
+    (tmp_path / "val.txt").write_text("img_0002.jpg\n\nimg_0099.jpg\n")
+    with pytest.raises(InputError, match=r"val\.txt: line 3: 'img_0099\.jpg' is no image of the folder Train"):
+        source.records("train")
+    (tmp_path / "val.txt").write_text("img_0002.jpg\nimg_0002\n")
+    with pytest.raises(InputError, match=r"val\.txt: line 2: 'img_0002' is listed again"):
+        source.records("val")
+    (tmp_path / "val.txt").write_text("img_0002.jpg\n")
+    (tmp_path / "train.txt").write_text("img_0002.jpg\n")
+    with pytest.raises(InputError, match=r"train\.txt, .*val\.txt: both list img_0002"):
+        source.records("val")
+    (tmp_path / "qnrf_val.txt").write_text("img_0002.jpg\n")
+    with pytest.raises(InputError, match=r"val\.txt and .*qnrf_val\.txt are two lists"):
+        source.records("val")
+
+
+# --- UCF_CC_50
+
+
+def test_ucf_cc_50_folds_are_fixed_disjoint_and_complete(tmp_path, write_ucf_cc_50):
+    root = write_ucf_cc_50(tmp_path / "UCF_CC_50")
+    tests = {fold: [int(record.name) for record in UcfCc50(root, fold).records("test")] for fold in range(1, 6)}
+    assert tests[1] == [1, 6, 11, 16, 21, 26, 31, 36, 41, 46]
+    assert tests[5] == [5, 10, 15, 20, 25, 30, 35, 40, 45, 50]
+    assert sorted(number for numbers in tests.values() for number in numbers) == list(range(1, 51))
+    for fold, numbers in tests.items():
+        train = [int(record.name) for record in UcfCc50(tmp_path, fold).records("train")]
+        assert train == [number for number in range(1, 51) if number not in numbers]
+        assert all(
+            name in " ".join(UcfCc50.__doc__.split()) for name in [f"fold {fold}: {', '.join(map(str, numbers))}"]
+        )
+    assert UcfCc50(root, 1).records("val") == []
+    record = UcfCc50(root, 3).records("test")[1]
+    assert record.name == "8" and 5 <= record.count <= 40 and record.read().shape == (24, 32, 3)
+
+
+def test_ucf_cc_50_errors(tmp_path, write_ucf_cc_50):
+    with pytest.raises(InputError, match="folds 1 to 5, not 0"):
+        UcfCc50(tmp_path, 0)
+    with pytest.raises(InputError, match=r"expected 1\.jpg to 50\.jpg .*Download it from crcv"):
+        UcfCc50(tmp_path, 1).records("train")
+    write_ucf_cc_50(tmp_path)
+    savemat(tmp_path / "7_ann.mat", {"annPoints": [[1, np.inf]]})
+    with pytest.raises(InputError, match=r"7_ann\.mat: point 0 is"):
+        UcfCc50(tmp_path, 2).records("test")
+    (tmp_path / "7_ann.mat").unlink()
+    with pytest.raises(InputError, match=r"7\.jpg: has no annotation"):
+        UcfCc50(tmp_path, 2).records("train")
+
+
+# --- Mall
+
+
+def test_mall(tmp_path, write_mall):
+    write_mall(tmp_path / "mall_dataset")
+    source = Mall(tmp_path)
+    train, test = source.records("train"), source.records("test")
+    assert (len(train), len(test), source.records("val")) == (800, 1200, [])
+    assert (train[0].name, train[-1].name) == ("seq_000001", "seq_000800")
+    assert (test[0].name, test[-1].name) == ("seq_000801", "seq_002000")
+    assert train[0].read().shape == (24, 32, 3)
+    assert all(13 <= record.count <= 53 for record in train + test)
+    frames = loadmat(tmp_path / "mall_dataset" / "mall_gt.mat")["frame"]
+    np.testing.assert_array_equal(test[0].points, np.float32(frames[0, 800]["loc"][0, 0]))
+
+
+def test_mall_errors(tmp_path, write_mall):
+    with pytest.raises(InputError, match=r"mall_gt\.mat: no such file; expected frames"):
+        Mall(tmp_path).records("train")
+    write_mall(tmp_path, frames=900)
+    assert len(Mall(tmp_path).records("test")) == 100
+    (tmp_path / "frames" / "seq_000003.jpg").unlink()
+    with pytest.raises(InputError, match=r"frames: has no seq_000003\.jpg"):
+        Mall(tmp_path).records("train")
+    cells = np.empty((1, 900), object)
+    for frame in range(900):
+        cells[0, frame] = {"loc": np.array([[1.0, 2.0]])} if frame != 5 else {"loc": np.array([[1.0, np.nan]])}
+    savemat(tmp_path / "mall_gt.mat", {"frame": cells})
+    (tmp_path / "frames" / "seq_000003.jpg").touch()
+    with pytest.raises(InputError, match=r"mall_gt\.mat: point 0 is .*\(frame 6\)"):
+        Mall(tmp_path).records("train")
+    savemat(tmp_path / "mall_gt.mat", {"frame": np.zeros((1, 900))})
+    with pytest.raises(InputError, match=r"mall_gt\.mat: frame 1 holds no 'loc'"):
+        Mall(tmp_path).records("train")
+    savemat(tmp_path / "mall_gt.mat", {"frame": np.zeros((3, 3))})
+    with pytest.raises(InputError, match=r"mall_gt\.mat: 'frame' has shape \(3, 3\)"):
+        Mall(tmp_path).records("train")
+
+
 # --- NWPU-Crowd
 
 
@@ -213,6 +332,51 @@ def test_nwpu_mats_and_jsons_agree(tmp_path, write_nwpu):
         np.testing.assert_array_equal(mat.points, text.points)
 
 
+@pytest.mark.parametrize("annotations", ["mats", "jsons"])
+def test_nwpu_reads_boxes_and_the_columns_of_the_lists(tmp_path, write_nwpu, annotations):
+    source = Nwpu(write_nwpu(tmp_path, annotations))
+    train, val, test = (source.records(split) for split in ("train", "val", "test"))
+    for record in train + val:
+        number = int(record.name)
+        assert record.attributes == {"luminance": str(number % 4), "level": "0" if number == 7 else "1"}
+        assert record.boxes.shape == (record.count, 4) and record.boxes.dtype == np.float32
+        assert ((record.boxes[:, :2] < record.points) & (record.points < record.boxes[:, 2:])).all()
+    assert [record.boxes for record in test] == [None, None]
+    assert [record.attributes for record in test] == [{}, {}]
+
+
+def test_nwpu_takes_the_jsons_where_both_are_there(tmp_path, write_nwpu):
+    write_nwpu(tmp_path, "mats", seed=1)
+    expected = Nwpu(write_nwpu(tmp_path / "other", "jsons")).records("val")
+    shutil.copytree(tmp_path / "other" / "jsons", tmp_path / "jsons")
+    for record, right in zip(Nwpu(tmp_path).records("val"), expected, strict=True):
+        np.testing.assert_array_equal(record.points, right.points)
+        np.testing.assert_array_equal(record.boxes, right.boxes)
+
+
+def test_nwpu_does_without_boxes_and_columns(tmp_path, write_nwpu):
+    source = Nwpu(write_nwpu(tmp_path, "jsons"))
+    (tmp_path / "val.txt").write_text("0007\n")
+    (tmp_path / "jsons" / "0007.json").write_text('{"points": [[1, 2]]}')
+    (record,) = source.records("val")
+    assert record.attributes == {} and record.boxes is None and record.count == 1
+
+
+@pytest.mark.parametrize("line", ["0007 1", "0007 4 1", "0007 1 5", "0007 1 x", "0007 1 2 3", "0007 -1 2"])
+def test_nwpu_names_the_malformed_line_of_a_list(tmp_path, write_nwpu, line):
+    source = Nwpu(write_nwpu(tmp_path))
+    (tmp_path / "val.txt").write_text(f"4005 1 2\n\n{line}\n")
+    with pytest.raises(InputError, match=r"val\.txt: line 3 goes on with .*expected the luminance"):
+        source.records("val")
+
+
+def test_nwpu_refuses_an_image_in_two_folders(tmp_path, write_nwpu):
+    source = Nwpu(write_nwpu(tmp_path))
+    (tmp_path / "images_part3" / "0001.jpg").write_bytes(b"another")
+    with pytest.raises(InputError, match=r"images_part3.0001\.jpg and .*images_part1.0001\.jpg are the same image"):
+        source.records("train")
+
+
 def test_nwpu_errors(tmp_path, write_nwpu):
     with pytest.raises(InputError, match=r"val\.txt: no such list; expected images_part1.*Download it from gjy3035"):
         Nwpu(tmp_path / "nowhere").records("val")
@@ -224,10 +388,10 @@ def test_nwpu_errors(tmp_path, write_nwpu):
     with pytest.raises(InputError, match=r"train\.txt lists 1001, but no images folder"):
         source.records("train")
     (tmp_path / "val.txt").write_text("0007 1 2\nseven 1 2\n")
-    with pytest.raises(InputError, match=r"val\.txt: expected the number .*'seven'"):
+    with pytest.raises(InputError, match=r"val\.txt: line 2: expected the number .*'seven'"):
         source.records("val")
     (tmp_path / "val.txt").write_text("0007 1 2\n7 1 2\n")
-    with pytest.raises(InputError, match=r"val\.txt: lists 1 images twice"):
+    with pytest.raises(InputError, match=r"val\.txt: line 2 lists image 0007 again"):
         source.records("val")
     (tmp_path / "val.txt").write_text("\n")
     with pytest.raises(InputError, match=r"val\.txt: expected the number .*nothing"):
@@ -241,12 +405,15 @@ def test_nwpu_errors(tmp_path, write_nwpu):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not an NWPU annotation"),
+        ("{", r"not readable as JSON \(.*line 1"),
         ("[]", "not an NWPU annotation"),
         ('{"human_num": 3}', "not an NWPU annotation"),
         ('{"points": [[1, 2], [3]]}', "not readable"),
         ('{"points": [[1, NaN]]}', "point 0 is"),
         ('{"points": [[1, 2, 3]]}', "shape"),
+        ('{"points": [[1, 2]], "boxes": [[1, 2, 3]]}', "expected rows of x1, y1, x2, y2"),
+        ('{"points": [[1, 2]], "boxes": []}', "0 boxes for 1 points"),
+        ('{"points": [[1, 2]], "boxes": [[1, 2, 3, NaN]]}', "box 0 is"),
     ],
 )
 def test_nwpu_damaged_json_is_named(tmp_path, write_nwpu, text, message):
@@ -290,6 +457,8 @@ def test_jhu_crowd_orders_by_number_and_passes_over_other_files(tmp_path, write_
         here = tmp_path / "train" / folder
         (here / f"0002.{end}").rename(here / f"10000.{end}")
         (here / ".DS_Store").write_bytes(b"x")
+    with (tmp_path / "train" / "image_labels.txt").open("a") as labels:
+        labels.write("10000,3,street,0,0\n")
     assert [record.name for record in source.records("train")] == ["0001", "0003", "0004", "10000"]
 
 
@@ -314,8 +483,8 @@ def test_jhu_crowd_names_the_malformed_line(tmp_path, write_jhu_crowd, line):
 
 def test_jhu_crowd_refuses_a_file_that_is_not_text(tmp_path, write_jhu_crowd):
     source = JhuCrowd(write_jhu_crowd(tmp_path))
-    (tmp_path / "val" / "gt" / "0005.txt").write_bytes(b"\xff\xd8\xff\x00")
-    with pytest.raises(InputError, match=r"0005\.txt: line 1 is"):
+    (tmp_path / "val" / "gt" / "0005.txt").write_bytes(b"1 2 3 4 1 0\n\xff\xd8\xff\x00")
+    with pytest.raises(InputError, match=r"0005\.txt: line 2 is not text"):
         source.records("val")
 
 
@@ -338,6 +507,44 @@ def test_jhu_crowd_errors_name_the_place_and_the_remedy(tmp_path, write_jhu_crow
         path.unlink()
     with pytest.raises(InputError, match=rf"test.images: holds no image.*{remedy}"):
         source.records("test")
+
+
+def test_jhu_crowd_reads_labels_and_boxes(tmp_path, write_jhu_crowd):
+    source = JhuCrowd(write_jhu_crowd(tmp_path))
+    first, second, third, empty = source.records("train")
+    weather = [record.attributes["weather"] for record in (first, second, third, empty)]
+    assert weather == ["fog", "rain", "snow", "none"]
+    assert first.attributes == {"scene": "street", "weather": "fog", "distractor": "0"}
+    assert empty.attributes["distractor"] == "1"
+    assert empty.boxes.shape == (0, 4)
+    np.testing.assert_array_equal(first.boxes[:, 2:] - first.boxes[:, :2], np.tile([6, 7], (first.count, 1)))
+    np.testing.assert_array_equal((first.boxes[:, :2] + first.boxes[:, 2:]) / 2, first.points)
+
+
+def test_jhu_crowd_scenes_may_have_commas_and_labels_may_be_absent(tmp_path, write_jhu_crowd, caplog):
+    source = JhuCrowd(write_jhu_crowd(tmp_path))
+    labels = tmp_path / "val" / "image_labels.txt"
+    labels.write_text("0005, 12, street, wet, 2, 0\r\n6,0,,0,1\n")
+    first, second = source.records("val")
+    assert first.attributes == {"scene": "street,wet", "weather": "rain", "distractor": "0"}
+    assert second.attributes == {"scene": "", "weather": "none", "distractor": "1"}
+    labels.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert [record.attributes for record in source.records("val")] == [{}, {}]
+    assert "image_labels.txt: no such file" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "line", ["0006", "0006,0,street,0", "0006,0,street,4,0", "0006,0,street,0,2", "six,0,street,0,0", "0006 0 a 0 0"]
+)
+def test_jhu_crowd_names_the_malformed_label(tmp_path, write_jhu_crowd, line):
+    source = JhuCrowd(write_jhu_crowd(tmp_path))
+    (tmp_path / "val" / "image_labels.txt").write_text(f"0005,1,street,0,0\n{line}\n")
+    with pytest.raises(InputError, match=rf"image_labels\.txt: line 2 is '{line}', expected id,count,scene"):
+        source.records("val")
+    (tmp_path / "val" / "image_labels.txt").write_text("0005,1,street,0,0\n")
+    with pytest.raises(InputError, match=r"image_labels\.txt: has no line for image 0006"):
+        source.records("val")
 
 
 # --- REC-8K

@@ -18,6 +18,7 @@ THIRD_PARTY = {  # what may be imported only in these places
 LEVELS = (  # a file imports from its own level and those before it
     (
         "errors",
+        "files",
         "geometry",
         "config_errors",
         "download",
@@ -39,7 +40,18 @@ LEVELS = (  # a file imports from its own level and those before it
         "schedule",
     ),
     ("models.", "data."),
-    ("inference", "point_inference", "visualize", "captions", "configuration", "zoo", "release"),
+    (
+        "inference",
+        "point_inference",
+        "visualize",
+        "captions",
+        "configuration",
+        "zoo",
+        "release",
+        "evaluation",
+        "block_bins",
+        "doctor",
+    ),
     ("module", "data.datamodule", "callbacks"),
 )
 

@@ -62,7 +62,9 @@ def test_an_entry_becomes_a_release(published, tmp_path, capsys):
     assert config["model"]["init_args"]["network"]["init_args"]["backbone"] == "vgg11_ae"
     assert config["data"]["resize"]["max_side"] == 2048 and "source" not in config["data"]
     ready = json.loads(about["preprocessing"])
-    assert (ready["mean"], ready["stride"]) == ([0.485, 0.456, 0.406], 8) and ready["size_rule"]["max_side"] == 2048
+    assert (ready["mean"], ready["stride"]) == ([0.485, 0.456, 0.406], 8) and ready["size_rule"]["resize"][
+        "max_side"
+    ] == 2048
     direct, model = crowdcount.load_model("ebc/vgg19ae_qnrf"), crowdcount.load_model(folder / "model.safetensors")
     assert model.name == NAME and model.resize == direct.resize and model.origin == origin
     assert model.predict(picture()).count == direct.predict(picture()).count

@@ -25,6 +25,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from crowdcount.errors import InputError
+from crowdcount.files import write_whole
 from crowdcount.weight_cache import TOOL, adopt, cache_folder, file_path, local_file, remove, state
 from crowdcount.weights import Measured, Reported, WeightEntry, find, list_weights, read_index, terms
 
@@ -119,7 +120,7 @@ def table_command(args: argparse.Namespace) -> int:
     text = args.write.read_text(encoding="utf-8")
     if not all(text.count(mark) == 1 for mark in MARKS):
         raise InputError(f"{args.write}: needs the lines {MARKS[0].strip()} and {MARKS[1].strip()}, once each")
-    args.write.write_text(with_table(text), encoding="utf-8")
+    write_whole(args.write, with_table(text))
     return 0
 
 

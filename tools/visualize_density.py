@@ -13,9 +13,6 @@ The exit status is 2 when any input failed, otherwise 0.
 """
 
 import argparse
-import json
-import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,9 +25,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import crowdcount
-from crowdcount.data.annotation import checked_points, load_mat
-from crowdcount.data.sample import Image, read_image
+from crowdcount.data.point_file import ANNOTATIONS, annotation_of, read_points
+from crowdcount.data.sample import IMAGE_SUFFIXES, Image, pictures_in, read_image
 from crowdcount.errors import InputError
+from crowdcount.files import write_whole
 from crowdcount.geometry import Points, inside, resize_points
 from crowdcount.visualize import (
     caption,
@@ -48,9 +46,7 @@ from crowdcount.visualize import (
 if TYPE_CHECKING:
     from crowdcount import Model, ReferringModel
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 KINDS = ("overlay", "heat", "points", "error", "panel")
-ANNOTATIONS = ("GT_{}.mat", "{}_ann.mat", "{}.mat", "{}.npy", "{}.json", "{}.txt", "{}.csv")
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("images", nargs="+", type=Path, help=f"images, or folders of {', '.join(s[1:] for s in SUFFIXES)} files")
+    add("images", nargs="+", type=Path, help=f"images, or folders of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} files")
     add("--model", help="checkpoint, or name in the zoo; without it the density of the annotation is drawn")
     add("--weights", help="checkpoint or tag for the network named by --model (default: the index's first for it)")
     add(
@@ -157,11 +153,10 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     """
     images: dict[Path, Path] = {}
     for path in paths:
-        inner = [path]
-        if path.is_dir():
-            inner = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
-            if not inner:
-                raise InputError(f"{path}: no {', '.join(SUFFIXES)} files in this folder (subfolders are not searched)")
+        inner = pictures_in(path) if path.is_dir() else [path]
+        if not inner:
+            suffixes = ", ".join(IMAGE_SUFFIXES)
+            raise InputError(f"{path}: no {suffixes} files in this folder (subfolders are not searched)")
         for file in inner:
             images.setdefault(file.resolve(), file)
     return list(images.values())
@@ -252,73 +247,11 @@ def _summary(view: View) -> str:
     return text
 
 
-def annotation_of(image: Path, annotation: Path) -> Path:
-    """Return the annotation itself, or the file in that folder that belongs to the image."""
-    if not annotation.is_dir():
-        return annotation
-    names = [name.format(image.stem) for name in ANNOTATIONS]
-    for name in names:
-        if (annotation / name).is_file():
-            return annotation / name
-    raise InputError(f"{image}: no annotation in {annotation}; looked for {', '.join(names)}")
-
-
-def read_points(path: Path) -> Points:
-    """Read the points (N, 2) of an annotation file.
-
-    Raises:
-        InputError: the file is missing, damaged or of an unknown kind.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such annotation")
-    readers = {".mat": _mat, ".npy": _npy, ".json": _json, ".txt": _lines, ".csv": _lines}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"{path}: annotations are {', '.join(readers)} files")
-    try:
-        values = reader(path)
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise InputError(f"{path}: not a readable annotation ({error!r})") from error
-    return checked_points(path, values)
-
-
-def _mat(path: Path) -> object:
-    """Read the points of ShanghaiTech (`image_info`), UCF-QNRF or NWPU (`annPoints`)."""
-    value = load_mat(path, "image_info", "annPoints")
-    return value[0, 0]["location"][0, 0] if value.dtype == object else value
-
-
-def _npy(path: Path) -> object:
-    return np.load(path, allow_pickle=False)
-
-
-def _json(path: Path) -> object:
-    return json.loads(path.read_text(encoding="utf-8"))["points"]
-
-
-def _lines(path: Path) -> list[list[float]]:
-    """Read x and y from each line, whatever follows; a first line that names them is a header."""
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if lines and re.match(r"\W*x\W+y\b", lines[0], re.IGNORECASE):
-        lines = lines[1:]
-    rows = [[float(word) for word in re.split(r"[\s,;]+", line.strip())[:2]] for line in lines]
-    if any(len(row) < 2 for row in rows):
-        raise ValueError("a line has a single number")
-    return rows
-
-
 def write_png(path: Path, picture: Image) -> None:
     """Write a picture so that the file is complete or absent."""
     done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
     assert done
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(data.tobytes())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, data.tobytes())
 
 
 if __name__ == "__main__":

@@ -6,15 +6,20 @@ The adapters need neither torch nor lightning nor albumentations; names whose mo
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from crowdcount.data.folder import Folder
 from crowdcount.data.fsc147 import Fsc147
 from crowdcount.data.jhu_crowd import JhuCrowd
+from crowdcount.data.joined import Joined
+from crowdcount.data.mall import Mall
 from crowdcount.data.nwpu import Nwpu
+from crowdcount.data.paper_size import PaperSize
 from crowdcount.data.rec8k import Rec8k
 from crowdcount.data.referring_scenes import ReferringScenes
 from crowdcount.data.resize import Resize, ShortSide
 from crowdcount.data.sample import CrowdSource, Expression, Record, read_image
 from crowdcount.data.shanghaitech import ShanghaiTech
 from crowdcount.data.synthetic import Synthetic
+from crowdcount.data.ucf_cc_50 import UcfCc50
 from crowdcount.data.ucf_qnrf import UcfQnrf
 
 if TYPE_CHECKING:
@@ -28,9 +33,13 @@ __all__ = [
     "CrowdData",
     "CrowdSource",
     "Expression",
+    "Folder",
     "Fsc147",
     "JhuCrowd",
+    "Joined",
+    "Mall",
     "Nwpu",
+    "PaperSize",
     "Rec8k",
     "Record",
     "ReferringScenes",
@@ -38,6 +47,7 @@ __all__ = [
     "ShanghaiTech",
     "ShortSide",
     "Synthetic",
+    "UcfCc50",
     "UcfQnrf",
     "read_image",
 ]

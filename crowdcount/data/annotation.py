@@ -1,14 +1,16 @@
 """What the adapters share: numbered files, pairs of image and annotation, MATLAB arrays, checked points."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from crowdcount.data.mat_types import check_types
 from crowdcount.errors import InputError
-from crowdcount.geometry import Points, as_points
+from crowdcount.geometry import Points
 
 _DAMAGED = "not readable ({}); the file is damaged or not an annotation: copy it again from the original archive"
 
@@ -55,19 +57,41 @@ def load_mat(path: Path, *keys: str) -> NDArray[np.generic]:
     Raises:
         InputError: the file is missing or damaged, or has none of them.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such annotation; restore it from the original archive")
-    try:
-        variables = loadmat(path, variable_names=keys)
-    except Exception as error:  # a damaged file raises nearly anything: OSError, zlib.error, UnboundLocalError, ...
-        raise InputError(f"{path}: {_DAMAGED.format(error)}") from error
+    variables = load_mats(path, *keys)
     for key in keys:
         if key in variables:
-            value: NDArray[np.generic] = variables[key]
-            return value
+            return variables[key]
     raise InputError(
         f"{path}: holds no variable {' or '.join(map(repr, keys))}; this is not an annotation of this data set"
     )
+
+
+def load_mats(path: Path, *keys: str) -> dict[str, NDArray[np.generic]]:
+    """Return those of the variables `keys` that a MATLAB file holds.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such annotation; restore it from the original archive")
+    try:
+        check_types(path.read_bytes())
+        variables = loadmat(path, variable_names=keys)
+    except Exception as error:  # a damaged file raises nearly anything: OSError, zlib.error, UnboundLocalError, ...
+        raise InputError(f"{path}: {_DAMAGED.format(error)}") from error
+    return {key: variables[key] for key in keys if key in variables}
+
+
+def location_of(path: Path, info: NDArray[np.generic]) -> object:
+    """Return the points in the variable `image_info` of a ShanghaiTech annotation.
+
+    Raises:
+        InputError: it has none.
+    """
+    try:
+        return info[0, 0]["location"][0, 0]
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: image_info holds no location; this is not a ShanghaiTech annotation") from error
 
 
 def checked_points(path: Path, values: object) -> Points:
@@ -80,16 +104,44 @@ def checked_points(path: Path, values: object) -> Points:
     Raises:
         InputError: `values` are not finite x, y pairs.
     """
+    return _checked_rows(path, values, "point", "x, y")
+
+
+def checked_boxes(path: Path, values: object, count: int) -> NDArray[np.float32]:
+    """Return what an annotation file lists as boxes of heads.
+
+    Args:
+        path: the file, for the messages.
+        values: (N, 4) numbers x1, y1, x2, y2, or anything empty for a scene without people.
+        count: number of points in the same file.
+
+    Raises:
+        InputError: `values` are not finite, or not one for each point.
+    """
+    boxes = _checked_rows(path, values, "box", "x1, y1, x2, y2")
+    if len(boxes) != count:
+        raise InputError(f"{path}: {len(boxes)} boxes for {count} points; copy it again from the original archive")
+    return boxes
+
+
+def are_finite(numbers: Sequence[float]) -> bool:
+    """Say whether numbers are finite also in the single precision of points and boxes."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.array(numbers, np.float32)).all())
+
+
+def _checked_rows(path: Path, values: object, what: str, columns: str) -> NDArray[np.float32]:
     try:
         array = np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: {_DAMAGED.format(error)}") from error
-    if array.size and (array.ndim != 2 or array.shape[1] != 2):
-        raise InputError(f"{path}: expected rows of x, y but found an array of shape {array.shape}")
+    width = len(columns.split())
+    if array.size and (array.ndim != 2 or array.shape[1] != width):
+        raise InputError(f"{path}: expected rows of {columns} but found an array of shape {array.shape}")
     with np.errstate(over="ignore"):
-        points = as_points(array)
-    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+        rows = array.astype(np.float32).reshape(-1, width)
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
         row = int(bad[0])
-        raise InputError(f"{path}: point {row} is {array[row].tolist()}; correct or remove it")
-    return points
+        raise InputError(f"{path}: {what} {row} is {array[row].tolist()}; correct or remove it")
+    return rows

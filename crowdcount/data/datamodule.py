@@ -2,6 +2,7 @@
 
 import logging
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,7 +14,8 @@ from torch.utils.data import DataLoader
 from crowdcount.data.augment import Augment
 from crowdcount.data.dataset import Crops, CrowdDataset, collate
 from crowdcount.data.loader import EpochSampler, ResumableLoader
-from crowdcount.data.resize import Resize, ShortSide
+from crowdcount.data.paper_size import PaperSize
+from crowdcount.data.resize import Resize, ShortSide, SizeRule
 from crowdcount.data.sample import CrowdSource, Record
 from crowdcount.errors import InputError
 
@@ -34,6 +36,10 @@ class CrowdData(LightningDataModule):
         resize: the size rule applied to every image before anything else, null for none. It belongs to the model:
             the tools apply it to a user's photograph as well.
         short_side: the size rule of detectors in its place, null for none.
+        paper_size: the size rule of another paper in its place, by name, null for none.
+        cache: folder in which resized images are kept, so that each is decoded whole and resized only once; it may
+            serve several runs and data sets. JPEG files where the rule has a `jpeg_quality`, otherwise 3 bytes for each
+            pixel. Null keeps none.
         batch_size: training images in a batch, for each process.
         crops_per_image: crops cut from each image of a batch.
         val_fraction: share of the training images held out where the data set has no validation split; 0 trains on
@@ -51,6 +57,8 @@ class CrowdData(LightningDataModule):
         augment: Augment | None,
         resize: Resize | None = None,
         short_side: ShortSide | None = None,
+        paper_size: PaperSize | None = None,
+        cache: Path | None = None,
         batch_size: int = 8,
         crops_per_image: int = 1,
         val_fraction: float = 0.1,
@@ -66,9 +74,10 @@ class CrowdData(LightningDataModule):
             raise InputError(f"data.val_fraction: {val_fraction} must be at least 0 and below 1")
         self.source = source
         self.augment = augment
-        if resize is not None and short_side is not None:
-            raise InputError("data.resize, data.short_side: an image is brought to one size; set one of them to null")
-        self.resize = resize or short_side
+        self.resize = one_rule(resize=resize, short_side=short_side, paper_size=paper_size)
+        if cache is not None and self.resize is None:
+            raise InputError(f"data.cache: {cache} would keep resized images, but none is resized; leave it out")
+        self.cache = cache
         self.batch_size = batch_size
         self.crops_per_image = crops_per_image
         self.val_fraction = val_fraction
@@ -94,7 +103,7 @@ class CrowdData(LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Return the loader of augmented crops."""
         train, _ = self.splits
-        dataset = CrowdDataset(train, self.resize, self.augment, self.crops_per_image, self.seed)
+        dataset = CrowdDataset(train, self.resize, self.augment, self.crops_per_image, self.seed, self.cache)
         sampler = EpochSampler(dataset, shuffle=True, seed=self.seed)
         return ResumableLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._options())
 
@@ -110,12 +119,15 @@ class CrowdData(LightningDataModule):
             InputError: there are none, or their annotation is not public.
         """
         test = self.source.records("test")
-        if not test or any(record.points is None for record in test):
-            raise InputError(f"data.source: the test images of {type(self.source).__name__} have no public annotation")
+        name = type(self.source).__name__
+        if not test:
+            raise InputError(f"data.source: {name} has no test images here; set test_after_fit to false to do without")
+        if any(record.points is None for record in test):
+            raise InputError(f"data.source: the test images of {name} have no public annotation")
         return self._whole_images(test)
 
     def _whole_images(self, records: list[Record]) -> DataLoader[Crops]:
-        dataset = CrowdDataset(records, self.resize)
+        dataset = CrowdDataset(records, self.resize, cache=self.cache)
         sampler = EpochSampler(dataset, shuffle=False, seed=self.seed)
         return DataLoader(dataset, batch_size=1, sampler=sampler, **self._options())
 
@@ -129,6 +141,19 @@ class CrowdData(LightningDataModule):
             # the loader would otherwise draw from the global stream, which belongs to the training
             "generator": torch.Generator(),
         }
+
+
+def one_rule(**rules: SizeRule | None) -> SizeRule | None:
+    """Return the size rule among keyword arguments that is set, if any.
+
+    Raises:
+        InputError: several are.
+    """
+    chosen = {key: rule for key, rule in rules.items() if rule is not None}
+    if len(chosen) > 1:
+        names = ", ".join(f"data.{key}" for key in chosen)
+        raise InputError(f"{names}: an image is brought to one size; set all but one of them to null")
+    return next(iter(chosen.values()), None)
 
 
 def hold_out(records: list[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:

@@ -1,6 +1,7 @@
 """Records -> decoded images and training crops -> batches."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from crowdcount.data.augment import Augment
-from crowdcount.data.resize import Resize, ShortSide
+from crowdcount.data.image_cache import ImageCache
+from crowdcount.data.resize import SizeRule
 from crowdcount.data.sample import Expression, Image, Record
 from crowdcount.geometry import Points
 
@@ -75,16 +77,18 @@ class CrowdDataset(Dataset[Crops]):
     def __init__(
         self,
         records: list[Record],
-        resize: Resize | ShortSide | None,
+        resize: SizeRule | None,
         augment: Augment | None = None,
         crops: int = 1,
         seed: int = 0,
+        cache: Path | str | None = None,
     ) -> None:
         self.records = records
         self.resize = resize
         self.augment = augment
         self.crops = crops
         self.seed = seed
+        self.cache = None if cache is None or resize is None else ImageCache(cache, resize)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -94,14 +98,19 @@ class CrowdDataset(Dataset[Crops]):
         if isinstance(draw, int):
             draw = Draw(draw, epoch=0)
         record = self.records[draw.index]
-        image, points = record.read(), record.require_points()
-        if self.resize is not None:
-            image, points = self.resize(image, points)
+        image, points = self._read(record)
         if self.augment is None:
             return Crops([image], [points], record, draw.ghost, _with_points(record, points))
         rng = np.random.default_rng([_STREAM, self.seed, draw.epoch, draw.index])
         cut = [self.augment(image, points, rng) for _ in range(self.crops)]
         return Crops([crop for crop, _ in cut], [inside for _, inside in cut], record, draw.ghost)
+
+    def _read(self, record: Record) -> tuple[Image, Points]:
+        """Return the image and the points of a record at the size the rule gives them."""
+        if self.cache is not None:
+            return self.cache.read(record)
+        image, points = record.read(), record.require_points()
+        return (image, points) if self.resize is None else self.resize(image, points)
 
 
 def _with_points(record: Record, points: Points) -> tuple[Expression, ...]:

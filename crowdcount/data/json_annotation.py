@@ -1,10 +1,10 @@
 """What the adapters with JSON annotations share: tables by name, and the points and texts of their entries."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from crowdcount.data.annotation import checked_points
+from crowdcount.data.point_file import json_of
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 
@@ -23,10 +23,7 @@ def load_table(path: Path, remedy: str) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; {remedy}")
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); copy it again from the original archive") from error
+    table = json_of(path)
     if not isinstance(table, dict):
         raise InputError(f"{path}: expected an object at the top, found {type(table).__name__}; {_AGAIN}")
     return table

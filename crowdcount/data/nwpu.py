@@ -1,12 +1,24 @@
 """NWPU-Crowd."""
 
-import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from crowdcount.data.annotation import checked_points, load_mat, numbered
+import numpy as np
+from numpy.typing import NDArray
+
+from crowdcount.data.annotation import checked_boxes, checked_points, load_mats, numbered
+from crowdcount.data.point_file import json_of, text_of
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
+
+_TRAITS = {"luminance": 3, "level": 4}  # the further columns of the lists, and the highest number in each
+_ANNOTATIONS = {"jsons": ".json", "mats": ".mat"}
+
+
+class _Heads(NamedTuple):
+    points: Points | None
+    boxes: NDArray[np.float32] | None
 
 
 class Nwpu(CrowdSource):
@@ -15,8 +27,11 @@ class Nwpu(CrowdSource):
     Wang et al., "NWPU-Crowd: A Large-Scale Benchmark for Crowd Counting and Localization", TPAMI 2020.
     Splits: 3109 train, 500 val, 1500 test. The annotations of the test images are held back: their points are None.
 
-    Layout: `images_part1` to `images_part5` (or one folder `images`), `mats` (or `jsons`), and the lists `train.txt`,
-    `val.txt` and `test.txt`, whose first column is the number of the image.
+    Layout: `images_part1` to `images_part5` (or one folder `images`), `jsons` or `mats`, and the lists `train.txt`,
+    `val.txt` and `test.txt`. A line of a list is the number of an image, its luminance (0 to 3) and its level of
+    crowding (0: no one, to 4: more than 5000), the latter two left out in `test.txt`: they become the attributes
+    `luminance` and `level`. Boxes are read where an annotation has them (`boxes`, in a .mat file `annBoxes`). Where
+    both folders are there, `jsons` is read.
 
     Args:
         root: folder that holds the folders of images and the lists.
@@ -27,54 +42,89 @@ class Nwpu(CrowdSource):
 
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in the order of its list."""
-        numbers = self._numbers(split)
+        listed = self._listed(split)
         images = self._images()
-        for number in numbers:
+        for number in listed:
             if number not in images:
                 raise InputError(
                     f"{self.root}: {split}.txt lists {number:04d}, but no images folder has {number:04d}.jpg"
                 )
-        points = dict.fromkeys(numbers) if split == "test" else self._points(numbers)
-        return [Record(f"{number:04d}", images[number], points[number]) for number in numbers]
+        heads = dict.fromkeys(listed, _Heads(None, None)) if split == "test" else self._heads(list(listed))
+        return [
+            Record(f"{number:04d}", images[number], heads[number].points, attributes=traits, boxes=heads[number].boxes)
+            for number, traits in listed.items()
+        ]
 
-    def _numbers(self, split: Split) -> list[int]:
+    def _listed(self, split: Split) -> dict[int, dict[str, str]]:
         path = self.root / f"{split}.txt"
         if not path.is_file():
             raise InputError(
                 f"{path}: no such list; expected images_part1 to images_part5, mats, train.txt, val.txt and test.txt "
                 f"of NWPU-Crowd in {self.root}. Download it from gjy3035.github.io/NWPU-Crowd-Sample-Code"
             )
-        columns = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-        first = [fields[0] for fields in columns if fields]
-        wrong = [word for word in first if not word.isascii() or not word.isdigit()]
-        if wrong or not first:
-            raise InputError(f"{path}: expected the number of an image on each line, found {wrong[:1] or 'nothing'}")
-        numbers = [int(word) for word in first]
-        if len(set(numbers)) < len(numbers):
-            raise InputError(f"{path}: lists {len(numbers) - len(set(numbers))} images twice; take the repeats out")
-        return numbers
+        listed: dict[int, dict[str, str]] = {}
+        for line, words in enumerate(map(str.split, text_of(path).splitlines()), 1):
+            if not words:
+                continue
+            number = _number(path, line, words[0])
+            if number in listed:
+                raise InputError(f"{path}: line {line} lists image {number:04d} again; take the repeat out")
+            listed[number] = _traits(path, line, words[1:])
+        if not listed:
+            raise InputError(f"{path}: expected the number of an image on each line, found nothing")
+        return listed
 
     def _images(self) -> dict[int, Path]:
         found: dict[int, Path] = {}
         for folder in sorted(path for path in self.root.glob("images*") if path.is_dir()):
-            found |= numbered(folder, r"(\d+)\.jpg")
+            for number, path in numbered(folder, r"(\d+)\.jpg").items():
+                if number in found:
+                    raise InputError(f"{path} and {found[number]} are the same image; keep one of them")
+                found[number] = path
         return found
 
-    def _points(self, numbers: list[int]) -> dict[int, Points]:
-        mats, jsons = self.root / "mats", self.root / "jsons"
-        if mats.is_dir():
-            files = {number: mats / f"{number:04d}.mat" for number in numbers}
-            return {number: checked_points(path, load_mat(path, "annPoints")) for number, path in files.items()}
-        if not jsons.is_dir():
-            raise InputError(f"{self.root}: neither a mats nor a jsons folder; unpack the annotations here")
-        return {number: _read_json(jsons / f"{number:04d}.json") for number in numbers}
+    def _heads(self, numbers: list[int]) -> dict[int, _Heads]:
+        for name, suffix in _ANNOTATIONS.items():
+            folder = self.root / name
+            if folder.is_dir():
+                return {number: _read_heads(folder / f"{number:04d}{suffix}") for number in numbers}
+        raise InputError(f"{self.root}: neither a mats nor a jsons folder; unpack the annotations here")
 
 
-def _read_json(path: Path) -> Points:
+def _number(path: Path, line: int, word: str) -> int:
+    if not (word.isascii() and word.isdigit()):
+        raise InputError(f"{path}: line {line}: expected the number of an image, found {word[:80]!r}")
+    return int(word)
+
+
+def _traits(path: Path, line: int, words: list[str]) -> dict[str, str]:
+    """Return the attributes of an image, none where the list has its number alone."""
+    traits = dict(zip(_TRAITS, words, strict=False))
+    fits = all(word.isascii() and word.isdigit() and int(word) <= _TRAITS[key] for key, word in traits.items())
+    if words and not (fits and len(words) == len(_TRAITS)):
+        raise InputError(
+            f"{path}: line {line} goes on with {' '.join(words)[:80]!r}, expected the luminance, 0 to 3, and the "
+            "level, 0 to 4; copy the list again from the original archive"
+        )
+    return {key: str(int(word)) for key, word in traits.items()}
+
+
+def _read_heads(path: Path) -> _Heads:
     if not path.is_file():
         raise InputError(f"{path}: no such annotation; restore it from the original archive")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))["points"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not an NWPU annotation ({error!r}); copy it again from the archive") from error
-    return checked_points(path, values)
+    points_key, boxes_key = ("points", "boxes") if path.suffix == ".json" else ("annPoints", "annBoxes")
+    content: dict[str, Any] = _object(path) if path.suffix == ".json" else load_mats(path, points_key, boxes_key)
+    if points_key not in content:
+        raise InputError(f"{path}: not an NWPU annotation, it has no {points_key!r}; copy it again from the archive")
+    points = checked_points(path, content[points_key])
+    boxes = checked_boxes(path, content[boxes_key], len(points)) if boxes_key in content else None
+    return _Heads(points, boxes)
+
+
+def _object(path: Path) -> dict[str, Any]:
+    content = json_of(path)
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path}: not an NWPU annotation, but {type(content).__name__}; copy it again from the archive"
+        )
+    return content

@@ -1,7 +1,8 @@
-"""The size rules of published preprocessing: CLIP-EBC's limits of both sides, and the short side of detectors."""
+"""What a size rule is, and two of them: CLIP-EBC's limits of both sides, and the short side of detectors."""
 
 import math
 from dataclasses import dataclass
+from typing import Final, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -10,6 +11,28 @@ import PIL.Image
 from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, resize_points
+
+Interpolation = Literal["cubic", "linear", "area"]
+
+_FLAGS: Final[dict[Interpolation, int]] = {
+    "cubic": cv2.INTER_CUBIC,
+    "linear": cv2.INTER_LINEAR,
+    "area": cv2.INTER_AREA,
+}
+
+
+class SizeRule(Protocol):
+    """What every rule does. They share no base class: a configuration would ask for a `class_path` then."""
+
+    @property
+    def jpeg_quality(self) -> int | None:
+        """Quality at which an image is compressed and decoded again after it is resized; None keeps the pixels."""
+
+    def scaled(self, image: Image) -> Image:
+        """Return an image (H, W, 3) uint8 at its new size, not yet compressed; itself where it keeps its size."""
+
+    def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
+        """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +66,7 @@ class Resize:
                 raise InputError(f"{name}: {side} is not a positive multiple of {self.multiple}")
         if self.min_side > self.max_side:
             raise InputError(f"min_side: {self.min_side} is above max_side {self.max_side}")
-        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
-            raise InputError(f"jpeg_quality: {self.jpeg_quality} is not between 1 and 100")
+        check_quality(self.jpeg_quality)
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         """Return the (width, height) an image of that size gets."""
@@ -58,6 +80,12 @@ class Resize:
         # Python's round (half to even) is part of the published rule.
         return int(min(max(self.multiple * round(side / self.multiple), self.min_side), limit))
 
+    def scaled(self, image: Image) -> Image:
+        """Return an image (H, W, 3) uint8 at its new size, not yet compressed; itself where it keeps its size."""
+        height, width = image.shape[:2]
+        target = self.target(width, height)
+        return image if target == (width, height) else cv_resized(image, target, "cubic")
+
     def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
         """Resize an image and its points.
 
@@ -68,12 +96,7 @@ class Resize:
         Returns:
             The (H', W', 3) uint8 image and the (N, 2) points scaled by each side's own ratio.
         """
-        height, width = image.shape[:2]
-        target = self.target(width, height)
-        if target != (width, height):
-            image = cv2.resize(image, target, interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
-            points = resize_points(points, (width, height), target)
-        return (image if self.jpeg_quality is None else _recompressed(image, self.jpeg_quality)), points
+        return apply_rule(self, image, points)
 
 
 @dataclass(frozen=True)
@@ -104,19 +127,60 @@ class ShortSide:
         other = max(1, int(side * long / short))
         return (side, other) if width <= height else (other, side)
 
-    def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
-        """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+    @property
+    def jpeg_quality(self) -> None:
+        """No compression belongs to the rule."""
+        return None
+
+    def scaled(self, image: Image) -> Image:
+        """Return an image (H, W, 3) uint8 at its new size; itself where it keeps its size."""
         height, width = image.shape[:2]
         target = self.target(width, height)
         if target == (width, height):
-            return image, points
-        resized = PIL.Image.fromarray(image).resize(target, PIL.Image.Resampling.BILINEAR)
-        return np.array(resized), resize_points(points, (width, height), target)
+            return image
+        return np.array(PIL.Image.fromarray(image).resize(target, PIL.Image.Resampling.BILINEAR))
+
+    def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
+        """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+        return apply_rule(self, image, points)
 
 
-def _recompressed(image: Image, quality: int) -> Image:
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-    assert done and decoded is not None, "OpenCV reads what it has just written"
-    return decoded.astype(np.uint8, copy=False)
+def cv_resized(image: Image, target: tuple[int, int], interpolation: Interpolation) -> Image:
+    """Return an image (H, W, 3) resized by OpenCV to a (width, height)."""
+    return cv2.resize(image, target, interpolation=_FLAGS[interpolation]).astype(np.uint8, copy=False)
+
+
+def apply_rule(rule: SizeRule, image: Image, points: Points) -> tuple[Image, Points]:
+    """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+    new = rule.scaled(image)
+    points = moved(points, (image.shape[1], image.shape[0]), (new.shape[1], new.shape[0]))
+    return (new if rule.jpeg_quality is None else decoded(jpeg_of(new, rule.jpeg_quality))), points
+
+
+def moved(points: Points, old: tuple[int, int], new: tuple[int, int]) -> Points:
+    """Return the points (N, 2) of an image of a (width, height) in the frame of the same image at a new size."""
+    return points if old == new else resize_points(points, old, new)
+
+
+def check_quality(quality: int | None) -> None:
+    """Refuse a JPEG quality that is neither null nor 1 to 100.
+
+    Raises:
+        InputError: it is out of range.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise InputError(f"jpeg_quality: {quality} is not between 1 and 100")
+
+
+def jpeg_of(image: Image, quality: int) -> bytes:
+    """Return an image (H, W, 3) uint8 as a JPEG file of a quality of 1 to 100."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "OpenCV writes every uint8 image as JPEG"
+    return data.tobytes()
+
+
+def decoded(data: bytes) -> Image:
+    """Return the image (H, W, 3) uint8 in a file that OpenCV has just written."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert image is not None, "OpenCV reads what it has just written"
+    return image.astype(np.uint8, copy=False)

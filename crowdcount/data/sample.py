@@ -1,10 +1,10 @@
 """What a data set is: light records of images and points, split by split."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import cv2
 import numpy as np
@@ -17,6 +17,9 @@ Image = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
 
 Split = Literal["train", "val", "test"]
+
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""What counts as a picture in a user's folder, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,18 @@ class Record:
             expressions, the points of all of them one after the other: an object that two expressions mean is in it
             twice.
         expressions: the referring expressions of the image; empty in data sets that have none.
+        attributes: what the data set says of the whole image, as text, such as `weather: rain`; the adapter's
+            docstring lists its own.
+        boxes: (N, 4) x1, y1, x2, y2 in pixels, one for each point, as published; None where the data set has no sizes
+            of heads.
     """
 
     name: str
     image: Path | Callable[[], Image]
     points: Points | None
     expressions: tuple[Expression, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    boxes: NDArray[np.float32] | None = None
 
     @classmethod
     def referring(cls, name: str, image: Path | Callable[[], Image], expressions: Sequence[Expression]) -> "Record":
@@ -96,6 +105,12 @@ class CrowdSource(ABC):
         Raises:
             InputError: a file is missing, damaged or without its partner.
         """
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures in a folder, neither hidden ones nor those in its subfolders, in the order of their names."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    return sorted(path for path in files if path.is_file())
 
 
 def read_image(path: Path | str) -> Image:

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Literal, get_args
 
-from crowdcount.data.annotation import checked_points, load_mat, numbered, paired
+from crowdcount.data.annotation import checked_points, load_mat, location_of, numbered, paired
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
-from crowdcount.geometry import Points
 
 Part = Literal["A", "B"]
 
@@ -43,7 +42,10 @@ class ShanghaiTech(CrowdSource):
         images = numbered(folder / "images", r"IMG_(\d+)\.jpg")
         annotations = numbered(_annotation_folder(folder), r"GT_IMG_(\d+)\.mat")
         pairs = paired(images, annotations, folder / "images")
-        return [Record(image.stem, image, _read_points(annotation)) for image, annotation in pairs]
+        return [
+            Record(image.stem, image, checked_points(mat, location_of(mat, load_mat(mat, "image_info"))))
+            for image, mat in pairs
+        ]
 
     def _folder(self) -> Path:
         names = (f"part_{self.part}", f"part_{self.part}_final")
@@ -67,12 +69,3 @@ def _annotation_folder(folder: Path) -> Path:
         if (folder / name).is_dir():
             return folder / name
     raise InputError(f"{folder}: no ground-truth (or ground_truth) folder; unpack the original archive here")
-
-
-def _read_points(path: Path) -> Points:
-    info = load_mat(path, "image_info")
-    try:
-        location = info[0, 0]["location"][0, 0]
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: image_info holds no location; this is not a ShanghaiTech annotation") from error
-    return checked_points(path, location)

@@ -1,64 +1,13 @@
-"""Count and localisation errors: pure functions, and their inputs gathered over an epoch and over processes."""
+"""Localisation errors by an assignment of least distance, gathered over an epoch and over processes."""
 
-import math
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-Value = TypeVar("Value")
-
-
-def count_errors(predicted: Sequence[float], true: Sequence[float]) -> dict[str, float]:
-    """Return MAE, RMSE and NAE of counts.
-
-    MAE = mean |e|; RMSE = sqrt(mean e^2), which crowd-counting papers print as "MSE"; NAE = mean of |e| / true over
-    the images with at least one person (NaN if there are none). Sums are exactly rounded, so the order of the images
-    and the number of processes they were spread over make no difference.
-
-    Args:
-        predicted: predicted counts.
-        true: true counts, in the same order.
-
-    Raises:
-        ValueError: the lengths differ or there are no images.
-    """
-    errors = [p - t for p, t in zip(predicted, true, strict=True)]
-    if not errors:
-        raise ValueError("count errors need at least one image")
-    relative = [abs(error) / count for error, count in zip(errors, true, strict=True) if count > 0]
-    return {
-        "mae": math.fsum(map(abs, errors)) / len(errors),
-        "rmse": math.sqrt(math.fsum(error * error for error in errors) / len(errors)),
-        "nae": math.fsum(relative) / len(relative) if relative else math.nan,
-    }
-
-
-class CountErrors:
-    """The counts of an epoch, gathered over processes: a process may hold any number of images, also none.
-
-    Plain numbers in double precision; a torchmetrics state would hand an empty list over in another precision.
-    """
-
-    def __init__(self) -> None:
-        self._pairs: list[tuple[float, float]] = []
-
-    def update(self, predicted: float, true: float) -> None:
-        """Add one image."""
-        self._pairs.append((predicted, true))
-
-    def compute(self) -> dict[str, float]:
-        """Return `count_errors` of the images of all processes; a collective call."""
-        pairs = _of_all_processes(self._pairs)
-        return count_errors([predicted for predicted, _ in pairs], [true for _, true in pairs])
-
-    def reset(self) -> None:
-        """Forget all images."""
-        self._pairs = []
+from crowdcount.metrics.processes import of_all_processes
 
 
 def match_points(
@@ -123,18 +72,9 @@ class Localisation:
 
     def compute(self) -> dict[str, float]:
         """Return `localisation_scores` of the images of all processes; a collective call."""
-        counts = [(0, 0, 0), *_of_all_processes(self._counts)]
+        counts = [(0, 0, 0), *of_all_processes(self._counts)]
         return localisation_scores(*(sum(column) for column in zip(*counts, strict=True)))
 
     def reset(self) -> None:
         """Forget all images."""
         self._counts = []
-
-
-def _of_all_processes(own: list[Value]) -> list[Value]:
-    """Return the values of every process, in the order of their ranks; a collective call."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return own
-    gathered: list[list[Value]] = [[] for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(gathered, own)
-    return [value for share in gathered for value in share]

@@ -1,0 +1,148 @@
+"""The user's own pictures with points."""
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import get_args
+
+from crowdcount.data.point_file import annotation_of, read_points
+from crowdcount.data.point_table import Entry, read_table
+from crowdcount.data.sample import IMAGE_SUFFIXES, CrowdSource, Record, Split, pictures_in
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points
+
+_TABLES = ("points.json", "points.csv")
+_SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class Folder(CrowdSource):
+    """A folder of your own pictures, with the points of the heads.
+
+    Pictures lie in `root`, or in `root/train`, `root/val` and `root/test` (those that are there), or in a subfolder
+    `images` of these. Without such subfolders every picture is for training, and a part is held out for validation
+    where a training asks for it.
+
+    Points, x and y in pixels from the upper left corner of the upright picture, are any one of:
+
+    - `points.json`: `{"a.jpg": [[x, y], ...], "b.jpg": []}`;
+    - `points.csv`: a header `image,x,y` and a line for each head; `b.jpg,,` for a picture without people;
+    - a file for each picture, `a.txt` (or .csv, .json, .npy, .mat: see `read_points`), beside the picture or in a
+      folder `points` beside the pictures or the folder `images`. An empty `a.txt` is a picture without people.
+
+    The files points.json and points.csv lie in the folder of the split or in `root`. They name a picture by its file
+    name, or by its path from where they lie, as they must where two splits have the same name. Each picture must be
+    named and each name have a picture: what is forgotten does not become an empty scene.
+
+    Args:
+        root: the folder.
+        points: a JSON or CSV file, or a folder of files for each picture, of another name or place (from `root`).
+    """
+
+    def __init__(self, root: Path | str, points: Path | str | None = None) -> None:
+        self.root = Path(root)
+        self.points = None if points is None else self.root / points
+
+    def records(self, split: Split) -> list[Record]:
+        """Return the records of a split in the order of their names, which are file names."""
+        homes = self._homes()
+        if split not in homes:
+            return []
+        home = homes[split]
+        pictures = _pictures(home)
+        if not pictures:
+            raise InputError(f"{home}: holds no picture ({', '.join(IMAGE_SUFFIXES)}); put them here, or into images")
+        points = self._points(split, pictures, home)
+        return [Record(picture.name, picture, points[picture]) for picture in pictures]
+
+    def _homes(self) -> dict[Split, Path]:
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such folder; set root to the folder of your pictures")
+        found = {split: self.root / split for split in _SPLITS if (self.root / split).is_dir()}
+        if found and _pictures(self.root):
+            names = ", ".join(found)
+            raise InputError(f"{self.root}: holds pictures and the folders {names}; move the pictures into one of them")
+        return found or {"train": self.root}
+
+    def _points(self, split: Split, pictures: list[Path], home: Path) -> Mapping[Path, Points]:
+        table = self._table(home)
+        if table is None:
+            return _from_files(pictures, self._place(split, home, pictures[0].parent))
+        everywhere = [picture for folder in self._homes().values() for picture in _pictures(folder)]
+        known = pictures if table.parent == home else everywhere
+        points = _assigned(table, read_table(table), known)
+        missing = [picture for picture in pictures if picture not in points]
+        if missing:
+            raise InputError(f"{table}: names no points of {missing[0]}; an image without people is named, too")
+        return points
+
+    def _table(self, home: Path) -> Path | None:
+        if self.points is not None:
+            if not self.points.exists():
+                raise InputError(f"points: {self.points} does not exist; give a path from {self.root}, or leave it out")
+            return None if self.points.is_dir() else self.points
+        for folder in (home, self.root):
+            found = [folder / name for name in _TABLES if (folder / name).is_file()]
+            if len(found) > 1:
+                raise InputError(f"{folder}: both {_TABLES[0]} and {_TABLES[1]}; keep the one that holds")
+            if found:
+                return found[0]
+        return None
+
+    def _place(self, split: Split, home: Path, images: Path) -> Path:
+        """Return the folder of the files of points, one for each picture."""
+        places = [home / "points", self.root / "points" / split, self.root / "points", images]
+        if self.points is not None:
+            places = [self.points / split, self.points]
+        return next(place for place in places if place.is_dir())
+
+
+def _pictures(home: Path) -> list[Path]:
+    inner = home / "images"
+    return pictures_in(inner if inner.is_dir() else home)
+
+
+def _from_files(pictures: list[Path], place: Path) -> dict[Path, Points]:
+    stems: dict[str, Path] = {}
+    for picture in pictures:
+        if stems.setdefault(picture.stem, picture) != picture:
+            raise InputError(f"{picture} and {stems[picture.stem].name} would share a file of points; rename one")
+    try:
+        return {picture: read_points(annotation_of(picture, place)) for picture in pictures}
+    except InputError as error:
+        raise InputError(f"{error}. One points.json or points.csv for all pictures does as well") from error
+
+
+def _assigned(path: Path, table: Mapping[str, Entry], pictures: list[Path]) -> dict[Path, Points]:
+    """Return the points by picture.
+
+    Args:
+        path: the file of the table.
+        table: the points by name.
+        pictures: those that the table may name.
+
+    Raises:
+        InputError: a name is that of no picture or of two, or a picture has two names.
+    """
+    known: dict[str, list[Path]] = {}
+    for picture in pictures:
+        for name in {picture.name, *_ways(picture, path.parent)}:
+            known.setdefault(name, []).append(picture)
+    points: dict[Path, Points] = {}
+    for name, entry in table.items():
+        found = known.get(PurePosixPath(name.replace("\\", "/")).as_posix(), [])
+        problem = "is no picture here" if not found else f"is {found[0]} and {found[-1]}" if len(found) > 1 else ""
+        if problem:
+            raise InputError(
+                f"{path}: {entry.place}: {name!r} {problem}; correct it, or write its path from {path.parent}"
+            )
+        if found[0] in points:
+            raise InputError(f"{path}: {entry.place}: {found[0].name} has been named before; keep one")
+        points[found[0]] = entry.points
+    return points
+
+
+def _ways(picture: Path, base: Path) -> set[str]:
+    """Return the paths by which a table in `base` may call a picture, with and without the folder `images`."""
+    if not picture.is_relative_to(base):
+        return set()
+    path = picture.relative_to(base)
+    return {path.as_posix(), PurePosixPath(*(part for part in path.parts if part != "images")).as_posix()}

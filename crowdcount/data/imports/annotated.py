@@ -1,0 +1,106 @@
+"""What all importers return, and which of the marked shapes they take."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from crowdcount.errors import InputError
+
+_HUGE = 1e9
+"""No coordinate is as large; beyond, single precision would not tell pixels apart, and at last be infinite."""
+
+Kind = Literal["point", "keypoint", "box centre"]
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """The people of one image, as an annotation tool exported them.
+
+    Attributes:
+        image: path of the image as the export has it, with forward slashes.
+        points: x, y of each head.
+        place: file and entry that this came from, for messages.
+        size: width and height of the image in pixels that the export states; None where it states none.
+        relative: the points are fractions of width and height instead of pixels.
+    """
+
+    image: str
+    points: list[tuple[float, float]]
+    place: str
+    size: tuple[int, int] | None = None
+    relative: bool = False
+
+
+@dataclass
+class Choice:
+    """Which shapes become heads; keeps count of those taken and left out.
+
+    Args:
+        labels: take shapes with these labels only; all where empty.
+        keypoint: of a category with several keypoints (COCO) take this one.
+    """
+
+    labels: frozenset[str] = frozenset()
+    keypoint: str | None = None
+    taken: Counter[Kind] = field(default_factory=Counter, init=False)
+    left_out: Counter[str] = field(default_factory=Counter, init=False)
+    _seen: Counter[str] = field(default_factory=Counter, init=False)
+
+    def wants(self, label: str) -> bool:
+        """Tell whether shapes of this label are asked for; count those that are not."""
+        self._seen[label] += 1
+        if self.labels and label not in self.labels:
+            self.left_out[f"label {label!r}"] += 1
+            return False
+        return True
+
+    def take(self, kind: Kind, points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Count heads that were taken, and return them."""
+        points = list(points)
+        self.taken[kind] += len(points)
+        return points
+
+    def leave(self, reason: str) -> list[tuple[float, float]]:
+        """Count a shape that is no head; return that there is none."""
+        self.left_out[reason] += 1
+        return []
+
+    def check(self, place: str) -> None:
+        """Refuse labels that no shape has.
+
+        Raises:
+            InputError: one was asked for and not met.
+        """
+        missing = sorted(self.labels - set(self._seen))
+        if missing:
+            known = ", ".join(f"{label!r} ({number})" for label, number in self._seen.most_common(20)) or "none"
+            raise InputError(f"{place}: no shape has the label {missing[0]!r}; there are {known}")
+
+
+def number(place: str, value: object) -> float:
+    """Return a number of an export.
+
+    Raises:
+        InputError: it is none, or too large for one.
+    """
+    try:  # attributes of XML and words of text files are text
+        result = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
+    except (ValueError, OverflowError):
+        result = math.nan
+    if not abs(result) < _HUGE:
+        raise InputError(f"{place} is {str(value)[:80]!r}, expected a number; correct it or take the entry out")
+    return result
+
+
+def image_size(place: str, width: object, height: object) -> tuple[int, int]:
+    """Return the width and height in pixels that an export states.
+
+    Raises:
+        InputError: they are no sides of an image.
+    """
+    sides = number(f"{place}: width", width), number(f"{place}: height", height)
+    if min(sides) < 1 or any(side != int(side) for side in sides):
+        raise InputError(f"{place}: {width} x {height} is no size of an image in pixels; correct it")
+    return int(sides[0]), int(sides[1])

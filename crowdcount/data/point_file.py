@@ -1,0 +1,132 @@
+"""One file of points for one image, in the formats that people have: found by its name and read by its ending."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from crowdcount.data.annotation import are_finite, checked_points, load_mat, location_of
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points
+
+ANNOTATIONS: Final = ("GT_{}.mat", "{}_ann.mat", "{}.mat", "{}.npy", "{}.json", "{}.txt", "{}.csv")
+"""Names of the file of points of an image, {} its name without the ending."""
+
+
+def annotation_of(image: Path, annotation: Path) -> Path:
+    """Return the annotation itself, or the file in that folder that belongs to the image.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    if not annotation.is_dir():
+        return annotation
+    names = [name.format(image.stem) for name in ANNOTATIONS]
+    found = [annotation / name for name in names if (annotation / name).is_file()]
+    if not found:
+        raise InputError(f"{image}: no annotation in {annotation}; looked for {', '.join(names)}")
+    if len(found) > 1:
+        raise InputError(f"{image}: {found[0].name} and {found[1].name} in {annotation}; keep the one that holds")
+    return found[0]
+
+
+def read_points(path: Path) -> Points:
+    """Read the points (N, 2) of an annotation file.
+
+    `.mat` of ShanghaiTech, UCF-QNRF or NWPU, `.npy` of shape (N, 2), `.json` with a key `points`,
+    `.txt` and `.csv` with x and y first on each line, separated by blanks, commas or semicolons; a first line that
+    names them is a header. An empty text is an image without people.
+
+    Raises:
+        InputError: the file is missing, damaged or of an unknown kind.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such annotation")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: annotations are {', '.join(_READERS)} files")
+    return checked_points(path, reader(path))
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        InputError: it is not text; names the line of the first byte that is none.
+    """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}: line {line} is not text in UTF-8; save the file in this encoding") from error
+
+
+def json_of(path: Path) -> object:
+    """Return what a JSON file holds.
+
+    Raises:
+        InputError: it is not JSON; names line and column.
+    """
+    try:
+        return json.loads(text_of(path))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and thousands of brackets
+        raise InputError(f"{path}: not readable as JSON ({error}); correct it, or copy it again") from error
+
+
+def pair_of(path: Path, number: int, words: list[str]) -> tuple[float, float]:
+    """Return the x and y that two words of a line spell.
+
+    Raises:
+        InputError: they do not; names the line.
+    """
+    try:
+        x, y = (float(word) for word in words)
+    except ValueError:
+        x = y = np.nan
+    if not are_finite([x, y]):
+        shown = " ".join(words)[:80]
+        raise InputError(f"{path}: line {number} has {shown!r}, expected the numbers x and y of one head; correct it")
+    return x, y
+
+
+def _mat(path: Path) -> object:
+    """Read the points of ShanghaiTech (`image_info`), UCF-QNRF or NWPU (`annPoints`)."""
+    value = load_mat(path, "image_info", "annPoints")
+    return location_of(path, value) if value.dtype == object or value.dtype.names else value
+
+
+def _npy(path: Path) -> object:
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged file raises nearly anything: ValueError, EOFError, TokenError, ...
+        raise InputError(f"{path}: not a readable array ({error}); write it again with numpy.save") from error
+
+
+def _json(path: Path) -> object:
+    value = json_of(path)
+    if not isinstance(value, dict) or "points" not in value:
+        raise InputError(f"{path}: has no key 'points' at the top; expected {{\"points\": [[x, y], ...]}}")
+    return value["points"]
+
+
+def _lines(path: Path) -> list[tuple[float, float]]:
+    """Read x and y from each line, whatever follows."""
+    lines = [(number, line) for number, line in enumerate(text_of(path).splitlines(), 1) if line.strip()]
+    if lines and re.match(r"\W*x\W+y\b", lines[0][1], re.IGNORECASE):
+        lines = lines[1:]
+    return [pair_of(path, number, re.split(r"\s*[,;]\s*|\s+", line.strip())[:2]) for number, line in lines]
+
+
+_READERS: Final[dict[str, Callable[[Path], object]]] = {
+    ".mat": _mat,
+    ".npy": _npy,
+    ".json": _json,
+    ".txt": _lines,
+    ".csv": _lines,
+}

@@ -1,0 +1,157 @@
+"""From records and inspected images to findings."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from crowdcount.data.sample import Record, Split
+from crowdcount.doctor.finding import Finding
+from crowdcount.doctor.inspect_image import Inspection
+from crowdcount.doctor.photographs import same_photographs
+from crowdcount.doctor.totals import TOTALS, Total
+from crowdcount.geometry import Points, inside
+
+SAME = " = "
+"""Between the names of images that show the same photograph."""
+
+_TRAITS = ("grey", "palette", "cmyk", "alpha", "depth")
+_SHORT, _LONG_SHAPE, _PIXELS = 224, 4, 50_000_000
+
+
+class Item(NamedTuple):
+    """An image of a split: what the annotation says, and what its file is."""
+
+    split: Split
+    record: Record
+    image: Inspection
+
+    def finding(self, check: str, detail: str = "", count: int = 1) -> Finding:
+        """Return a finding about this image."""
+        return Finding(check, self.split, self.record.name, detail, str(self.image.path), count)
+
+    @property
+    def label(self) -> str:
+        """Split and name."""
+        return f"{self.split}/{self.record.name}"
+
+    @property
+    def outside(self) -> int:
+        """Number of points outside the upright image."""
+        return _outside(self.record.points, self.image.size)
+
+
+def _outside(points: Points | None, size: tuple[int, int]) -> int:
+    return 0 if points is None or size == (0, 0) else int(np.count_nonzero(~inside(points, *size)))
+
+
+def of_image(item: Item) -> Iterator[Finding]:
+    """Yield what there is to say of one image and its points."""
+    record, image = item.record, item.image
+    if image.problem:
+        yield item.finding("decode", image.problem)
+    else:
+        yield from _of_pixels(item)
+    if record.points is not None:
+        if not len(record.points):
+            yield item.finding("empty")
+        if item.outside:
+            yield item.finding("outside", str(item.outside), item.outside)
+        double = _repeated(record)
+        if double:
+            yield item.finding("double", str(double), double)
+
+
+def _of_pixels(item: Item) -> Iterator[Finding]:
+    image = item.image
+    yield from (item.finding(trait) for trait in _TRAITS if trait in image.traits)
+    width, height = image.size
+    if image.orientation != 1:
+        stored = (height, width) if image.orientation >= 5 else (width, height)
+        detail = f"orientation {image.orientation}, {width} x {height} upright"
+        if item.record.points is not None:
+            unturned = _outside(item.record.points, stored)
+            detail += f"; outside it {item.outside} points, outside the image as stored {unturned}"
+        yield item.finding("rotation", detail)
+    short, long = sorted((width, height))
+    if short < _SHORT or long > _LONG_SHAPE * short or width * height > _PIXELS:
+        yield item.finding("size", f"{width} x {height}")
+
+
+def _repeated(record: Record) -> int:
+    """Return how many points lie exactly at another one; two expressions may mean the same object."""
+    groups = [each.points for each in record.expressions] or [record.require_points()]
+    return sum(len(points) - len(np.unique(points, axis=0)) for points in groups)
+
+
+def of_photographs(items: Sequence[Item]) -> list[Finding]:
+    """Return a finding for each group of images that show the same photograph."""
+    readable = [item for item in items if item.image.shown is not None]
+    by_bytes: dict[str, list[int]] = defaultdict(list)
+    for i, item in enumerate(readable):
+        by_bytes[item.image.digest].append(i)
+    # One of each group of equal files stands for all of them in the search for similar ones.
+    first = [group[0] for group in by_bytes.values()]
+    shown = [item.image.shown for item in (readable[i] for i in first) if item.image.shown is not None]
+    alike = [(first[i], first[j], likeness) for i, j, likeness in same_photographs(shown)]
+    links = [(group[0], other, 1.0) for group in by_bytes.values() for other in group[1:]] + alike
+    return [_of_group(readable, group, links) for group in _joined(links)]
+
+
+def _of_group(items: Sequence[Item], group: set[int], links: Sequence[tuple[int, int, float]]) -> Finding:
+    members = [items[i] for i in sorted(group)]
+    splits = sorted({member.split for member in members}, key=("train", "val", "test").index)
+    equal = len({member.image.digest for member in members}) == 1
+    least = min(likeness for one, _, likeness in links if one in group)
+    more = " or more" if len(members) > 2 else ""
+    detail = "equal byte for byte" if equal else f"nearly equal (correlation of details {least:.3f}{more})"
+    name = SAME.join(member.label for member in members)
+    if len(splits) > 1:
+        return Finding("leak", "", name, detail, str(members[0].image.path))
+    return Finding("repeat", splits[0], name, detail, str(members[0].image.path))
+
+
+def _joined(links: Sequence[tuple[int, int, float]]) -> list[set[int]]:
+    """Return the groups of what is linked, also in a roundabout way."""
+    groups: dict[int, set[int]] = {}
+    for one, other, _ in links:
+        joined = groups.get(one, {one}) | groups.get(other, {other})
+        groups |= dict.fromkeys(joined, joined)
+    distinct = {min(group): group for group in groups.values()}
+    return [distinct[key] for key in sorted(distinct)]
+
+
+def of_totals(key: str, items: Mapping[Split, Sequence[Item]], faulty: Mapping[Split, int]) -> Iterator[Finding]:
+    """Yield what differs from the published totals.
+
+    Args:
+        key: `DataSet.key`.
+        items: the images by split, of the splits that could be read.
+        faulty: by split, how many files were left out for a fault.
+    """
+    for total in TOTALS.get(key, ()):
+        if all(split in items for split in total.splits):
+            here = [item for split in total.splits for item in items[split]]
+            yield from _of_total(total, here, sum(faulty.get(split, 0) for split in total.splits))
+
+
+def _of_total(total: Total, items: Sequence[Item], faulty: int) -> Iterator[Finding]:
+    name = " + ".join(total.splits)
+    split = total.splits[0] if len(total.splits) == 1 else ""
+    if len(items) != total.images:
+        left_out = f" ({faulty} files at fault are not counted)" if faulty else ""
+        yield Finding("total", split, name, f"{len(items):,} images{left_out}, published {total.images:,}")
+    if total.heads is None or any(item.record.points is None for item in items):
+        return
+    heads = sum(item.record.count - (item.outside if total.inside else 0) for item in items)
+    if heads != total.heads:
+        where = " inside their images" if total.inside else ""
+        yield Finding("total", split, name, f"{heads:,} heads{where}, published {total.heads:,}")
+
+
+def images_of(records: Mapping[Split, Sequence[Record]]) -> list[Path]:
+    """Return the image files of all splits, each once."""
+    paths = (record.image for each in records.values() for record in each)
+    return list(dict.fromkeys(path for path in paths if isinstance(path, Path)))

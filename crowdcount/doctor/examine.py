@@ -1,0 +1,88 @@
+"""The whole examination of a data set, with several processes."""
+
+import multiprocessing
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+import cv2
+from tqdm import tqdm
+
+from crowdcount.data.sample import Record, Split
+from crowdcount.doctor.checks import Item, images_of, of_image, of_photographs, of_totals
+from crowdcount.doctor.datasets import DataSet
+from crowdcount.doctor.finding import CHECKS, Finding
+from crowdcount.doctor.inspect_image import Inspection, inspect_image
+from crowdcount.doctor.report import Report, SplitFacts
+from crowdcount.doctor.view import read_split
+from crowdcount.errors import InputError
+
+
+def examine(data: DataSet, jobs: int = 1) -> Report:
+    """Look a data set over: its files, every image, every point, repeated photographs, published totals.
+
+    Args:
+        data: which, and where.
+        jobs: number of processes that decode images; the report is the same for any number.
+
+    Raises:
+        InputError: `jobs` is below 1, or not one split could be found at all.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs: {jobs} is no number of processes; use 1 or more")
+    records, findings = _read(data)
+    images = _inspected(images_of(records), jobs)
+    items = {split: [_item(split, record, images) for record in each] for split, each in records.items()}
+    everything = [item for each in items.values() for item in each]
+    findings += [finding for item in everything for finding in of_image(item)]
+    findings += of_photographs(everything)
+    faulty = {split: sum(each.check == "file" and each.split == split for each in findings) for split in items}
+    findings += of_totals(data.key, items, faulty)
+    order = {check: i for i, check in enumerate(CHECKS)}
+    facts = [SplitFacts.of(split, each) for split, each in items.items() if each]
+    return Report(data, facts, sorted(findings, key=lambda finding: order[finding.check]))
+
+
+def _read(data: DataSet) -> tuple[dict[Split, list[Record]], list[Finding]]:
+    """Return the records of the splits that can be read (none of a split that it does not have), and all faults."""
+    records: dict[Split, list[Record]] = {}
+    findings: list[Finding] = []
+    for split in get_args(Split):
+        read, faults = read_split(data, split)
+        findings += faults
+        if not any(fault.check == "split" for fault in faults):
+            records[split] = read
+    if not any(records.values()) and not findings:
+        raise InputError(f"{data.root}: {data.name} finds no split here; give the folder that holds the data set")
+    return records, findings
+
+
+def _item(split: Split, record: Record, images: Mapping[Path, Inspection]) -> Item:
+    assert isinstance(record.image, Path), "data sets in a folder have files"
+    return Item(split, record, images[record.image])
+
+
+def _inspected(paths: list[Path], jobs: int) -> dict[Path, Inspection]:
+    """Inspect images in several processes, behind a progress bar."""
+    try:
+        with _mapped(paths, min(jobs, len(paths))) as results:
+            bar = tqdm(results, total=len(paths), unit="image", disable=None)
+            return {each.path: each for each in bar}
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"a process that decodes images was killed ({error}): for lack of memory? Use --jobs 1"
+        ) from error
+
+
+@contextmanager
+def _mapped(paths: list[Path], jobs: int) -> Iterator[Iterable[Inspection]]:
+    if jobs <= 1:
+        yield map(inspect_image, paths)
+        return
+    # Not forked: OpenCV's threads and the bar's would not survive it.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield pool.map(inspect_image, paths, chunksize=8)

@@ -1,0 +1,74 @@
+"""What the doctor looks for, and how bad each of it is."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, get_args
+
+Level = Literal["error", "warning", "note"]
+
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+"""Worst first.
+
+error: training or testing would fail, or run on data that are not there. warning: it would run, and give other
+numbers than it should. note: good to know.
+"""
+
+
+class Check(NamedTuple):
+    """One of the things that are looked for.
+
+    Attributes:
+        level: how bad a finding is.
+        title: what it is, for the report.
+        lines: each finding has a line of its own; otherwise only names are listed.
+    """
+
+    level: Level
+    title: str
+    lines: bool = False
+
+
+CHECKS: Final = {
+    "split": Check("error", "splits that cannot be read", lines=True),
+    "file": Check("error", "files that are missing, without their partner or damaged", lines=True),
+    "decode": Check("error", "images that cannot be decoded completely", lines=True),
+    "total": Check("warning", "numbers that differ from the published ones", lines=True),
+    "leak": Check("warning", "photographs that stand in several splits", lines=True),
+    "rotation": Check("warning", "images with an EXIF rotation, for which tools disagree about points", lines=True),
+    "outside": Check("warning", "points outside their image (how many)"),
+    "double": Check("warning", "points at exactly the place of another in the same image (how many too many)"),
+    "depth": Check("warning", "images of more than 8 bits, which reading cuts down"),
+    "alpha": Check("warning", "images with transparency, which reading drops"),
+    "cmyk": Check("warning", "CMYK images, whose colours programs convert differently"),
+    "repeat": Check("note", "photographs that a split has several times", lines=True),
+    "grey": Check("note", "greyscale images, read as RGB with three equal channels"),
+    "palette": Check("note", "images with a palette, read as RGB"),
+    "size": Check("note", "images of an unusual size (width x height)"),
+    "empty": Check("note", "images without people"),
+}
+"""All checks by name, in the order of the report."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        check: name of the check.
+        split: where; empty where it concerns several splits.
+        name: of the image or file.
+        detail: what is the matter, or how much of it.
+        file: path of the file, where it concerns one.
+        count: how many, where there may be several in one image.
+    """
+
+    check: str
+    split: str
+    name: str
+    detail: str = ""
+    file: str = ""
+    count: int = 1
+
+    @property
+    def level(self) -> Level:
+        """How bad it is."""
+        return CHECKS[self.check].level

@@ -1,0 +1,95 @@
+"""What one image file is: how it is stored, whether it decodes, what it shows (as hashes)."""
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from crowdcount.data.sample import read_image
+from crowdcount.doctor.photographs import Appearance, appearance_of
+
+_ORIENTATION: Final = 0x0112
+_BITS_PER_SAMPLE: Final = 258  # of TIFF
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_MOST_PIXELS: Final = 2**30  # OpenCV reads no more
+_DEEP: Final = ("I", "F")  # and I;16, I;16B, ...
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an image file is.
+
+    Attributes:
+        path: the file.
+        problem: why it cannot be read whole; empty where it can.
+        digest: SHA-256 of its bytes; empty where it is not there.
+        size: (width, height) upright; (0, 0) where it cannot be read.
+        traits: those among the checks grey, palette, cmyk, alpha and depth that hold.
+        orientation: of EXIF; 1 is upright.
+        shown: what it shows; None where it cannot be read.
+    """
+
+    path: Path
+    problem: str = ""
+    digest: str = ""
+    size: tuple[int, int] = (0, 0)
+    traits: frozenset[str] = frozenset()
+    orientation: int = 1
+    shown: Appearance | None = None
+
+
+def inspect_image(path: Path) -> Inspection:
+    """Read an image file whole, first strictly and then as training does."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Inspection(path, f"cannot be opened ({error.strerror})")
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        traits, orientation = _stored(path, data)
+        image = read_image(path)
+    except Exception as error:  # Pillow raises nearly anything for a damaged file: OSError, SyntaxError, OverflowError
+        return Inspection(path, str(error).removeprefix(f"{path}: ") or type(error).__name__, digest)
+    height, width = image.shape[:2]
+    shown = appearance_of(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8))
+    return Inspection(path, "", digest, (width, height), traits, orientation, shown)
+
+
+def _stored(path: Path, data: bytes) -> tuple[frozenset[str], int]:
+    """Decode a file strictly, and return its traits and EXIF orientation.
+
+    OpenCV alone would not do: it decodes a file that is cut short and fills up with grey.
+    """
+    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, _MOST_PIXELS // 2  # it refuses twice that
+    try:
+        with warnings.catch_warnings(action="ignore"), PIL.Image.open(path) as image:
+            image.load()
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            return _traits(image, data), orientation if orientation in range(1, 9) else 1
+    finally:
+        PIL.Image.MAX_IMAGE_PIXELS = limit
+
+
+def _traits(image: PIL.Image.Image, data: bytes) -> frozenset[str]:
+    mode = image.mode
+    found = {
+        "grey": mode in ("1", "L", "LA", *_DEEP) or mode.startswith("I;"),
+        "palette": mode in ("P", "PA"),
+        "cmyk": mode == "CMYK",
+        "alpha": mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info,
+        "depth": _is_deep(image, data),
+    }
+    return frozenset(name for name, holds in found.items() if holds)
+
+
+def _is_deep(image: PIL.Image.Image, data: bytes) -> bool:
+    """Tell whether a channel has more than 8 bits; Pillow itself reads deep colour PNG files as 8 bits."""
+    if data.startswith(_PNG):
+        return data[24] > 8
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
+    return max(bits if isinstance(bits, tuple) else (bits,)) > 8 or image.mode in _DEEP or image.mode.startswith("I;")

@@ -1,0 +1,149 @@
+"""Repeated photographs: a perceptual hash that finds candidates, and a comparison of detail that confirms them."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import dct
+from tqdm import tqdm
+
+Grey = NDArray[np.integer[Any] | np.floating[Any]]
+
+_SIDE: Final = 128
+_COSINES: Final = dct(np.eye(32), axis=0, norm="ortho")[:8].astype(np.float32)
+_NEAR: Final = 12
+"""Most bits of 64 in which the hashes of candidates differ."""
+_ALIKE: Final = 0.7
+"""Least correlation of detail of the same photograph.
+
+Measured on the 882 images of ShanghaiTech A and of B's training split: the nine repeated photographs have 0.95 and
+more, all other candidates 0.56 and less (two views of one square a few steps apart).
+"""
+_NEIGHBOURS: Final = 10
+"""Candidates that are compared for each image: frames of one camera all are candidates of each other."""
+
+
+def _windows() -> list[tuple[float, float, float, float]]:
+    """Return left, top, width and height, as fractions, of the parts of an image that another one may show."""
+    windows = [(0.0, 0.0, 1.0, 1.0)]
+    for side in (0.9, 0.8, 0.7):
+        places = [0.0, (1 - side) / 2, 1 - side]
+        windows += [(x, y, side, side) for x in places for y in places]
+        windows += [(0.0, y, 1.0, side) for y in places] + [(x, 0.0, side, 1.0) for x in places]
+    return windows
+
+
+WINDOWS: Final = _windows()
+"""The whole image first, then trimmed by up to 30 % on one axis or both."""
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What an image shows, in little.
+
+    Attributes:
+        hashes: (46,) uint64, one for each of `WINDOWS`: 64 bits of the discrete cosine transform.
+        small: (128, 128) uint8, the image in grey.
+    """
+
+    hashes: NDArray[np.uint64]
+    small: NDArray[np.uint8]
+
+
+def appearance_of(grey: NDArray[np.uint8]) -> Appearance:
+    """Return the appearance of an image (H, W) uint8."""
+    double = cv2.resize(grey, (2 * _SIDE, 2 * _SIDE), interpolation=cv2.INTER_AREA)
+    corners = (np.array(WINDOWS) * 2 * _SIDE).round().astype(int)
+    parts = [cv2.resize(double[y : y + h, x : x + w], (32, 32), interpolation=cv2.INTER_AREA) for x, y, w, h in corners]
+    small = cv2.resize(double, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return Appearance(_hashes(np.stack(parts)), small)
+
+
+def _hashes(parts: Grey) -> NDArray[np.uint64]:
+    """Return a bit for each of the 8 x 8 lowest frequencies: whether it is above their median.
+
+    Args:
+        parts: (N, 32, 32) grey.
+
+    Returns:
+        (N,) uint64.
+    """
+    frequencies = (_COSINES @ parts.astype(np.float32) @ _COSINES.T).reshape(len(parts), 64)
+    bits = np.packbits(frequencies > np.median(frequencies, axis=1, keepdims=True), axis=1)
+    return bits.view(np.uint64)[:, 0]
+
+
+def same_photographs(prints: list[Appearance]) -> list[tuple[int, int, float]]:
+    """Return pairs of the same photograph, also where it was compressed, resized, toned or trimmed.
+
+    Of 150 images of ShanghaiTech, made 0.8 times as large, brighter, and JPEG of quality 50, all were found again, also
+    with a tenth of both sides cut off; with 15 %, 20 % and 25 % cut off 97 %, 75 % and 45 %. Mirrored and turned copies
+    are not found.
+
+    Args:
+        prints: of all images.
+
+    Returns:
+        Indices of both, the lower first, and the correlation of their details; sorted.
+    """
+    found: dict[tuple[int, int], float] = {}
+    if prints:
+        hashes = np.stack([each.hashes for each in prints])  # (N, windows)
+        for i in tqdm(range(len(prints)), desc="comparing", unit="image", delay=2, disable=None):
+            for j, window in _candidates(hashes, i):
+                pair = (min(i, j), max(i, j))
+                if pair not in found:
+                    alike = likeness(prints[i].small, prints[j].small, window)
+                    if alike >= _ALIKE:
+                        found[pair] = alike
+    return [(*pair, alike) for pair, alike in sorted(found.items())]
+
+
+def _candidates(hashes: NDArray[np.uint64], index: int) -> list[tuple[int, int]]:
+    """Return images of which some window has nearly the hash of a whole image, nearest first, and that window."""
+    distances = np.bitwise_count(hashes ^ hashes[index, 0])  # (N, windows)
+    nearest = distances.min(axis=1).astype(np.int64)
+    nearest[index] = 65
+    order = np.argsort(nearest, kind="stable")[:_NEIGHBOURS]
+    return [(int(j), int(distances[j].argmin())) for j in order if nearest[j] <= _NEAR]
+
+
+def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8], window: int) -> float:
+    """Return the correlation of the details of an image with those of a window of another, finely aligned.
+
+    Detail is what a blur takes away: the hash, which has chosen the pair, says nothing of it, and crowds that are
+    lit and framed alike differ in it.
+
+    Args:
+        one: (128, 128) grey.
+        other: (128, 128) grey.
+        window: number of the window of `other` that shows what `one` shows.
+    """
+    warp = _alignment(one, other, window)
+    size = (_SIDE, _SIDE)
+    aligned = cv2.warpAffine(other, warp, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    covered = cv2.warpAffine(np.ones(size, np.uint8), warp, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
+    if np.count_nonzero(covered) < _SIDE * _SIDE / 2:
+        return 0.0
+    first, second = (_detail(grey)[covered] for grey in (one, aligned))
+    scale = np.linalg.norm(first) * np.linalg.norm(second)
+    return float(first @ second / scale) if scale > 0 else 0.0
+
+
+def _alignment(one: NDArray[np.uint8], other: NDArray[np.uint8], window: int) -> NDArray[np.float32]:
+    """Return the (2, 3) affine map from pixels of `one` to those of `other`: the window, and then finer."""
+    x, y, width, height = WINDOWS[window]
+    start = np.array([[width, 0, x * _SIDE], [0, height, y * _SIDE]], np.float32)
+    steps = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
+    try:
+        _, warp = cv2.findTransformECC(one, other, start.copy(), cv2.MOTION_AFFINE, steps, np.ones_like(one), 5)
+    except cv2.error:  # it does not converge, as different images may not: compare them as they lie
+        return start
+    return np.asarray(warp, np.float32)
+
+
+def _detail(grey: Grey) -> NDArray[np.float32]:
+    values = grey.astype(np.float32)
+    return (values - cv2.GaussianBlur(values, (0, 0), 4)).astype(np.float32)

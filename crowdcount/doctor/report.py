@@ -1,0 +1,171 @@
+"""What the doctor says: as text for people and as JSON for programs."""
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from crowdcount.data.sample import Split
+from crowdcount.doctor.checks import SAME, Item
+from crowdcount.doctor.datasets import DataSet
+from crowdcount.doctor.finding import CHECKS, LEVELS, Finding, Level
+from crowdcount.doctor.totals import TOTALS
+
+_WIDTH: Final = 110
+_SHOWN: Final = 40
+_GROUP: Final = 8
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What a split holds.
+
+    Attributes:
+        split: its name.
+        images: number of images with a record.
+        heads: number of points, also those outside their image; None where the annotation is withheld.
+        inside: number of points inside.
+        fewest: points of the emptiest image.
+        most: points of the fullest image.
+        smallest: (width, height) of the image with the fewest pixels; None where none could be decoded.
+        largest: (width, height) of the one with the most.
+    """
+
+    split: Split
+    images: int
+    heads: int | None
+    inside: int | None
+    fewest: int | None
+    most: int | None
+    smallest: tuple[int, int] | None
+    largest: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, split: Split, items: Sequence[Item]) -> "SplitFacts":
+        """Return what a list of images holds."""
+        counts = [item.record.count for item in items if item.record.points is not None]
+        sizes = sorted(
+            (item.image.size for item in items if not item.image.problem), key=lambda size: size[0] * size[1]
+        )
+        heads = sum(counts) if len(counts) == len(items) else None
+        return cls(
+            split,
+            len(items),
+            heads,
+            None if heads is None else heads - sum(item.outside for item in items),
+            min(counts, default=None),
+            max(counts, default=None),
+            sizes[0] if sizes else None,
+            sizes[-1] if sizes else None,
+        )
+
+    def line(self) -> str:
+        """Return the facts in a line."""
+        parts = [f"{self.split:<6}{self.images:>7,} images"]
+        if self.heads is None:
+            parts.append("annotation withheld")
+        elif self.images:
+            parts.append(
+                f"{self.heads:,} heads, {self.inside:,} inside their images ({self.fewest:,} to {self.most:,} each)"
+            )
+        if self.smallest and self.largest:
+            parts.append(f"{self.smallest[0]} x {self.smallest[1]} to {self.largest[0]} x {self.largest[1]} pixels")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of an examination.
+
+    Attributes:
+        data: what was examined.
+        splits: what was read.
+        findings: what was found, worst first.
+    """
+
+    data: DataSet
+    splits: Sequence[SplitFacts]
+    findings: Sequence[Finding]
+
+    def level_counts(self) -> dict[Level, int]:
+        """Return the number of findings of each level."""
+        found = Counter(finding.level for finding in self.findings)
+        return {level: found[level] for level in LEVELS}
+
+    def fails(self, level: Level) -> bool:
+        """Tell whether something as bad as `level`, or worse, was found."""
+        return any(LEVELS.index(finding.level) <= LEVELS.index(level) for finding in self.findings)
+
+    def json(self) -> str:
+        """Return everything as JSON."""
+        table = {
+            "dataset": self.data.name,
+            "root": str(self.data.root),
+            "options": {key: _plain(value) for key, value in self.data.options.items()},
+            "splits": [asdict(each) for each in self.splits],
+            "summary": self.level_counts(),
+            "findings": [{"level": each.level, **asdict(each)} for each in self.findings],
+        }
+        return json.dumps(table, indent=2, ensure_ascii=False) + "\n"
+
+    def text(self) -> str:
+        """Return a page to read: what there is, then each kind of finding, the worst first."""
+        options = "".join(f" {key} {value}" for key, value in self.data.options.items() if value is not None)
+        lines = [f"{self.data.name}{options} in {self.data.root}", *(f"  {each.line()}" for each in self.splits)]
+        if self.data.key not in TOTALS:
+            lines.append("  (no published totals to compare with)")
+        for check in CHECKS:
+            found = [finding for finding in self.findings if finding.check == check]
+            if found:
+                lines += ["", *_section(check, found)]
+        summary = ", ".join(f"{number} {level}{'s' * (number != 1)}" for level, number in self.level_counts().items())
+        return "\n".join([*lines, "", summary, ""])
+
+
+def _section(check: str, found: Sequence[Finding]) -> list[str]:
+    level, title, in_lines = CHECKS[check]
+    total = sum(finding.count for finding in found)
+    number = f"{total:,}" if total == len(found) else f"{total:,} in {len(found):,} images"
+    return [f"{level}: {title}: {number}", *(_lines(found) if in_lines else _names(found))]
+
+
+def _lines(found: Sequence[Finding]) -> list[str]:
+    """Return a line for each finding; errors all of them."""
+    shown = found if found[0].level == "error" else found[:_SHOWN]
+    lines = [f"    {_place(each)}: {each.detail}" for each in shown]
+    return lines + _more(len(found) - len(shown))
+
+
+def _place(finding: Finding) -> str:
+    if finding.check == "split":
+        return finding.split
+    if finding.level == "error":
+        return f"{finding.split}: {finding.file}"
+    if finding.check == "rotation":
+        return f"{finding.split}/{finding.name}"
+    names = finding.name.split(SAME)
+    more = [f"and {len(names) - _GROUP:,} more, which --json lists"] if len(names) > _GROUP + 1 else names[_GROUP:]
+    return SAME.join([*names[:_GROUP], *more])
+
+
+def _names(found: Sequence[Finding]) -> list[str]:
+    """Return the names, split by split, with the details in brackets."""
+    lines: list[str] = []
+    for split in dict.fromkeys(finding.split for finding in found):
+        here = [finding for finding in found if finding.split == split]
+        words = [finding.name + (f" ({finding.detail})" if finding.detail else "") for finding in here[:_SHOWN]]
+        lines += textwrap.wrap(
+            f"{split}: {', '.join(words)}", _WIDTH, initial_indent="    ", subsequent_indent="      "
+        )
+        lines += _more(len(here) - len(words))
+    return lines
+
+
+def _more(number: int) -> list[str]:
+    return [f"      and {number:,} more, which --json lists"] * (number > 0)
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,53 @@
+"""The published sizes of the data sets, as far as they could be verified.
+
+Sources: the lists and papers of the data sets, and counts over the published files. Totals of heads that include
+points outside their image are compared with all points, the others with the points inside.
+"""
+
+from typing import Final, NamedTuple
+
+from crowdcount.data.sample import Split
+
+
+class Total(NamedTuple):
+    """What one split, or several together, should hold.
+
+    Attributes:
+        splits: which.
+        images: number of images.
+        heads: number of points; None where no verified number is known.
+        inside: `heads` is the number of points inside their images: releases of the annotation differ in the others.
+    """
+
+    splits: tuple[Split, ...]
+    images: int
+    heads: int | None = None
+    inside: bool = False
+
+
+TOTALS: Final[dict[str, tuple[Total, ...]]] = {
+    "shanghaitech/A": (
+        Total(("train",), 300, 162_413, inside=True),
+        Total(("test",), 182, 78_862, inside=True),
+    ),
+    "shanghaitech/B": (
+        Total(("train",), 400, 49_151, inside=True),
+        Total(("test",), 316, 39_121, inside=True),
+    ),
+    "ucf_qnrf": (
+        Total(("train", "val"), 1201),
+        Total(("test",), 334, 240_127),
+        Total(("train", "val", "test"), 1535, 1_251_642),
+    ),
+    "ucf_cc_50": (Total(("train", "val", "test"), 50, 63_974),),
+    "nwpu": (Total(("train",), 3109), Total(("val",), 500, 196_238), Total(("test",), 1500)),
+    "jhu_crowd": (
+        Total(("train",), 2272),
+        Total(("val",), 500),
+        Total(("test",), 1600),
+        Total(("train", "val", "test"), 4372, 1_515_005),
+    ),
+    "mall": (Total(("train",), 800), Total(("test",), 1200), Total(("train", "test"), 2000, 62_325)),
+    "fsc147": (Total(("train",), 3659), Total(("val",), 1286, 82_042), Total(("test",), 1190, 78_836)),
+}
+"""By `DataSet.key`; a data set that is not here has no verified totals."""

@@ -1,0 +1,212 @@
+"""A model and the records of a split -> what was found in every image, and how wrong it is."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from crowdcount.data.sample import Image, Record
+from crowdcount.errors import InputError
+from crowdcount.evaluation.peaks import density_peaks
+from crowdcount.geometry import Points, inside, resize_points
+from crowdcount.metrics.game import GAME_LEVELS, cells_of_density, cells_of_points, game
+from crowdcount.metrics.localisation import match_points, predicted_radius
+from crowdcount.metrics.processes import of_all_processes
+from crowdcount.metrics.radius import heads_of_boxes, hits, level_hits, pairs_within
+from crowdcount.zoo import Model, ReferringModel
+
+Hits = tuple[int, int, int]
+Cells = Callable[[int], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is measured beside the count.
+
+    Args:
+        radii: of localisation, in pixels of the photograph; those of the field's practice on ShanghaiTech.
+        peak_threshold: see `density_peaks`.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+
+    radii: tuple[float, ...] = (4.0, 8.0)
+    peak_threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(radius >= 0 for radius in self.radii):
+            raise InputError(f"radii: {self.radii}; give pixels, 0 or more")
+        if not self.peak_threshold >= 0:
+            raise InputError(f"peak_threshold: {self.peak_threshold}; give people per block, 0 or more")
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What was found in one image, or for one expression of it.
+
+    Attributes:
+        name: of the record; with the expression behind it where there is one.
+        predicted: count.
+        points: (K, 2) predicted points, whole pixels of the photograph.
+        true: number of annotated points, also of those outside; None where the annotation is withheld.
+        outside: number of annotated points outside the image.
+        game: the image's term of GAME(0) to GAME(3); empty without annotation.
+        hits: true positives, false positives and false negatives of each rule of localisation.
+        box_levels: heads of each of NWPU-Crowd's levels of box area, and the fewest and the most of them that sigma_l
+            finds; empty without boxes.
+        attributes: what the data set says of the image.
+        index: place of the image among the records.
+    """
+
+    name: str
+    predicted: float
+    points: NDArray[np.int64]
+    true: int | None = None
+    outside: int = 0
+    game: tuple[float, ...] = ()
+    hits: Mapping[str, Hits] = field(default_factory=dict)
+    box_levels: tuple[tuple[int, ...], ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    index: int = 0
+
+    @property
+    def error(self) -> float:
+        """Predicted minus true count.
+
+        Raises:
+            InputError: the annotation is not public.
+        """
+        if self.true is None:
+            raise InputError(f"{self.name} has no public annotation, so its error is not known")
+        return self.predicted - self.true
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a model says: its count, its points in pixels of the photograph, its people in the cells of GAME."""
+
+    count: float
+    points: Points
+    cells: Cells
+
+
+def evaluate(
+    model: Model | ReferringModel, records: Sequence[Record], scoring: Scoring | None = None
+) -> list[ImageResult]:
+    """Count in every image and compare with its annotation, with a progress bar on stderr.
+
+    Whole images go one at a time through the model's own size rule and inference, so that the number of one does not
+    depend on the others. With `torch.distributed` each process takes its share of the images; all get all results,
+    in the order of the records. A collective call.
+
+    Raises:
+        InputError: an image cannot be read, or a model that finds expressions is given none.
+    """
+    scoring = scoring or Scoring()
+    rank, world = _place()
+    own = range(rank, len(records), world)
+    images = _decoded([records[index] for index in own])
+    shown = tqdm(zip(own, images, strict=True), total=len(own), unit="image", disable=rank > 0)
+    results = [(index, _scored(model, records[index], image, scoring)) for index, image in shown]
+    gathered = sorted(of_all_processes(results), key=lambda pair: pair[0])
+    return [replace(result, index=index) for index, share in gathered for result in share]
+
+
+def _place() -> tuple[int, int]:
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
+
+
+def _decoded(records: Sequence[Record]) -> Iterator[Image]:
+    """Yield the images in order; the next one is decoded while one is looked at."""
+    ahead: Future[Image] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for record in records:
+            current, ahead = ahead, pool.submit(record.read)
+            if current is not None:
+                yield current.result()
+        if ahead is not None:
+            yield ahead.result()
+
+
+def _scored(model: Model | ReferringModel, record: Record, image: Image, scoring: Scoring) -> list[ImageResult]:
+    if isinstance(model, ReferringModel):
+        return _expressions(model, record, image, scoring)
+    height, width = image.shape[:2]
+    seen = model.predict(image)
+    points = density_peaks(seen, scoring.peak_threshold)
+    found = _Found(
+        seen.count,
+        resize_points(points, (seen.width, seen.height), (width, height)),
+        lambda level: cells_of_density(seen.density, seen.stride, seen.width, seen.height, level),
+    )
+    return [_result(record, image, found, scoring)]
+
+
+def _expressions(model: ReferringModel, record: Record, image: Image, scoring: Scoring) -> list[ImageResult]:
+    """Score every expression of an image on its own, at GroundingREC's radius as well."""
+    if not record.expressions:
+        raise InputError(f"{record.name} has no expressions; {model.name} needs them")
+    height, width = image.shape[:2]
+    results = []
+    predictions = model.predict(image, [expression.text for expression in record.expressions])
+    for expression, prediction in zip(record.expressions, predictions, strict=True):
+        points = prediction.points
+        found = _Found(prediction.count, points, _cells(points, width, height))
+        attributes = {"kind": expression.kind, "category": expression.category}
+        named = {key: value for key, value in attributes.items() if value}
+        part = Record(f"{record.name}: {expression.text}", record.image, expression.points, attributes=named)
+        # as published both radius and distances are parts of the image's sides
+        scale = np.array([width, height])
+        radius = predicted_radius(prediction.sizes / scale)
+        extra = {"GroundingREC": match_points(points / scale, expression.points / scale, radius)}
+        results.append(_result(part, image, found, scoring, extra))
+    return results
+
+
+def _cells(points: Points, width: int, height: int) -> Cells:
+    return lambda level: cells_of_points(points, width, height, level)
+
+
+def _result(
+    record: Record, image: Image, found: _Found, scoring: Scoring, extra: Mapping[str, Hits] | None = None
+) -> ImageResult:
+    pixels = np.floor(found.points).astype(np.int64)
+    if record.points is None:
+        return ImageResult(record.name, found.count, pixels, attributes=dict(record.attributes))
+    height, width = image.shape[:2]
+    scores, levels = _localisation(record, pixels, scoring)
+    return ImageResult(
+        record.name,
+        found.count,
+        pixels,
+        true=record.count,
+        outside=int(np.count_nonzero(~inside(record.points, width, height))),
+        game=tuple(
+            game(cells_of_points(record.points, width, height, level), found.cells(level)) for level in GAME_LEVELS
+        ),
+        hits={**scores, **(extra or {})},
+        box_levels=levels,
+        attributes=dict(record.attributes),
+    )
+
+
+def _localisation(
+    record: Record, predicted: NDArray[np.int64], scoring: Scoring
+) -> tuple[dict[str, Hits], tuple[tuple[int, ...], ...]]:
+    """Return the hits at fixed radii, in whole pixels as is the practice, and by the boxes where there are any."""
+    true = np.floor(record.require_points()).astype(np.int64)
+    scores = {f"{radius:g} px": hits(pairs_within(predicted, true, radius)) for radius in scoring.radii}
+    if record.boxes is None:
+        return scores, ()
+    heads = heads_of_boxes(record.boxes)
+    large = pairs_within(predicted, heads.points, heads.sigma_l)
+    scores["sigma_l"] = hits(large)
+    scores["sigma_s"] = hits(pairs_within(predicted, heads.points, heads.sigma_s))
+    return scores, tuple(map(tuple, level_hits(large, heads.levels).tolist()))

@@ -1,0 +1,111 @@
+"""One HTML file that shows an evaluation: figures, predicted against true counts, error by level, the worst images."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+import cv2
+import numpy as np
+
+from crowdcount.data.sample import Image, Record
+from crowdcount.evaluation.chart import bars, scatter
+from crowdcount.evaluation.harness import ImageResult
+from crowdcount.evaluation.summary import Summary
+from crowdcount.evaluation.text import summary_text
+from crowdcount.geometry import resize_points
+from crowdcount.visualize import count_text, draw_points, expression_panel, overlay, panel
+from crowdcount.zoo import Model, ReferringModel
+
+_WIDEST = 1400
+"""Most pixels of a picture's width in the report."""
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font-family: sans-serif; max-width: 1400px; margin: 24px auto; color: #1e1e1e }}
+pre {{ font-size: 13px; line-height: 1.35; overflow-x: auto }}
+figure {{ margin: 24px 0 }} figcaption {{ margin-bottom: 6px }} img {{ max-width: 100% }}
+</style></head><body>
+<h1>{title}</h1>
+<p>{protocol}</p>
+<h2>Figures</h2><pre>{text}</pre>
+{charts}
+{worst}
+</body></html>
+"""
+
+
+def report_html(
+    model: Model | ReferringModel,
+    records: Sequence[Record],
+    results: Sequence[ImageResult],
+    summary: Summary,
+    worst: int,
+) -> str:
+    """Return the report; the worst images are counted again for their pictures.
+
+    Args:
+        model: what was evaluated.
+        records: of the split.
+        results: of `evaluate`, for these records.
+        summary: of `summarise`, with `model`, `data` and `protocol` beside it.
+        worst: number of images to draw, those of the largest absolute error.
+    """
+    known = [result for result in results if result.true is not None]
+    charts = "".join(f"<h2>{title}</h2>\n{chart}\n" for title, chart in _charts(known, summary))
+    return _PAGE.format(
+        title=escape(f"{summary['model']} on {summary['data']}"),
+        protocol=escape(summary["protocol"]),
+        text=escape(summary_text(summary)),
+        charts=charts,
+        worst=_worst(model, records, known, worst),
+    )
+
+
+def _charts(known: Sequence[ImageResult], summary: Summary) -> list[tuple[str, str]]:
+    if not known:
+        return []
+    counts = [float(result.true or 0) for result in known], [result.predicted for result in known]
+    charts = [
+        ("Predicted against true", scatter([result.name for result in known], *counts)),
+        ("Error by crowd level", bars("true count", summary["crowd_levels"])),
+    ]
+    return charts + [(f"Error by {key}", bars(key, table)) for key, table in summary["attributes"].items()]
+
+
+def _worst(model: Model | ReferringModel, records: Sequence[Record], known: Sequence[ImageResult], number: int) -> str:
+    figures: dict[int, str] = {}
+    for result in sorted(known, key=lambda result: -abs(result.error)):
+        if len(figures) == number:
+            break
+        if result.index not in figures:  # an image may have several expressions
+            picture = base64.b64encode(_jpeg(_picture(model, records[result.index]))).decode()
+            words = escape(f"{result.name}: {count_text(result.predicted, result.true)}")
+            source = f"data:image/jpeg;base64,{picture}"
+            figures[result.index] = f'<figure><figcaption>{words}</figcaption><img alt="" src="{source}"></figure>'
+    return "\n".join(["<h2>Worst images</h2>", *figures.values()]) if figures else ""
+
+
+def _picture(model: Model | ReferringModel, record: Record) -> Image:
+    """Draw an image with its annotation beside what the model sees in it."""
+    image, points = record.read(), record.require_points()
+    height, width = image.shape[:2]
+    if isinstance(model, ReferringModel):
+        found = model.predict(image, [expression.text for expression in record.expressions])
+        pairs = zip(found, record.expressions, strict=True)
+        return expression_panel(image, [(each.text, each.points, len(true.points)) for each, true in pairs])
+    seen = model.predict(image)
+    image = np.asarray(cv2.resize(image, (seen.width, seen.height), interpolation=cv2.INTER_AREA), np.uint8)
+    points = resize_points(points, (width, height), (seen.width, seen.height))
+    drawn = overlay(image, seen.density, seen.stride)
+    return panel([(f"truth {record.count}", draw_points(image, points)), (f"count {seen.count:.1f}", drawn)])
+
+
+def _jpeg(picture: Image) -> bytes:
+    height, width = picture.shape[:2]
+    if width > _WIDEST:
+        size = _WIDEST, round(height * _WIDEST / width)
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    assert done
+    return data.tobytes()

@@ -1,0 +1,106 @@
+"""Submission files of NWPU-Crowd's counting and localisation benchmarks, and the rules of their format."""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from crowdcount.errors import InputError
+from crowdcount.evaluation.harness import ImageResult
+from crowdcount.files import write_whole
+
+_WHOLE = re.compile(r"0|[1-9]\d*")
+
+
+def count_submission(results: Sequence[ImageResult]) -> str:
+    """Return the counting file: a line `id count` for each image, no header, no line break at the end."""
+    return "\n".join(f"{result.name} {result.predicted!r}" for result in results)
+
+
+def localisation_submission(results: Sequence[ImageResult]) -> str:
+    """Return the localisation file: a line `id n x1 y1 x2 y2 ...` in whole pixels for each image."""
+    lines = []
+    for result in results:
+        numbers = [len(result.points), *result.points.flatten().tolist()]
+        lines.append(" ".join(map(str, [result.name, *numbers])))
+    return "\n".join(lines)
+
+
+def write_count_submission(path: Path, results: Sequence[ImageResult]) -> None:
+    """Write a counting file that keeps the rules.
+
+    Raises:
+        InputError: it would not; see `check_count_submission`.
+    """
+    text = count_submission(results)
+    check_count_submission(path, text, [result.name for result in results])
+    write_whole(path, text)
+
+
+def write_localisation_submission(path: Path, results: Sequence[ImageResult]) -> None:
+    """Write a localisation file that keeps the rules.
+
+    Raises:
+        InputError: it would not; see `check_localisation_submission`.
+    """
+    text = localisation_submission(results)
+    check_localisation_submission(path, text, [result.name for result in results])
+    write_whole(path, text)
+
+
+def check_count_submission(path: Path, text: str, ids: Sequence[str]) -> None:
+    """Check a counting file: `id count` on each line, every id once and no other, finite counts.
+
+    Args:
+        path: of the file, for the messages.
+        text: its content.
+        ids: of the images of the split.
+
+    Raises:
+        InputError: names the line.
+    """
+    for number, words in _lines(path, text, ids):
+        if len(words) != 2:
+            raise InputError(f"{path}: line {number} has {len(words)} fields, expected 'id count'")
+        try:
+            count = float(words[1])
+        except ValueError:
+            count = math.nan
+        if not math.isfinite(count):
+            raise InputError(f"{path}: line {number} gives {words[1]!r} as a count; expected a finite number")
+
+
+def check_localisation_submission(path: Path, text: str, ids: Sequence[str]) -> None:
+    """Check a localisation file: `id n`, then exactly n pairs of whole pixels; every id once and no other.
+
+    Args:
+        path: of the file, for the messages.
+        text: its content.
+        ids: of the images of the split.
+
+    Raises:
+        InputError: names the line.
+    """
+    for number, words in _lines(path, text, ids):
+        for word in words[1:]:
+            if not _WHOLE.fullmatch(word):
+                raise InputError(f"{path}: line {number} has {word!r}; expected whole numbers of 0 or more")
+        if len(words) < 2 or len(words) != 2 + 2 * int(words[1]):
+            raise InputError(f"{path}: line {number} has {len(words)} fields, expected 'id n' and n pairs 'x y'")
+
+
+def _lines(path: Path, text: str, ids: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """Return number and fields of each line, after the rules on ids."""
+    lines = [(number, line.split(" ")) for number, line in enumerate(text.removesuffix("\n").split("\n"), 1)]
+    seen: set[str] = set()
+    expected = set(ids)
+    for number, (name, *_) in lines:
+        if name not in expected:
+            raise InputError(f"{path}: line {number} is of {name!r}, which is no image of the split")
+        if name in seen:
+            raise InputError(f"{path}: line {number} is of {name} again; give each image once")
+        seen.add(name)
+    if len(seen) < len(expected):
+        missing = sorted(expected - seen)
+        raise InputError(f"{path}: has no line of {missing[0]} ({len(missing)} images are missing)")
+    return lines

@@ -1,0 +1,145 @@
+"""Results of images -> one summary."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crowdcount.errors import InputError
+from crowdcount.evaluation.harness import ImageResult
+from crowdcount.metrics.bootstrap import count_intervals, score_intervals
+from crowdcount.metrics.breakdown import (
+    NWPU_CATEGORIES,
+    NWPU_EDGES,
+    crowd_level,
+    crowd_levels,
+    errors_by,
+    nwpu_mean_mae,
+)
+from crowdcount.metrics.count import count_errors
+from crowdcount.metrics.localisation import localisation_scores
+
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """How results are put together.
+
+    Args:
+        edges: last count of each level of the crowd but the highest; those of NWPU-Crowd's scene levels.
+        resamples: of the bootstrap intervals; 0 for none.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: edges that do not rise, or a negative number.
+    """
+
+    edges: tuple[int, ...] = NWPU_EDGES
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if list(self.edges) != sorted(set(self.edges)) or any(edge < 0 for edge in self.edges):
+            raise InputError(f"edges: {list(self.edges)}; give rising counts of 0 or more, such as 50 500")
+        if self.resamples < 0 or self.seed < 0:
+            raise InputError(f"bootstrap {self.resamples}, seed {self.seed}; give 0 or more")
+
+
+def summarise(results: Sequence[ImageResult], tables: Tables | None = None) -> Summary:
+    """Return all figures of a split as plain values for JSON; what has no value is None.
+
+    Images without public annotation are counted under `without_annotation` and enter nothing else.
+
+    Raises:
+        InputError: there is no image.
+    """
+    if not results:
+        raise InputError("the split has no images, so there is nothing to evaluate")
+    known = [result for result in results if result.true is not None]
+    summary: Summary = {"images": len(known), "without_annotation": len(results) - len(known)}
+    if known:
+        tables = tables or Tables()
+        predicted, true = _counts(known)
+        summary |= count_errors(predicted, true)
+        if tables.resamples:
+            summary["intervals"] = count_intervals(predicted, true, tables.resamples, tables.seed)
+        summary["points_outside"] = sum(result.outside for result in known)
+        summary["game"] = [math.fsum(terms) / len(known) for terms in zip(*(r.game for r in known), strict=True)]
+        summary["crowd_levels"] = _by_level(known, tables.edges)
+        summary["attributes"] = _by_attribute(known)
+        summary |= _nwpu(known)
+        summary["localisation"] = _localisation(known, tables)
+        summary |= _box_levels(known)
+    whole: Summary = plain(summary)
+    return whole
+
+
+def plain(value: Any) -> Any:
+    """Return nested values with None for what is not a number, and lists for tuples: JSON knows neither."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _counts(results: Sequence[ImageResult]) -> tuple[list[float], list[float]]:
+    return [result.predicted for result in results], [float(result.true or 0) for result in results]
+
+
+def _by_level(results: Sequence[ImageResult], edges: Sequence[int]) -> dict[str, Any]:
+    predicted, true = _counts(results)
+    table = errors_by([crowd_level(count, edges) for count in true], predicted, true)
+    return {name: table[name] for name in crowd_levels(edges) if name in table}
+
+
+def _by_attribute(results: Sequence[ImageResult]) -> dict[str, Any]:
+    tables = {}
+    for key in sorted({key for result in results for key in result.attributes}):
+        own = [result for result in results if key in result.attributes]
+        tables[key] = errors_by([result.attributes[key] for result in own], *_counts(own))
+    return tables
+
+
+def _nwpu(results: Sequence[ImageResult]) -> Summary:
+    """Return what the server of NWPU-Crowd prints, where the images have its levels and luminance."""
+    if not all(NWPU_CATEGORIES.keys() <= result.attributes.keys() for result in results):
+        return {}
+    predicted, true = _counts(results)
+    errors = count_errors(predicted, true)
+    nae = -1.0 if math.isnan(errors["nae"]) else errors["nae"]
+    parts = {
+        category: nwpu_mean_mae(category, [result.attributes[category] for result in results], predicted, true)
+        for category in NWPU_CATEGORIES
+    }
+    return {"nwpu": {**errors, "nae": nae, **parts}}
+
+
+def _localisation(results: Sequence[ImageResult], tables: Tables) -> Summary:
+    """Return sums over the images and their scores for each rule; only what every image has can be summed."""
+    rules = [rule for rule in results[0].hits if all(rule in result.hits for result in results)]
+    found = {}
+    for rule in rules:
+        counts = [result.hits[rule] for result in results]
+        totals = [sum(column) for column in zip(*counts, strict=True)]
+        names = ("true_positives", "false_positives", "false_negatives")
+        found[rule] = {**dict(zip(names, totals, strict=True)), **localisation_scores(*totals)}
+        if tables.resamples:
+            found[rule]["intervals"] = score_intervals(counts, tables.resamples, tables.seed)
+    return found
+
+
+def _box_levels(results: Sequence[ImageResult]) -> Summary:
+    """Return heads and recall of each level of box area; see `level_hits` for why it has two ends."""
+    if not all(result.box_levels for result in results):
+        return {}
+    sums = np.sum([result.box_levels for result in results], axis=0).tolist()
+    levels = {
+        str(level): {"heads": heads, "recall_lowest": low / heads, "recall_highest": high / heads}
+        for level, (heads, low, high) in enumerate(sums)
+        if heads
+    }
+    return {"box_levels": levels}

@@ -1,0 +1,28 @@
+"""Results of images as a CSV file."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from crowdcount.evaluation.harness import ImageResult
+
+
+def results_csv(results: Sequence[ImageResult]) -> str:
+    """Return a line for each image: name, true, predicted, error, GAME, hits of each rule, attributes.
+
+    Numbers have all their digits; what is not known is empty.
+    """
+    rules = list(dict.fromkeys(rule for result in results for rule in result.hits))
+    keys = sorted({key for result in results for key in result.attributes})
+    levels = max((len(result.game) for result in results), default=0)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    head = ["name", "true", "predicted", "error", "points", "outside", *(f"game{level}" for level in range(levels))]
+    writer.writerow([*head, *(f"{part} {rule}" for rule in rules for part in ("TP", "FP", "FN")), *keys])
+    for result in results:
+        error = "" if result.true is None else result.error
+        known = [result.name, result.true, result.predicted, error, len(result.points), result.outside]
+        hits = [value for rule in rules for value in result.hits.get(rule, ("", "", ""))]
+        games = [*result.game, *[""] * (levels - len(result.game))]
+        writer.writerow([*known, *games, *hits, *(result.attributes.get(key, "") for key in keys)])
+    return file.getvalue()

@@ -1,0 +1,34 @@
+"""Errors of counts and of points: pure functions, and their inputs gathered over an epoch and over processes."""
+
+from crowdcount.metrics.bootstrap import bootstrap, count_intervals, score_intervals
+from crowdcount.metrics.breakdown import NWPU_EDGES, crowd_level, crowd_levels, errors_by, nwpu_mean_mae
+from crowdcount.metrics.count import CountErrors, count_errors
+from crowdcount.metrics.game import cells_of_density, cells_of_points, game
+from crowdcount.metrics.localisation import Localisation, localisation_scores, match_points, predicted_radius
+from crowdcount.metrics.radius import Heads, heads_of_boxes, hits, largest_matching, level_hits, pairs_within
+
+__all__ = [
+    "NWPU_EDGES",
+    "CountErrors",
+    "Heads",
+    "Localisation",
+    "bootstrap",
+    "cells_of_density",
+    "cells_of_points",
+    "count_errors",
+    "count_intervals",
+    "crowd_level",
+    "crowd_levels",
+    "errors_by",
+    "game",
+    "heads_of_boxes",
+    "hits",
+    "largest_matching",
+    "level_hits",
+    "localisation_scores",
+    "match_points",
+    "nwpu_mean_mae",
+    "pairs_within",
+    "predicted_radius",
+    "score_intervals",
+]

@@ -1,0 +1,74 @@
+"""Confidence intervals by resampling images."""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_STREAM: Final = 104  # first word of the seeds here: another use of the same seed has another one
+
+
+def bootstrap(
+    values: Floats, statistic: Callable[[Floats], Floats], resamples: int = 1000, share: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a statistic of means over images.
+
+    Images are drawn with replacement, as many as there are (Efron and Tibshirani, "An Introduction to the Bootstrap",
+    1993, section 13.3). The interval says how far the figure would move with other images of the same kind; it knows
+    nothing of another training of the model. Resamples whose statistic is not a number are left out.
+
+    Args:
+        values: (N, K) what each image contributes.
+        statistic: turns (R, K) means into (R,) figures; row by row.
+        resamples: R.
+        share: of the resamples between the two ends.
+        seed: of the draws.
+
+    Returns:
+        Both ends; NaN where no resample has a value.
+    """
+    count = len(values)
+    rng = np.random.default_rng([_STREAM, seed])
+    means = rng.multinomial(count, np.full(count, 1 / count), size=resamples) @ values / count
+    figures = statistic(means)
+    figures = figures[~np.isnan(figures)]
+    if not len(figures):
+        return float("nan"), float("nan")
+    low, high = np.quantile(figures, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+def count_intervals(
+    predicted: list[float], true: list[float], resamples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Return 95 % intervals of MAE, RMSE and NAE, defined as by `count_errors`."""
+    p, t = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    error, some = np.abs(p - t), t > 0
+    relative = np.divide(error, t, out=np.zeros_like(error), where=some)
+    values = np.stack([error, error**2, relative, some.astype(np.float64)], axis=1)
+    figures: dict[str, Callable[[Floats], Floats]] = {
+        "mae": lambda means: means[:, 0],
+        "rmse": lambda means: np.sqrt(means[:, 1]),
+        "nae": lambda means: _ratio(means[:, 2], means[:, 3]),
+    }
+    return {name: bootstrap(values, figure, resamples, seed=seed) for name, figure in figures.items()}
+
+
+def score_intervals(
+    counts: list[tuple[int, int, int]], resamples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Return 95 % intervals of precision, recall and F1 from the images' true and false positives and negatives."""
+    figures: dict[str, Callable[[Floats], Floats]] = {
+        "precision": lambda means: _ratio(means[:, 0], means[:, 0] + means[:, 1]),
+        "recall": lambda means: _ratio(means[:, 0], means[:, 0] + means[:, 2]),
+        "f1": lambda means: _ratio(2 * means[:, 0], 2 * means[:, 0] + means[:, 1] + means[:, 2]),
+    }
+    values = np.asarray(counts, np.float64)
+    return {name: bootstrap(values, figure, resamples, seed=seed) for name, figure in figures.items()}
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)

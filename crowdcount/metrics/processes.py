@@ -1,0 +1,16 @@
+"""Values gathered over the processes of a distributed evaluation."""
+
+from typing import TypeVar
+
+import torch
+
+Value = TypeVar("Value")
+
+
+def of_all_processes(own: list[Value]) -> list[Value]:
+    """Return the values of every process, in the order of their ranks; a collective call."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return own
+    gathered: list[list[Value]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(gathered, own)
+    return [value for share in gathered for value in share]

@@ -1,0 +1,178 @@
+"""Whatever is in an annotation file: points come out, or an error that names the file."""
+
+import csv
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from crowdcount.data import Folder, JhuCrowd, Nwpu, UcfQnrf, read_image
+from crowdcount.data.point_file import json_of, read_points
+from crowdcount.data.point_table import read_table
+from crowdcount.errors import InputError
+
+POINTS = [[1.5, 2.0], [30.25, 4.0]]
+WHOLE = {
+    "a.txt": b"1.5 2\n30.25 4\n",
+    "a.csv": b"image,x,y\na.jpg,1.5,2\na.jpg,30.25,4\n",
+    "a.json": json.dumps({"points": POINTS}).encode(),
+}
+per_test = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+STRANGE = [b"\x00", b"\xff\xfe", b"nan", b"1e400", b"\n\n", b'"', b"[" * 9, b"-", b";", b"PK\x03\x04", b"9" * 50]
+
+
+def damaged(whole):
+    """Return files cut short, altered in a place, or with something strange put in."""
+    places = st.integers(0, len(whole))
+    cut = places.map(lambda place: whole[:place])
+    other = st.tuples(places, st.binary(max_size=4)).map(lambda at: whole[: at[0]] + at[1] + whole[at[0] + 1 :])
+    strange = st.tuples(places, st.sampled_from(STRANGE)).map(lambda at: whole[: at[0]] + at[1] + whole[at[0] :])
+    return cut | other | strange | st.binary(max_size=60)
+
+
+def names_its_file(read, path):
+    """Read a file: finite points, or an error that begins with its name."""
+    try:
+        found = read(path)
+    except InputError as error:
+        assert str(error).startswith(f"{path}: ")
+        return
+    for points in found:
+        assert points.dtype == np.float32 and points.shape[1:] == (2,) and np.isfinite(points).all()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.json", "a.npy", "a.mat", "GT_a.mat"])
+def test_files_of_points(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, POINTS)
+    elif name == "GT_a.mat":
+        info = np.empty((1, 1), object)
+        info[0, 0] = {"location": np.array(POINTS), "number": [[2]]}
+        savemat(path, {"image_info": info})
+    elif name == "a.mat":
+        savemat(path, {"annPoints": POINTS})
+    else:
+        path.write_bytes(WHOLE[name])
+    whole = path.read_bytes()
+
+    @given(damaged(whole))
+    def check(content):
+        path.write_bytes(content)
+        names_its_file(lambda file: [read_points(file)], path)
+
+    check()
+
+
+@pytest.mark.parametrize("value", [0, 8, 10, 20, 128, 255])
+@pytest.mark.parametrize("order", [0, 1])
+def test_a_mat_file_whose_numbers_are_of_no_type_does_not_end_the_process(tmp_path, value, order):
+    path = tmp_path / "a.mat"
+    savemat(path, {"annPoints": POINTS})
+    content = bytearray(path.read_bytes())
+    assert content[192] == 9  # double precision
+    content[192 + order] = value or 8 * order
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.mat: not readable \(a data element of type"):
+        read_points(path)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json"])
+def test_tables_of_points(tmp_path, name):
+    whole = WHOLE["a.csv"] if name == "a.csv" else json.dumps({"a.jpg": POINTS, "b.jpg": []}).encode()
+
+    @given(damaged(whole))
+    @example(b"image,x,y\n" + b"a" * 200_000 + b",1,2\n")
+    @example(b'image,x,y\n"a.jpg,1,2\n')
+    @example(b"image,x,y\na.jpg,1\x00,2\n")
+    @example(b'{"a.jpg": [[1, 1' + b"0" * 400 + b"]]}")
+    def check(content):
+        (tmp_path / name).write_bytes(content)
+        names_its_file(lambda file: [entry.points for entry in read_table(file).values()], tmp_path / name)
+
+    check()
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "1" * 5000, "{", "\ufeff{"])
+def test_json_that_breaks_the_reader_is_named(tmp_path, content):
+    (tmp_path / "a.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"a\.json: not readable as JSON"):
+        json_of(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("writer", "source", "split", "file"),
+    [
+        ("write_nwpu", Nwpu, "val", "val.txt"),
+        ("write_nwpu", Nwpu, "val", "mats/4005.mat"),
+        ("write_jhu_crowd", JhuCrowd, "val", "val/gt/0005.txt"),
+        ("write_jhu_crowd", JhuCrowd, "val", "val/image_labels.txt"),
+        ("write_ucf_qnrf", UcfQnrf, "val", "val.txt"),
+    ],
+)
+def test_files_of_data_sets(tmp_path, request, writer, source, split, file):
+    root = request.getfixturevalue(writer)(tmp_path)
+    path = tmp_path / file
+    if not path.exists():
+        path.write_text("img_0001.jpg\nimg_0003.jpg\n")
+
+    @settings(max_examples=40)
+    @given(damaged(path.read_bytes()))
+    def check(content):
+        path.write_bytes(content)
+        try:
+            records = source(root).records(split)
+        except InputError as error:
+            assert path.name in str(error)
+            return
+        assert all(np.isfinite(record.points).all() for record in records)
+
+    check()
+
+
+@per_test
+@given(
+    heads=st.dictionaries(
+        st.text("abcäß ,;\"'.", max_size=8).map(lambda name: f"a{name}x.jpg"),
+        st.lists(st.tuples(st.floats(-1e4, 1e4, width=32), st.floats(-1e4, 1e4, width=32)), max_size=4),
+        min_size=1,
+        max_size=4,
+    ),
+    kind=st.sampled_from(["json", "csv"]),
+)
+def test_points_come_back_as_they_were_written(tmp_path, heads, kind):
+    root = tmp_path / "data"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    for name in heads:
+        (root / name).touch()
+    if kind == "json":
+        (root / "points.json").write_text(json.dumps(heads), encoding="utf-8")
+    else:
+        with (root / "points.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["image", "x", "y"])
+            for name, points in heads.items():
+                rows.writerows([[name, *point] for point in points] or [[name, "", ""]])
+    records = {record.name: record.points for record in Folder(root).records("train")}
+    assert set(records) == set(heads)
+    for name in heads:
+        np.testing.assert_array_equal(records[name], np.float32(heads[name]).reshape(-1, 2))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
+def test_an_image_cut_short_is_refused(tmp_path, suffix):
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    data = cv2.imencode(suffix, picture)[1].tobytes()
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(data)
+    assert read_image(path).shape == (60, 80, 3)
+    for share in (0.0, 0.2, 0.5, 0.9):
+        path.write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(InputError, match=rf"a\{suffix}: not a readable image"):
+            read_image(path)

@@ -1,0 +1,499 @@
+import json
+import shutil
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from crowdcount.data.sample import Record
+from crowdcount.doctor import CHECKS, LEVELS, DataSet, Finding, examine
+from crowdcount.doctor.datasets import known, options_of
+from crowdcount.doctor.inspect_image import inspect_image
+from crowdcount.doctor.photographs import WINDOWS, appearance_of, likeness, same_photographs
+from crowdcount.doctor.totals import TOTALS
+from crowdcount.errors import InputError
+
+
+def data_set(name, root, *options):
+    return DataSet.parse(name, root, list(options))
+
+
+def found(report, check):
+    return [(each.split, each.name) for each in report.findings if each.check == check]
+
+
+def checks(report):
+    return {each.check for each in report.findings} - {"size", "total"}  # small data sets are neither
+
+
+@pytest.fixture
+def part(tmp_path, write_shanghaitech):
+    """A small part A on its own, to be damaged."""
+    return write_shanghaitech(tmp_path, "A", size=(320, 256)) / "part_A"
+
+
+def examined(part, jobs=1):
+    return examine(data_set("shanghaitech", part, "--part", "A"), jobs)
+
+
+def write_location(path, points):
+    info = np.empty((1, 1), object)
+    info[0, 0] = {"location": points, "number": [[len(points)]]}
+    savemat(path, {"image_info": info})
+
+
+# --- data sets
+
+
+def test_every_adapter_with_a_folder_is_known():
+    names = {"folder", "fsc147", "jhu_crowd", "mall", "nwpu", "rec8k", "shanghaitech", "ucf_cc_50", "ucf_qnrf"}
+    assert known().keys() == names
+    assert options_of(known()["shanghaitech"]) == ["--part"]
+    assert {key.split("/")[0] for key in TOTALS} <= names
+
+
+def test_options_of_a_data_set_are_checked(tmp_path):
+    assert data_set("ucf_cc_50", tmp_path, "--fold", "3").options == {"fold": 3}
+    with pytest.raises(InputError, match=r"shanghaitech: .*'A', 'B'.*C \(its options: --part\)"):
+        data_set("shanghaitech", tmp_path, "--part", "C")
+    with pytest.raises(InputError, match=r"mall: .*its options: none"):
+        data_set("mall", tmp_path, "--part", "A")
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        data_set("mall", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "images"),
+    [("ucf_qnrf", 7), ("nwpu", 8), ("jhu_crowd", 9), ("fsc147", 6), ("rec8k", 9), ("ucf_cc_50", 50)],
+)
+def test_whole_data_sets_have_no_fault(tmp_path, name, images, request):
+    options = ["--fold", "1"] if name == "ucf_cc_50" else []
+    report = examine(data_set(name, request.getfixturevalue(f"write_{name}")(tmp_path / name), *options))
+    assert checks(report) <= {"empty"}
+    assert sum(each.images for each in report.splits) == images
+
+
+def test_a_folder_without_the_data_set_is_bad_input(tmp_path):
+    report = examined(tmp_path)
+    assert found(report, "split") == [("train", tmp_path.name), ("test", tmp_path.name)]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="jobs: 0 is no number of processes"):
+        examined(tmp_path, jobs=0)
+
+
+# --- files
+
+
+def test_all_missing_and_damaged_files_are_listed_and_the_rest_is_examined(part):
+    images, truth = part / "train_data" / "images", part / "train_data" / "ground-truth"
+    for number in range(5, 9):
+        shutil.copy(part / "test_data" / "images" / "IMG_1.jpg", images / f"IMG_{number}.jpg")
+        write_location(truth / f"GT_IMG_{number}.mat", [[1.0, 2.0]])
+    (truth / "GT_IMG_1.mat").write_bytes(b"damaged")
+    (truth / "GT_IMG_2.mat").unlink()
+    (images / "IMG_3.jpg").unlink()
+    (images / "IMG_4.jpg").write_bytes(b"no picture")
+    write_location(truth / "GT_IMG_5.mat", [[1.0, np.nan]])
+    (truth / "GT_IMG_6.mat").unlink()
+    report = examined(part)
+    assert Counter(found(report, "file")) == Counter(
+        ("train", name) for name in ("GT_IMG_1.mat", "IMG_2.jpg", "GT_IMG_3.mat", "GT_IMG_5.mat", "IMG_6.jpg")
+    )
+    details = {each.name: each for each in report.findings if each.check == "file"}
+    assert details["GT_IMG_1.mat"].file == str(truth / "GT_IMG_1.mat")
+    assert "not readable" in details["GT_IMG_1.mat"].detail
+    assert details["IMG_2.jpg"].detail.startswith("has no annotation")
+    assert str(images) in details["GT_IMG_3.mat"].detail  # the folder itself, not the view of it
+    assert "point 0 is [1.0, nan]" in details["GT_IMG_5.mat"].detail
+    assert found(report, "decode") == [("train", "IMG_4")]
+    assert [each.images for each in report.splits] == [3, 3]  # 4, 7 and 8 are left
+    assert ("", "train/IMG_7 = train/IMG_8 = test/IMG_1") in found(report, "leak")
+    assert sorted(path.name for path in images.iterdir())[:2] == ["IMG_1.jpg", "IMG_2.jpg"]  # nothing was changed
+    text = report.text()
+    assert all(name in text for name in details)
+    assert "5 files at fault are not counted" in text
+
+
+def test_a_missing_split_is_said_and_the_other_is_examined(part):
+    shutil.rmtree(part / "test_data")
+    report = examined(part)
+    assert [each.split for each in report.splits] == ["train"]
+    ((split, _),) = found(report, "split")
+    assert split == "test"
+    assert report.fails("error")
+    assert "test_data/images: no such folder" in report.text()
+
+
+def test_files_of_a_list_that_are_missing_are_all_listed(tmp_path, write_nwpu):
+    root = write_nwpu(tmp_path / "NWPU")
+    (root / "mats" / "0002.mat").unlink()
+    (root / "mats" / "2004.mat").write_bytes(b"x")
+    report = examine(data_set("nwpu", root))
+    assert found(report, "file") == [("train", "0002.mat"), ("train", "2004.mat")]
+    assert {each.split: each.images for each in report.splits} == {"train": 2, "val": 2, "test": 2}
+    (root / "images_part1" / "0001.jpg").unlink()
+    (root / "images_part2" / "1001.jpg").unlink()
+    (root / "images_part5" / "5001.jpg").unlink()
+    report = examine(data_set("nwpu", root))
+    assert [(split, name) for split, name in found(report, "file") if name.endswith(".jpg")] == [
+        ("train", "0001.jpg"),
+        ("train", "1001.jpg"),
+        ("test", "5001.jpg"),
+    ]
+    assert not found(report, "split")
+    (root / "val.txt").write_text("0007 1 2\n0007 1 2\n")
+    report = examine(data_set("nwpu", root))
+    assert found(report, "split") == [("val", "NWPU")]
+    assert {each.split for each in report.splits} == {"test"}  # no image of train is left
+    assert "0 images (4 files at fault are not counted), published 3,109" in report.text()
+
+
+def test_what_stands_in_for_a_missing_file_may_be_damaged_itself(tmp_path, write_nwpu):
+    root = write_nwpu(tmp_path / "NWPU", annotations="jsons")
+    (root / "jsons" / "0001.json").unlink()
+    for name in ("0002", "0007", "1001"):
+        (root / "jsons" / f"{name}.json").write_text("{}")
+    report = examine(data_set("nwpu", root))
+    assert sorted(found(report, "file")) == [
+        ("train", "0001.json"),
+        ("train", "0002.json"),
+        ("train", "1001.json"),
+        ("val", "0007.json"),
+    ]
+    assert {each.split: each.images for each in report.splits} == {"train": 1, "val": 1, "test": 2}
+
+
+def test_own_pictures_are_listed_by_name(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("anna", "bob", "carl", "dora"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), rng.integers(0, 256, (240, 240, 3), np.uint8))
+        (tmp_path / f"{name}.txt").write_text("1 2\n")
+    (tmp_path / "anna.txt").write_text("1 two\n")
+    (tmp_path / "carl.txt").unlink()
+    report = examine(data_set("folder", tmp_path))
+    assert found(report, "file") == [("train", "anna.txt"), ("train", "carl.png")]
+    assert [each.images for each in report.splits] == [2]
+
+
+# --- images
+
+
+def rewrite(path, image, **options):
+    image.save(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("check", "mode", "suffix"),
+    [
+        ("grey", "L", ".jpg"),
+        ("cmyk", "CMYK", ".jpg"),
+        ("palette", "P", ".png"),
+        ("alpha", "RGBA", ".png"),
+        ("grey", "1", ".png"),
+        ("alpha", "LA", ".png"),
+    ],
+)
+def test_modes_are_told(tmp_path, check, mode, suffix):
+    path = tmp_path / f"a{suffix}"
+    PIL.Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).convert(mode).save(path)
+    inspection = inspect_image(path)
+    assert check in inspection.traits
+    assert inspection.size == (60, 40)
+    assert inspection.problem == ""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_deep_images_are_told(tmp_path, suffix, channels):
+    for depth in (np.uint8, np.uint16):
+        path = tmp_path / f"{np.dtype(depth).name}{suffix}"
+        cv2.imwrite(str(path), np.full((40, 60, channels), 200, depth))
+        traits = inspect_image(path).traits
+        assert ("depth" in traits) == (depth is np.uint16)
+        assert ("grey" in traits) == (channels == 1)
+
+
+def test_ordinary_images_have_no_traits(part):
+    assert all(not inspect_image(path).traits for path in part.rglob("*.jpg"))
+
+
+def test_findings_of_images_and_points(part):
+    images, truth = part / "train_data" / "images", part / "train_data" / "ground-truth"
+    PIL.Image.open(images / "IMG_1.jpg").convert("L").save(images / "IMG_1.jpg")
+    picture = PIL.Image.open(images / "IMG_2.jpg")
+    picture.load()
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    picture.resize((400, 300)).save(images / "IMG_2.jpg", exif=exif)
+    write_location(truth / "GT_IMG_2.mat", [[350.0, 20.0], [20.0, 350.0], [20.0, 350.0]])
+    write_location(truth / "GT_IMG_3.mat", np.zeros((0, 2)))
+    PIL.Image.open(images / "IMG_4.jpg").resize((1000, 230)).save(images / "IMG_4.jpg")
+    write_location(truth / "GT_IMG_4.mat", [[-383.0, -85.0], [1000.0, 3.0], [5.0, 5.0], [5.0, 5.0], [5.0, 5.0]])
+    report = examined(part)
+    by_check = {
+        check: [(each.name, each.detail, each.count) for each in report.findings if each.check == check]
+        for check in CHECKS
+    }
+    assert by_check["grey"] == [("IMG_1", "", 1)]
+    assert by_check["rotation"] == [
+        ("IMG_2", "orientation 6, 300 x 400 upright; outside it 1 points, outside the image as stored 2", 1)
+    ]
+    assert by_check["outside"] == [("IMG_2", "1", 1), ("IMG_4", "2", 2)]
+    assert by_check["double"] == [("IMG_2", "1", 1), ("IMG_4", "2", 2)]
+    assert by_check["empty"] == [("IMG_3", "", 1)]
+    assert by_check["size"] == [("IMG_4", "1000 x 230", 1)]
+    train = report.splits[0]
+    assert (train.heads - train.inside, train.fewest, train.largest) == (3, 0, (1000, 230))
+    assert "3 in 2 images" in report.text()
+
+
+def cut(path, share):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 0.95])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_images_cut_short_do_not_decode_completely(tmp_path, suffix, share):
+    path = tmp_path / f"a{suffix}"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+    assert not inspect_image(path).problem
+    cut(path, share)
+    inspection = inspect_image(path)
+    assert inspection.problem
+    assert inspection.shown is None
+    assert inspection.digest
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".bmp"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3))
+def test_no_damage_stops_the_examination(tmp_path, suffix, changes):
+    path = tmp_path / f"a{suffix}"
+    PIL.Image.fromarray(np.arange(60 * 80 * 3, dtype=np.uint8).reshape(60, 80, 3)).save(path)
+    data = bytearray(path.read_bytes())
+    for place, value in changes:
+        data[min(place, len(data) - 1)] = value
+    path.write_bytes(data)
+    inspection = inspect_image(path)
+    assert bool(inspection.problem) == (inspection.shown is None)
+
+
+def test_a_missing_image_is_told(tmp_path):
+    assert inspect_image(tmp_path / "a.jpg").problem == "cannot be opened (No such file or directory)"
+
+
+def test_several_processes_give_the_same_report(part):
+    cut(part / "train_data" / "images" / "IMG_2.jpg", 0.5)
+    one, two = (examined(part, jobs) for jobs in (1, 2))
+    assert one.json() == two.json()
+    assert found(two, "decode") == [("train", "IMG_2")]
+
+
+# --- repeated photographs
+
+
+def photograph(seed, height=300, width=420):
+    """Return grey noise of many scales: like a photograph of a crowd, and unlike that of another seed."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width))
+    for scale in (2, 4, 8, 16, 32, 64):
+        coarse = rng.normal(size=(height // scale + 2, width // scale + 2))
+        total += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) * scale**0.5
+    return cv2.normalize(total, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+def trimmed(picture, share, seed):
+    rng = np.random.default_rng(seed)
+    height, width = picture.shape
+    top, left = (rng.uniform(0, share, 2) * (height, width)).astype(int)
+    return picture[top : top + int(height * (1 - share)), left : left + int(width * (1 - share))]
+
+
+ALTERED = {
+    "compressed": lambda p: cv2.imdecode(cv2.imencode(".jpg", p, [cv2.IMWRITE_JPEG_QUALITY, 20])[1], 0),
+    "smaller": lambda p: cv2.resize(p, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA),
+    "stretched": lambda p: cv2.resize(p, None, fx=1.1, fy=0.9),
+    "darker": lambda p: cv2.convertScaleAbs(p, alpha=0.7, beta=10),
+    "trimmed": lambda p: trimmed(p, 0.1, 3),
+    "marked": lambda p: cv2.putText(p.copy(), "agency", (60, 150), cv2.FONT_HERSHEY_SIMPLEX, 2, 200, 1),
+    "trimmed, smaller, compressed": lambda p: ALTERED["compressed"](ALTERED["smaller"](trimmed(p, 0.12, 4))),
+}
+
+
+@pytest.mark.parametrize("alteration", ALTERED)
+def test_altered_copies_are_found_among_others(alteration):
+    prints = [appearance_of(photograph(seed)) for seed in range(12)]
+    prints.append(appearance_of(ALTERED[alteration](photograph(5))))
+    assert [pair[:2] for pair in same_photographs(prints)] == [(5, 12)]
+
+
+def test_other_photographs_are_not_alike():
+    prints = [appearance_of(photograph(seed)) for seed in range(120)]
+    assert same_photographs(prints) == []
+    values = [likeness(one.small, other.small, 0) for one, other in pairwise(prints)]
+    assert max(values) < 0.4
+    assert same_photographs([]) == []
+
+
+def test_even_pictures_are_no_photographs_of_the_same():
+    prints = [appearance_of(np.full((200, 300), value, np.uint8)) for value in (0, 90, 255)]
+    assert same_photographs(prints) == []
+
+
+def test_windows_lie_inside_the_image():
+    assert len(set(WINDOWS)) == len(WINDOWS) == 46
+    assert all(x >= 0 and y >= 0 and x + w <= 1.0001 and y + h <= 1.0001 for x, y, w, h in WINDOWS)
+
+
+def test_repeated_photographs_are_told_within_and_across_splits(part):
+    train, test = part / "train_data" / "images", part / "test_data" / "images"
+    for seed, path in enumerate(sorted(part.rglob("*.jpg"))):
+        cv2.imwrite(str(path), photograph(seed))
+    shutil.copy(train / "IMG_1.jpg", test / "IMG_3.jpg")
+    picture = cv2.imread(str(train / "IMG_2.jpg"))
+    cv2.imwrite(str(train / "IMG_4.jpg"), picture[10:-5, 8:-12], [cv2.IMWRITE_JPEG_QUALITY, 60])
+    report = examined(part)
+    assert found(report, "leak") == [("", "train/IMG_1 = test/IMG_3")]
+    assert found(report, "repeat") == [("train", "train/IMG_2 = train/IMG_4")]
+    assert "train/IMG_1 = test/IMG_3: equal byte for byte" in report.text()
+    assert "train/IMG_2 = train/IMG_4: nearly equal (correlation of details" in report.text()
+
+
+def test_frames_of_one_camera_are_one_group(part):
+    rng = np.random.default_rng(0)
+    background = cv2.cvtColor(photograph(0, 256, 320), cv2.COLOR_GRAY2BGR)
+    for path in sorted(part.rglob("*.jpg")):
+        frame = cv2.circle(background.copy(), tuple(rng.integers(20, 200, 2).tolist()), 12, (20, 20, 20), -1)
+        cv2.imwrite(str(path), frame)
+    report = examined(part)
+    ((_, name),) = found(report, "leak")
+    assert name.split(" = ") == [*(f"train/IMG_{n}" for n in range(1, 5)), *(f"test/IMG_{n}" for n in range(1, 4))]
+    many = [Finding("leak", "", " = ".join(f"train/IMG_{n}" for n in range(2000)))]
+    text = type(report)(report.data, report.splits, many).text()
+    assert "train/IMG_7 = and 1,992 more, which --json lists" in text
+
+
+# --- totals
+
+
+def test_totals_are_compared(part, monkeypatch):
+    report = examined(part)
+    assert {each.detail.split(", published")[0] for each in report.findings if each.check == "total"} >= {
+        "4 images",
+        "3 images",
+    }
+    heads = [each.heads for each in report.splits]
+    totals = tuple(
+        total._replace(images=images, heads=count)
+        for total, images, count in zip(TOTALS["shanghaitech/A"], (4, 3), heads, strict=True)
+    )
+    monkeypatch.setitem(TOTALS, "shanghaitech/A", totals)
+    assert not found(examined(part), "total")
+    write_location(part / "train_data" / "ground-truth" / "GT_IMG_1.mat", [[1.0, 2.0]])
+    ((split, name),) = found(examined(part), "total")
+    assert (split, name) == ("train", "train")
+
+
+def test_totals_are_consistent():
+    for key, totals in TOTALS.items():
+        by_split = {total.splits: total.images for total in totals}
+        whole = by_split.get(("train", "val", "test")) or by_split.get(("train", "test"))
+        parts = [
+            images for splits, images in by_split.items() if splits not in (("train", "val", "test"), ("train", "test"))
+        ]
+        assert whole is None or not parts or sum(parts) == whole, key
+
+
+# --- report
+
+
+def test_the_report_as_json_and_its_levels(part):
+    cut(part / "train_data" / "images" / "IMG_2.jpg", 0.5)
+    report = examined(part)
+    table = json.loads(report.json())
+    assert table["dataset"] == "shanghaitech"
+    assert table["options"] == {"part": "A"}
+    assert [each["split"] for each in table["splits"]] == ["train", "test"]
+    assert sum(table["summary"].values()) == len(table["findings"])
+    (broken,) = [each for each in table["findings"] if each["check"] == "decode"]
+    assert (broken["level"], broken["split"], broken["name"]) == ("error", "train", "IMG_2")
+    assert Path(broken["file"]) == part / "train_data" / "images" / "IMG_2.jpg"
+    assert [report.fails(level) for level in LEVELS] == [True, True, True]
+    order = [LEVELS.index(each.level) for each in report.findings]
+    assert order == sorted(order)
+
+
+def test_levels_of_failure(part):
+    report = examined(part)
+    only_notes = type(report)(report.data, report.splits, [Finding("empty", "train", "a")])
+    assert [only_notes.fails(level) for level in LEVELS] == [False, False, True]
+    nothing = type(report)(report.data, report.splits, [])
+    assert not nothing.fails("note")
+    assert "0 errors, 0 warnings, 0 notes" in nothing.text()
+
+
+def test_long_lists_are_cut_but_not_those_of_errors(part):
+    report = examined(part)
+    many = [
+        Finding(check, "train", f"IMG_{i}", file=f"IMG_{i}.jpg") for check in ("decode", "grey") for i in range(100)
+    ]
+    text = type(report)(report.data, report.splits, many).text()
+    assert text.count(".jpg") == 100
+    assert "and 60 more, which --json lists" in text
+
+
+def test_records_with_expressions_may_share_points():
+    from crowdcount.data import Expression
+    from crowdcount.doctor.checks import _repeated
+
+    point = np.array([[1, 2]], np.float32)
+    twice = np.concatenate([point, point])
+    record = Record.referring("a", Path("a.jpg"), [Expression("one", point), Expression("other", point)])
+    assert _repeated(record) == 0
+    assert _repeated(Record.referring("a", Path("a.jpg"), [Expression("one", twice), Expression("other", point)])) == 1
+
+
+# --- the real ShanghaiTech
+
+
+def test_the_traps_of_the_real_shanghaitech_a(shared):
+    report = examined(shared / "data" / "ShanghaiTech", jobs=2)
+    assert [(each.split, each.images, each.heads) for each in report.splits] == [
+        ("train", 300, 162_413),
+        ("test", 182, 78_862),
+    ]
+    grey = {
+        "train": (4, 13, 17, 35, 40, 106, 130, 153, 205, 213, 298),
+        "test": (45, 53, 58, 61, 71, 75, 113, 134, 151),
+    }
+    assert found(report, "grey") == [(split, f"IMG_{number}") for split, numbers in grey.items() for number in numbers]
+    pairs = {"2": "173", "60": "40", "97": "142", "121": "98", "139": "82", "154": "181", "224": "31"}
+    assert found(report, "leak") == [("", f"train/IMG_{one} = test/IMG_{other}") for one, other in pairs.items()]
+    assert [name for _, name in found(report, "repeat")] == [
+        "train/IMG_118 = train/IMG_283",
+        "train/IMG_167 = train/IMG_169",
+    ]
+    (equal,) = [each.name for each in report.findings if each.detail == "equal byte for byte"]
+    assert equal == "train/IMG_121 = test/IMG_98"
+    doubles = Counter()
+    for each in report.findings:
+        doubles[each.split] += each.count * (each.check == "double")
+    assert (doubles["train"], doubles["test"]) == (63, 61)
+    assert {each.check for each in report.findings} == {"grey", "leak", "repeat", "double", "size"}
+    assert not report.fails("error")
+
+
+def test_the_traps_of_the_real_shanghaitech_b(shared):
+    report = examine(data_set("shanghaitech", shared / "data" / "ShanghaiTech", "--part", "B"), jobs=2)
+    assert [(each.split, each.images, each.heads) for each in report.splits] == [("train", 400, 49_151)]
+    assert [split for split, _ in found(report, "split")] == ["test"]
+    assert sum(each.count for each in report.findings if each.check == "double") == 38
+    assert {each.check for each in report.findings} == {"split", "double"}

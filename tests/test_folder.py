@@ -1,0 +1,168 @@
+import json
+
+import numpy as np
+import pytest
+
+from crowdcount.data import CrowdData, Folder
+from crowdcount.errors import InputError
+
+HEADS = {"a.jpg": [[1.5, 2.0], [30.25, 4.0]], "b.png": [], "c.JPG": [[7.0, 8.5]]}
+
+
+def pictures(folder, names=HEADS):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()  # adapters read no pixels
+    return folder
+
+
+def as_json(folder, heads=HEADS):
+    (folder / "points.json").write_text(json.dumps(heads))
+
+
+def as_csv(folder, heads=HEADS, separator=","):
+    rows = [["image", "x", "y", "note"]]
+    for name, points in heads.items():
+        rows += [[name, str(x), str(y), "n"] for x, y in points] or [[name, "", "", ""]]
+    (folder / "points.csv").write_text("".join(separator.join(row) + "\n" for row in rows))
+
+
+def as_texts(folder, heads=HEADS):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, points in heads.items():
+        (folder / f"{name[0]}.txt").write_text("".join(f"{x} {y}\n" for x, y in points))
+
+
+def check(records, heads=HEADS):
+    assert [record.name for record in records] == sorted(heads)
+    for record in records:
+        assert record.image.name == record.name and record.image.is_file()
+        np.testing.assert_array_equal(record.points, np.float32(heads[record.name]).reshape(-1, 2))
+
+
+@pytest.mark.parametrize("inner", ["", "images"])
+@pytest.mark.parametrize("write", [as_json, as_csv, lambda folder: as_csv(folder, separator=";")])
+def test_one_file_for_all_pictures(tmp_path, inner, write):
+    pictures(tmp_path / inner)
+    write(tmp_path)
+    source = Folder(str(tmp_path))
+    check(source.records("train"))
+    assert source.records("val") == source.records("test") == []
+
+
+@pytest.mark.parametrize(("images", "texts"), [("", ""), ("images", "images"), ("images", "points"), ("", "points")])
+def test_a_file_for_each_picture(tmp_path, images, texts):
+    pictures(tmp_path / images)
+    as_texts(tmp_path / texts)
+    check(Folder(tmp_path).records("train"))
+
+
+def test_splits_in_folders_of_their_own(tmp_path):
+    pictures(tmp_path / "train")
+    as_json(tmp_path / "train")
+    pictures(tmp_path / "test" / "images", ["a.jpg"])
+    as_texts(tmp_path / "test" / "points", {"a.jpg": [[5, 6]]})
+    source = Folder(tmp_path)
+    check(source.records("train"))
+    check(source.records("test"), {"a.jpg": [[5, 6]]})
+    assert source.records("val") == []
+
+
+@pytest.mark.parametrize("write", [as_json, as_csv])
+def test_one_file_above_the_splits_tells_equal_names_by_their_folders(tmp_path, write):
+    pictures(tmp_path / "train" / "images", ["a.jpg", "b.png"])
+    pictures(tmp_path / "val", ["a.jpg"])
+    heads = {"train/images/a.jpg": [[1, 2]], "b.png": [[3, 4]], "val\\a.jpg": [[5, 6], [7, 8]]}
+    write(tmp_path, heads)
+    source = Folder(tmp_path)
+    check(source.records("train"), {"a.jpg": [[1, 2]], "b.png": [[3, 4]]})
+    check(source.records("val"), {"a.jpg": [[5, 6], [7, 8]]})
+    write(tmp_path, heads | {"a.jpg": []})
+    with pytest.raises(InputError, match=r"(line 6|key 'a\.jpg').*'a\.jpg' is .*train.*a\.jpg and .*val.a\.jpg"):
+        source.records("val")
+
+
+def test_points_of_another_name(tmp_path):
+    pictures(tmp_path / "root")
+    as_csv(tmp_path)
+    (tmp_path / "points.csv").rename(tmp_path / "root" / "heads.csv")
+    check(Folder(tmp_path / "root", "heads.csv").records("train"))
+    as_texts(tmp_path / "elsewhere" / "train")
+    check(Folder(tmp_path / "root", tmp_path / "elsewhere").records("train"))
+    with pytest.raises(InputError, match=r"points: .*none does not exist"):
+        Folder(tmp_path / "root", "none").records("train")
+
+
+def test_entries_may_be_objects_and_points_may_lie_outside(tmp_path):
+    pictures(tmp_path, ["a.jpg"])
+    as_json(tmp_path, {"a.jpg": {"points": [[-3, 900.5]], "note": "x"}})
+    check(Folder(tmp_path).records("train"), {"a.jpg": [[-3, 900.5]]})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("points.json", '{"a.jpg": [', r"points\.json: not readable as JSON \(.*line 1 column 12"),
+        ("points.json", "[]", r"points\.json: expected .*found list"),
+        ("points.json", '{"a.jpg": 3}', r"points\.json: key 'a\.jpg' holds 3"),
+        ("points.json", '{"a.jpg": [[1, 2], [3]]}', r"points\.json: .*key 'a\.jpg'"),
+        ("points.json", '{"a.jpg": [[1, 2], [3, NaN]]}', r"points\.json: point 1 is .*key 'a\.jpg'"),
+        ("points.json", '{"a.jpg": [], "d.jpg": []}', r"points\.json: key 'd\.jpg': 'd\.jpg' is no picture"),
+        ("points.json", '{"a.jpg": [], "./a.jpg": []}', r"points\.json: key './a\.jpg': a\.jpg has been named before"),
+        ("points.json", "{}", r"points\.json: names no points of .*a\.jpg"),
+        ("points.csv", "", r"points\.csv: line 1 is '', expected a header"),
+        ("points.csv", "a.jpg,1,2\n", r"points\.csv: line 1 is 'a\.jpg,1,2', expected a header"),
+        ("points.csv", "image,x,y\na.jpg,1,2\n\na.jpg,1,two\n", r"points\.csv: line 4 has '1 two'"),
+        ("points.csv", "image,x,y\na.jpg,1,\n", r"points\.csv: line 2 has '1 '"),
+        ("points.csv", "image,x,y\na.jpg,1\n", r"points\.csv: line 2 is 'a\.jpg,1', expected image"),
+        ("points.csv", "image,x,y\n,1,2\n", r"points\.csv: line 2 is ',1,2', expected image"),
+        ("points.csv", "image,x,y\na.jpg,inf,2\n", r"points\.csv: line 2 has 'inf 2'"),
+        ("points.csv", "image,x,y\na.jpg,1,2\nd.jpg,1,2\n", r"points\.csv: line 3: 'd\.jpg' is no picture"),
+        ("points.csv", b"image,x,y\na.jpg,1,2\n\xff,1,2\n", r"points\.csv: line 3 is not text"),
+        ("a.txt", "1 2\n\n3\n", r"a\.txt: line 3 has '3', expected the numbers"),
+        ("a.txt", "1 2\n3 x\n", r"a\.txt: line 2 has '3 x'"),
+        ("a.txt", b"1 2\n\x00\xff", r"a\.txt: line 2 is not text"),
+        ("a.npy", b"\x93NUMPY", r"a\.npy: not a readable array"),
+        ("a.json", "{}", r"a\.json: has no key 'points'"),
+        ("a.mat", b"no", r"a\.mat: not readable"),
+        ("b.txt", "1 2\n", r"a\.jpg: no annotation in .*a\.txt.*points\.json"),
+    ],
+)
+def test_damaged_points_are_named(tmp_path, name, content, message):
+    pictures(tmp_path, ["a.jpg"])
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message):
+        Folder(tmp_path).records("train")
+
+
+def test_what_cannot_be_told_apart_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere: no such folder"):
+        Folder(tmp_path / "nowhere").records("train")
+    with pytest.raises(InputError, match=r"holds no picture \(\.jpg"):
+        Folder(tmp_path).records("train")
+    pictures(tmp_path, ["a.jpg", "a.png"])
+    with pytest.raises(InputError, match=r"a\.png and a\.jpg would share"):
+        Folder(tmp_path).records("train")
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "a.txt").touch()
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(InputError, match=r"a\.jpg: a\.txt and a\.csv in .*keep"):
+        Folder(tmp_path).records("train")
+    as_json(tmp_path)
+    as_csv(tmp_path)
+    with pytest.raises(InputError, match=r"both points\.json and points\.csv"):
+        Folder(tmp_path).records("train")
+    (tmp_path / "val").mkdir()
+    with pytest.raises(InputError, match=r"holds pictures and the folders val"):
+        Folder(tmp_path).records("train")
+
+
+def test_a_training_holds_out_a_part_and_says_that_nothing_is_for_testing(tmp_path):
+    pictures(tmp_path)
+    as_json(tmp_path)
+    data = CrowdData(Folder(tmp_path), None, val_fraction=0.4)
+    train, val = data.splits
+    assert len(train) == 2 and len(val) == 1
+    assert sorted(record.name for record in train + val) == sorted(HEADS)
+    with pytest.raises(InputError, match=r"data\.source: Folder has no test images here; set test_after_fit"):
+        data.test_dataloader()
