@@ -8,13 +8,13 @@ training blocks of a bin, over the blocks at every position, one pixel apart.
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from crowdcount.data.resize import SizeRule
 from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, inside, resize_points
@@ -22,13 +22,6 @@ from crowdcount.models.bins import Bins
 
 Histogram = NDArray[np.int64]
 """(N,) number of blocks that hold 0, 1, ..., N - 1 people."""
-
-
-class SizeRule(Protocol):
-    """What brings images to the size at which a network sees them, such as `crowdcount.data.Resize`."""
-
-    def target(self, width: int, height: int) -> tuple[int, int]:
-        """Return the (width, height) an image of that size gets."""
 
 
 def histogram(points: Points, width: int, height: int, reduction: int, *, once_per_pixel: bool = False) -> Histogram:

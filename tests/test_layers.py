@@ -21,6 +21,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "files",
         "geometry",
         "config_errors",
+        "command_line",
         "download",
         "weights",
         "unpack",

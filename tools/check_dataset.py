@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from crowdcount.command_line import parser_of
 from crowdcount.data.imports import FORMATS
 from crowdcount.data.imports.annotated import Choice
 from crowdcount.data.imports.pictures import Picture, Pictures, checked
@@ -46,13 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    summary, rest = (__doc__ or "").split("\n", 1)
-    parser = argparse.ArgumentParser(
-        prog="check_dataset.py",
-        description=summary,
-        epilog=f"examples:\n{rest}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__, "check_dataset.py")
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
     # Without abbreviations, as the options of the data sets are not known to this parser.
     add = partial(commands.add_parser, allow_abbrev=False)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import crowdcount
+from crowdcount.command_line import parser_of
 from crowdcount.errors import InputError
 from crowdcount.release import save_release
 
@@ -40,13 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    summary, rest = (__doc__ or "").split("\n", 1)
-    parser = argparse.ArgumentParser(
-        prog="convert_weights.py",
-        description=summary,
-        epilog=f"examples:\n{rest}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__, "convert_weights.py")
     add = parser.add_argument
     add("source", help="a checkpoint of tools/train.py, an entry of the index, or a published file with --model")
     add("--model", metavar="NAME", help="model of the zoo that a file without a configuration is of")

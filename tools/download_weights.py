@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from crowdcount.command_line import parser_of
 from crowdcount.errors import InputError
 from crowdcount.files import write_whole
 from crowdcount.weight_cache import TOOL, adopt, cache_folder, file_path, local_file, remove, state
@@ -217,13 +218,7 @@ def _chosen(names: Sequence[str]) -> list[WeightEntry]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    summary, rest = (__doc__ or "").split("\n", 1)
-    parser = argparse.ArgumentParser(
-        prog="download_weights.py",
-        description=summary,
-        epilog=f"examples:\n{rest}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__, "download_weights.py")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add = commands.add_parser("list", help="what there is")

@@ -25,6 +25,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 import crowdcount
+from crowdcount.command_line import parser_of
 from crowdcount.config_errors import explain
 from crowdcount.data import Record
 from crowdcount.data.datamodule import CrowdData
@@ -56,14 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    summary, rest = (__doc__ or "").split("\n", 1)
-    parser = argparse.ArgumentParser(
-        prog="evaluate.py",
-        description=summary,
-        epilog=f"examples:\n{rest}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(__doc__, "evaluate.py", allow_abbrev=False)
     add = parser.add_argument
     add("model", help="checkpoint of tools/train.py, release, or name in the zoo or of its weights")
     add("--weights", help="checkpoint or tag for the network named by MODEL (default: the index's first for it)")

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import crowdcount
+from crowdcount.command_line import parser_of
 from crowdcount.data.point_file import ANNOTATIONS, annotation_of, read_points
 from crowdcount.data.sample import IMAGE_SUFFIXES, Image, pictures_in, read_image
 from crowdcount.errors import InputError
@@ -113,13 +114,7 @@ def _check_expressions(model: "Model | ReferringModel | None", args: argparse.Na
 
 
 def _parser() -> argparse.ArgumentParser:
-    summary, rest = (__doc__ or "").split("\n", 1)
-    parser = argparse.ArgumentParser(
-        prog="visualize_density.py",
-        description=summary,
-        epilog=f"examples:\n{rest}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__, "visualize_density.py")
     add = parser.add_argument
     add("images", nargs="+", type=Path, help=f"images, or folders of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} files")
     add("--model", help="checkpoint, or name in the zoo; without it the density of the annotation is drawn")

@@ -28,6 +28,9 @@ class SizeRule(Protocol):
     def jpeg_quality(self) -> int | None:
         """Quality at which an image is compressed and decoded again after it is resized; None keeps the pixels."""
 
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) an image of that size gets."""
+
     def scaled(self, image: Image) -> Image:
         """Return an image (H, W, 3) uint8 at its new size, not yet compressed; itself where it keeps its size."""
 
