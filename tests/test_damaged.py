@@ -98,6 +98,51 @@ def test_tables_of_points(tmp_path, name):
     check()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("0 0.51 0.33 0.015 0.02\n", r"line 1 is '0 0\.51 .*look like YOLO labels.*check_dataset\.py import yolo"),
+        ("\n12 0.5 1 0.1 0 0.9\n3 0 0.5 0.1 0.1\n", "line 2 is '12 0.5 1 .*YOLO"),
+        ("1 0.1 0.1 0.2 0.2 0.3 0.3\n", "line 1 .*YOLO"),  # an outline
+        ("10 20\n1,5 2,5\n", "line 2 is '1,5 2,5', whose commas may separate numbers or be part of them"),
+        ("1,5;2,5\n", "line 1 is '1,5;2,5', whose commas"),
+        ("1,5\t2\n", "line 1 .*whose commas"),
+        ("1,5 ; 2,5\n", "line 1 .*whose commas"),
+    ],
+)
+def test_lines_that_may_mean_something_else_are_refused(tmp_path, content, message):
+    (tmp_path / "a.txt").write_text(content)
+    with pytest.raises(InputError, match=rf"a\.txt: {message}"):
+        read_points(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "points"),
+    [
+        ("10 20 5 6 0 1\n", [[10, 20]]),  # further columns, as JHU-CROWD++ has them
+        ("10,20,head\n1.5 , 2.5,9\n", [[10, 20], [1.5, 2.5]]),
+        ("10,20,some words\n", [[10, 20]]),
+        ("1.5;2.5;3\n", [[1.5, 2.5]]),
+        ("0 0.5 0.5 0.1 0.1\n0 30 0.5 0.1 0.1\n", [[0, 0.5], [0, 30]]),
+        ("0 0.5\n1 0.25\n", [[0, 0.5], [1, 0.25]]),
+        ("x,y\n", []),
+        ("", []),
+    ],
+)
+def test_lines_that_mean_one_thing_are_read(tmp_path, content, points):
+    (tmp_path / "a.txt").write_text(content)
+    np.testing.assert_array_equal(read_points(tmp_path / "a.txt"), np.reshape(points, (-1, 2)))
+
+
+def test_a_repeated_key_does_not_replace_the_first(tmp_path):
+    (tmp_path / "points.json").write_text('{"a.jpg": [[1, 2]], "b.jpg": [], "a.jpg": []}')
+    with pytest.raises(InputError, match=r"points\.json: has the key 'a\.jpg' twice; keep the one"):
+        read_table(tmp_path / "points.json")
+    (tmp_path / "a.json").write_text('{"points": [[1, 2]], "points": []}')
+    with pytest.raises(InputError, match=r"a\.json: has the key 'points' twice"):
+        read_points(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("content", ["[" * 100_000, "1" * 5000, "{", "\ufeff{"])
 def test_json_that_breaks_the_reader_is_named(tmp_path, content):
     (tmp_path / "a.json").write_text(content, encoding="utf-8")

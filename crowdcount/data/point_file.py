@@ -37,11 +37,13 @@ def read_points(path: Path) -> Points:
     """Read the points (N, 2) of an annotation file.
 
     `.mat` of ShanghaiTech, UCF-QNRF or NWPU, `.npy` of shape (N, 2), `.json` with a key `points`,
-    `.txt` and `.csv` with x and y first on each line, separated by blanks, commas or semicolons; a first line that
-    names them is a header. An empty text is an image without people.
+    `.txt` and `.csv` with x and y first on each line, separated by blanks, commas or semicolons; further columns are
+    passed over, and a first line that names x and y is a header. A text that is empty, or has nothing but a header, is
+    an image without people.
 
     Raises:
-        InputError: the file is missing, damaged or of an unknown kind.
+        InputError: the file is missing, damaged or of an unknown kind; its lines are boxes of YOLO, or may have commas
+            in their numbers.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such annotation")
@@ -65,14 +67,27 @@ def text_of(path: Path) -> str:
         raise InputError(f"{path}: line {line} is not text in UTF-8; save the file in this encoding") from error
 
 
-def json_of(path: Path) -> object:
+def json_of(path: Path, unique: bool = False) -> object:
     """Return what a JSON file holds.
 
+    Args:
+        path: the file.
+        unique: refuse an object with a key that is repeated; JSON itself lets the last one hold.
+
     Raises:
-        InputError: it is not JSON; names line and column.
+        InputError: it is not JSON; names line and column. A key is repeated.
     """
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        table: dict[str, object] = {}
+        for key, value in pairs:
+            if key in table:
+                raise InputError(f"{path}: has the key {key!r} twice; keep the one that holds")
+            table[key] = value
+        return table
+
     try:
-        return json.loads(text_of(path))
+        return json.loads(text_of(path), object_pairs_hook=once if unique else None)
     except InputError:
         raise
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and thousands of brackets
@@ -109,18 +124,50 @@ def _npy(path: Path) -> object:
 
 
 def _json(path: Path) -> object:
-    value = json_of(path)
+    value = json_of(path, unique=True)
     if not isinstance(value, dict) or "points" not in value:
         raise InputError(f"{path}: has no key 'points' at the top; expected {{\"points\": [[x, y], ...]}}")
     return value["points"]
 
 
 def _lines(path: Path) -> list[tuple[float, float]]:
-    """Read x and y from each line, whatever follows."""
-    lines = [(number, line) for number, line in enumerate(text_of(path).splitlines(), 1) if line.strip()]
+    """Read x and y from each line; further columns are passed over."""
+    lines = [(number, line.strip()) for number, line in enumerate(text_of(path).splitlines(), 1) if line.strip()]
     if lines and re.match(r"\W*x\W+y\b", lines[0][1], re.IGNORECASE):
         lines = lines[1:]
-    return [pair_of(path, number, re.split(r"\s*[,;]\s*|\s+", line.strip())[:2]) for number, line in lines]
+    rows = [(number, line, re.split(r"\s*[,;]\s*|\s+", line)) for number, line in lines]
+    if rows and all(_is_box(words) for _, _, words in rows):
+        number, line, _ = rows[0]
+        raise InputError(
+            f"{path}: line {number} is {line[:80]!r}, and all lines look like YOLO labels: class and box in fractions "
+            "of the image; let tools/check_dataset.py import yolo make points of them"
+        )
+    for number, line, words in rows:
+        if _may_have_decimal_commas(line, words):
+            raise InputError(
+                f"{path}: line {number} is {line[:80]!r}, whose commas may separate numbers or be part of them; write "
+                "1.5 2.5 or 1.5,2.5"
+            )
+    return [pair_of(path, number, words[:2]) for number, _, words in rows]
+
+
+def _is_box(words: list[str]) -> bool:
+    """Tell whether a line is a whole number and at least four from 0 to 1, the centre and the size of a box."""
+    rest = [_value(word) for word in words[1:]]
+    return words[0].isdecimal() and len(rest) >= 4 and all(0 <= value <= 1 for value in rest)
+
+
+def _may_have_decimal_commas(line: str, words: list[str]) -> bool:
+    """Tell whether a line with commas inside its words has blanks or semicolons between them, and too many numbers."""
+    inside, between = re.search(r"[^\s,;],[^\s,;]", line), re.search(r"[^\s,;](\s+|\s*;\s*)[^\s,;]", line)
+    return bool(inside and between) and sum(not np.isnan(_value(word)) for word in words) > 2
+
+
+def _value(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return np.nan
 
 
 _READERS: Final[dict[str, Callable[[Path], object]]] = {

@@ -33,7 +33,7 @@ def read_table(path: Path) -> dict[str, Entry]:
     line for each head; an image without people has a line with nothing for x and y.
 
     Raises:
-        InputError: the file is damaged or of another kind; names the line, or the image.
+        InputError: the file is damaged or of another kind, or JSON with a name twice; names the line, or the image.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of points")
@@ -45,7 +45,7 @@ def read_table(path: Path) -> dict[str, Entry]:
 
 
 def _read_json(path: Path) -> dict[str, Entry]:
-    table = json_of(path)
+    table = json_of(path, unique=True)
     if not isinstance(table, dict):
         raise InputError(f'{path}: expected {{"a.jpg": [[x, y], ...], ...}}, found {type(table).__name__} at the top')
     return {name: Entry(_points_of(path, name, value), f"key {name!r}") for name, value in table.items()}
