@@ -128,7 +128,7 @@ def build(config: dict[str, Any], name: str) -> Built:
     except (ArgumentError, ValueError) as error:
         raise InputError(f"{name}: {explain(str(error), [])}") from error
     try:
-        built = parser.instantiate_classes(parsed)
+        built = parser.instantiate(parsed)
     except ValueError as error:
         mistake = input_error(error)
         if mistake is None:

@@ -184,7 +184,7 @@ def _entry(where: str, name: str, value: Any) -> WeightEntry:
         raise InputError(f"{where}: {', '.join(missing) if isinstance(value, dict) else 'everything'} is missing")
     try:
         parsed = _parser().parse_object({"entry": {**value, "name": name}})
-        entry: WeightEntry = _parser().instantiate_classes(parsed).entry
+        entry: WeightEntry = _parser().instantiate(parsed).entry
     except (ArgumentError, ValueError) as error:
         raise InputError(f"{where}: {explain(str(error), keys)}") from error
     _check(where, entry)

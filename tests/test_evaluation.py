@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,12 +17,13 @@ import yaml
 from torch import nn
 
 import crowdcount
-from crowdcount.data import JhuCrowd, Nwpu, Record, ShanghaiTech
+from crowdcount.data import JhuCrowd, Nwpu, Record, ShanghaiTech, UcfCc50
 from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
-from crowdcount.evaluation.harness import Scoring, evaluate
+from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
 from crowdcount.evaluation.measured import commit, data_name, index_key, protocol, public_command, update_index
 from crowdcount.evaluation.peaks import density_peaks
+from crowdcount.evaluation.submission import check_ids
 from crowdcount.evaluation.summary import Tables, summarise
 from crowdcount.evaluation.table import results_csv
 from crowdcount.evaluation.text import summary_text
@@ -56,6 +58,7 @@ class Annotation:
     resize: None = None
     inference: Inference = field(default_factory=Inference)
     network: nn.Module = field(default_factory=lambda: nn.Linear(1, 1))
+    origin: dict = field(default_factory=dict)
 
     def predict(self, image):
         record = next(record for record in self.records if np.array_equal(record.read(), image))
@@ -314,7 +317,17 @@ def test_withheld_annotations_leave_a_submission(tmp_path, write_nwpu, written, 
         (["--data", "missing.yaml"], "missing.yaml: not a readable YAML file"),
         (["--data", "list.yaml"], "list.yaml: has no section 'data:'"),
         (["--data", "bad.yaml"], "bad.yaml: not a readable YAML file"),
-        (["--data", "good.yaml", "--data.sorce.root", "x"], "data.sorce.root: no such key; did you mean data.source"),
+        (["--data", "good.yaml", "--data.source.rot", "x"], "rot: no such key; did you mean root?"),
+        (["--data", "good.yaml", "--data.paper_size.rule", "pet/nwpu"], "--data.paper_size.rule: has no effect here"),
+        (["--data", "good.yaml", "--data.cache=x"], "--data.cache=x: has no effect here"),
+        (["--data", "good.yaml", "--data.source.root", "--output"], "--data.source.root: has no value"),
+        (["--data", "good.yaml", "--output", "list.yaml"], "--output: list.yaml cannot be made (File exists)"),
+        (["--data", "good.yaml", "--submission", "."], "--submission: . is a folder; give a file"),
+        (["--data", "good.yaml", "--device", "meta"], "--device: meta"),
+        (["--data", "good.yaml", "--radii", "4", "4.0000001"], "each once"),
+        (["--data", "good.yaml", "--radii", "inf"], "radii"),
+        (["--data", "good.yaml", "--peak-threshold", "inf"], "peak_threshold"),
+        (["--data", "mine.yaml", "--update-index"], "the index is for published data sets, not for Folder"),
         (["--data", "good.yaml", "--data.source.part=C"], "good.yaml: data.source.part: expected"),
         (["--data", "good.yaml", "--data.source.root", "nowhere"], "found no ShanghaiTech part A"),
         (["--data", "good.yaml", "--radii", "-3"], "radii"),
@@ -329,6 +342,11 @@ def test_mistakes_are_named(run, tmp_path, capsys, monkeypatch, shanghaitech_roo
     source = {"class_path": "crowdcount.data.ShanghaiTech", "init_args": {"root": str(shanghaitech_root), "part": "A"}}
     Path("good.yaml").write_text(yaml.safe_dump({"data": {"source": source}}))
     Path("list.yaml").write_text("- 1\n")
+    mine = {"class_path": "crowdcount.data.Folder", "init_args": {"root": "mine"}}
+    Path("mine.yaml").write_text(yaml.safe_dump({"data": {"source": mine}}))
+    (tmp_path / "mine/test").mkdir(parents=True)
+    (tmp_path / "mine/test/a b.png").write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    (tmp_path / "mine/test/a b.txt").write_text("1 1\n")
     Path("bad.yaml").write_text("data: [\n")
     assert evaluator.main([checkpoint(run), *arguments]) == 2
     error = capsys.readouterr().err
@@ -340,13 +358,14 @@ def test_a_damaged_picture_leaves_no_file(run, tmp_path, capsys, write_shanghait
     (root / "part_A/test_data/images/IMG_2.jpg").write_bytes(b"no picture")
     config = written({"class_path": "crowdcount.data.ShanghaiTech", "init_args": {"root": str(root), "part": "A"}})
     assert evaluator.main([checkpoint(run), "--data", config, "--output", str(tmp_path / "out")]) == 2
-    assert "IMG_2.jpg: not a readable image" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "IMG_2.jpg: not a readable image" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_split_without_images(run, tmp_path, capsys, written):
     config = written({"class_path": "crowdcount.data.Synthetic", "init_args": {"test": 0, "train": 1}})
     assert evaluator.main([checkpoint(run), "--data", config]) == 2
-    assert "--split test: Synthetic has no images in it" in capsys.readouterr().err
+    assert "--split test: Synthetic has no such images here; try --split val" in capsys.readouterr().err
 
 
 def test_overrides_are_told_from_the_options():
@@ -446,6 +465,12 @@ def test_a_public_command_names_no_folder_of_this_machine():
     words = ["m", "--output", "/a", "--submission=/b", "--data.source.root=/c", "--split", "val", "--update-index"]
     expected = "python tools/evaluate.py m --data.source.root ROOT --split val --update-index"
     assert public_command(words) == expected
+    words = ["/home/me/best.ckpt", "--data", "/home/me/secret/c.yaml", "--update-index", "/home/me/index.json"]
+    words += ["--data.source", '{"class_path": "X", "init_args": {"root": "/home/me/ST"}}', "--weights=/home/me/w.pth"]
+    found = public_command(words)
+    assert "home" not in found and "me" not in found.split("evaluate.py")[1].replace("name", "").split("/")
+    assert found.startswith("python tools/evaluate.py best.ckpt --data c.yaml --update-index --data.source")
+    assert public_command(["m", "--submission", "--split", "val"]) == "python tools/evaluate.py m --split val"
 
 
 def test_the_commit_is_that_of_the_clone(tmp_path):
@@ -501,7 +526,7 @@ def test_expressions_are_scored_one_by_one(tmp_path, written, monkeypatch):
     assert summary["localisation"]["GroundingREC"]["f1"] == pytest.approx(float(f1), abs=0.02)
     with (tmp_path / "out/images.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == summary["images"] > 3 and all(": " in row["name"] for row in rows)
+    assert len(rows) == summary["expressions"] > summary["images"] == 3 and all(": " in row["name"] for row in rows)
     assert (tmp_path / "out/report.html").is_file()
 
 
@@ -511,3 +536,115 @@ def test_a_detector_needs_expressions(shanghaitech_root):
     model = crowdcount.ReferringModel(network, name="rec/tiny_scenes")
     with pytest.raises(InputError, match="IMG_1 has no expressions"):
         evaluate(model, ShanghaiTech(shanghaitech_root, "A").records("test"))
+
+
+def test_an_index_written_before_does_not_make_the_code_dirty(tmp_path):
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    for name in ("weights_index.json", "code.py"):
+        (tmp_path / name).write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    clean = commit(tmp_path)
+    (tmp_path / "weights_index.json").write_text("2")
+    assert commit(tmp_path) == clean and "dirty" not in clean
+    (tmp_path / "code.py").write_text("2")
+    assert commit(tmp_path) == f"{clean}-dirty"
+
+
+def test_folds_have_names_of_their_own():
+    assert data_name(UcfCc50("x", fold=2), "test") == "ucfcc50.fold2/test"
+    assert data_name(UcfCc50("x", fold=3), "test") == "ucfcc50.fold3/test"
+
+
+@pytest.mark.parametrize("names", [["a b", "c"], ["a", "a"]])
+def test_names_that_no_submission_can_have(names):
+    with pytest.raises(InputError, match=r"one word for each image|two images have this name"):
+        check_ids(names)
+
+
+def test_a_submission_is_refused_before_anything_is_counted(run, tmp_path, capsys, written):
+    folder = tmp_path / "mine" / "test"
+    folder.mkdir(parents=True)
+    (folder / "a b.png").write_bytes(cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes())
+    (folder / "a b.txt").write_text("1 1\n")
+    config = written({"class_path": "crowdcount.data.Folder", "init_args": {"root": str(folder.parent)}})
+    arguments = [checkpoint(run), "--data", config, "--submission", str(tmp_path / "s.txt")]
+    assert evaluator.main(arguments) == 2
+    said = capsys.readouterr()
+    assert "'a b.png': a submission has one word for each image; rename it" in said.err and not said.out
+
+
+@dataclass
+class Halved(Annotation):
+    """The same in an image of half the size, as a size rule makes it; a person stands in the middle of a block."""
+
+    def predict(self, image):
+        height, width = image.shape[0] // 2, image.shape[1] // 2
+        density = np.zeros((height // 8, width // 8), np.float32)
+        density[3, 5] = 1
+        return Prediction(1.0, density, 8, height, width)
+
+
+def scene(boxes, **attributes):
+    """A record of a black image of 160 x 128 with heads in boxes."""
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    points = np.stack([boxes[:, ::2].mean(axis=1), boxes[:, 1::2].mean(axis=1)], axis=1).astype(np.float32)
+    return Record("a", lambda: np.zeros((128, 160, 3), np.uint8), points, attributes=attributes, boxes=boxes)
+
+
+def test_points_are_those_of_the_photograph():
+    """The middle of the block is (44, 28) of the image that the network sees, and so (88, 56) of the photograph."""
+    (result,) = evaluate(Halved([]), [scene([[80, 48, 96, 64]])])
+    assert result.points.tolist() == [[88, 56]] and result.hits["4 px"] == (1, 0, 0)
+
+
+def test_the_strict_radius_of_a_box_is_smaller():
+    """A box of 40 x 12, whose centre lies 10 px beside the point: within half its diagonal, not half its short side."""
+    (result,) = evaluate(Halved([]), [scene([[78, 50, 118, 62]])])
+    assert result.hits["sigma_l"] == (1, 0, 0) and result.hits["sigma_s"] == (0, 1, 1)
+
+
+def test_the_server_s_nae_without_people():
+    results = evaluate(Halved([]), [scene([], luminance="1", level="0")])
+    assert summarise(results)["nwpu"]["nae"] == -1.0
+
+
+def test_the_recall_of_a_box_level_has_two_ends():
+    """One point within the radius of a small and of a large head: either can have it."""
+    (result,) = evaluate(Halved([]), [scene([[84, 52, 92, 60], [58, 26, 118, 86]])])
+    levels = summarise([result])["box_levels"]
+    assert len(levels) == 2
+    assert {(each["recall_lowest"], each["recall_highest"]) for each in levels.values()} == {(0.0, 1.0)}
+
+
+def test_expressions_of_one_image_are_drawn_together():
+    def results(images):
+        errors = [4.0] * 6 + [0.0] * 6
+        return [
+            ImageResult(f"{image}: {i}", 10 + error, np.zeros((0, 2), np.int64), 10, image=image, hits={"r": (i, 1, 1)})
+            for i, (image, error) in enumerate(zip(images, errors, strict=True))
+        ]
+
+    apart, together = (summarise(results(images)) for images in ("abcdefghijkl", "aaaaaabbbbbb"))
+    assert (apart["images"], together["images"], together["expressions"]) == (12, 2, 12)
+    assert apart["mae"] == together["mae"] == 2.0
+    assert together["intervals"]["mae"] == [0.0, 4.0]  # either image may be drawn twice
+    assert 0.0 < apart["intervals"]["mae"][0] < 2.0 < apart["intervals"]["mae"][1] < 4.0
+    assert "images 2, expressions 12" in summary_text(together)
+
+
+def test_seed_threshold_and_number_of_pictures_reach_the_figures(run, tmp_path, shanghaitech_root, written):
+    config = written({
+        "class_path": "crowdcount.data.ShanghaiTech", "init_args": {"root": str(shanghaitech_root), "part": "A"},
+    })  # fmt: skip
+    plain = [checkpoint(run), "--data", config, "--bootstrap", "3"]
+    first, second = evaluated(plain, tmp_path / "1"), evaluated([*plain, "--seed", "5"], tmp_path / "2")
+    assert first["mae"] == second["mae"] and first["intervals"] != second["intervals"]
+    third = evaluated([*plain, "--peak-threshold", "1e9", "--worst", "1"], tmp_path / "3")
+    assert third["localisation"]["8 px"]["true_positives"] == 0 == third["localisation"]["8 px"]["false_positives"]
+    pages = [(tmp_path / number / "report.html").read_text().count("<img") for number in "13"]
+    assert pages == [3, 1]

@@ -1,6 +1,7 @@
 """The report is one file that shows what the summary says."""
 
 import base64
+import math
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from crowdcount.data import Synthetic
+from crowdcount.evaluation import chart
 from crowdcount.evaluation.chart import bars, scatter
 from crowdcount.evaluation.harness import evaluate
 from crowdcount.evaluation.report import report_html
@@ -29,6 +31,7 @@ def page():
     records = Synthetic(width=160, height=128, max_people=30).records("test")[:5]
     results = evaluate(model, records)
     head = {"model": "<tiny> & co", "data": "synthetic/test", "protocol": "in one pass"}
+    head |= {"date": "2026-01-31", "commit": "abc1234", "weights": "0" * 64}
     return report_html(model, records, results, {**head, **summarise(results)}, worst=2), results
 
 
@@ -87,3 +90,13 @@ def test_bars_are_as_long_as_the_errors():
     words = " ".join(text.text for text in svg.iter(f"{SVG}text"))
     assert "(1 image, bias -10.0)" in words and "40.0   (7 images, bias +3.2)" in words
     ElementTree.fromstring(bars("nothing wrong", {"0": {"images": 2, "mae": 0.0, "bias": 0.0}}))
+
+
+@pytest.mark.parametrize(
+    "values", [[130, 180], [150], [60, 90], [1100, 1900], [25, 45], [220, 450], [3, 900_000], [0, 4]]
+)
+def test_every_axis_has_numbers(values):
+    low, high = chart._range(values)
+    ticks = chart._ticks(low, high)
+    assert 2 <= len(ticks) <= 14 and ticks == sorted(set(ticks))
+    assert all(low <= math.log10(1 + tick) <= high for tick in ticks)

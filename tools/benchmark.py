@@ -19,6 +19,7 @@ from benchmarks import density, loader, localisation, losses, matching
 from benchmarks.race import Row, positive
 
 from crowdcount.errors import InputError
+from crowdcount.files import write_whole
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
         parser.exit(2, f"{error}\n")
     _print_table(rows)
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+        write_whole(arguments.json, json.dumps(rows, indent=2) + "\n")
 
 
 def _print_table(rows: list[Row]) -> None:

@@ -31,9 +31,9 @@ from crowdcount.data import Record
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
 from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
-from crowdcount.evaluation.measured import commit, data_name, index_key, measurement, protocol, update_index
+from crowdcount.evaluation.measured import data_name, head_of, index_key, measurement, require_published, update_index
 from crowdcount.evaluation.report import report_html
-from crowdcount.evaluation.submission import write_count_submission, write_localisation_submission
+from crowdcount.evaluation.submission import check_ids, write_count_submission, write_localisation_submission
 from crowdcount.evaluation.summary import Summary, Tables, summarise
 from crowdcount.evaluation.table import results_csv
 from crowdcount.evaluation.text import summary_text
@@ -46,10 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     sys.path.append(str(Path.cwd()))  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    own, overrides = split_overrides(words)
-    args = _arguments(own)
     try:
-        _run(args, words, overrides)
+        own, overrides = split_overrides(words)
+        _run(_arguments(own), words, overrides)
     except (InputError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
@@ -64,7 +63,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     add("--data", type=Path, required=True, metavar="CONFIG", help="YAML file with a section 'data:'")
     add("--split", choices=("val", "test"), default="test", help="part of the data set (default: %(default)s)")
     add("--output", type=Path, metavar="DIR", help="write summary.json, images.csv and report.html there")
-    add("--worst", type=_natural, default=6, metavar="N", help="images drawn in the report (default: %(default)s)")
+    add("--worst", type=natural, default=6, metavar="N", help="images drawn in the report (default: %(default)s)")
     add("--submission", type=Path, metavar="FILE", help="write the counts as NWPU-Crowd's server wants them")
     add("--localisation-submission", type=Path, metavar="FILE", help="write the points as that server wants them")
     add("--radii", type=float, nargs="+", default=[4, 8], help="of localisation, in pixels (default: 4 8)")
@@ -76,7 +75,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         default=list(Tables.edges),
         help="last count of each level of the crowd but the highest (default: 0 100 500 5000, NWPU-Crowd's levels)",
     )
-    add("--bootstrap", type=int, default=1000, metavar="N", help="resamples of the intervals (default: %(default)s)")
+    add("--bootstrap", type=natural, default=1000, metavar="N", help="resamples for intervals (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
     add("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
     add(
@@ -90,11 +89,11 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is below 0")
-    return value
+def natural(text: str) -> int:
+    """Return a number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+    return int(text)
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -108,7 +107,10 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         overrides.append(word)
         if "=" not in word:
-            overrides += [value for value in [next(rest, None)] if value is not None]
+            value = next(rest, "--")
+            if value.startswith("--"):
+                raise InputError(f"{word}: has no value")
+            overrides.append(value)
     return own, overrides
 
 
@@ -117,6 +119,9 @@ def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str
     tables = Tables(tuple(args.edges), args.bootstrap, args.seed)
     data = read_data(args.data, overrides)
     records = split_records(data, args.split)
+    if args.update_index is not None:
+        require_published(data.source)
+    _check_outputs(args, records)  # before minutes of counting
     model = crowdcount.load_model(args.model, weights=args.weights)
     key = None if args.update_index is None else index_key(args.update_index, model)
     rank = _join_processes()
@@ -124,14 +129,34 @@ def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str
     results = evaluate(model, records, scoring)
     if rank == 0:
         name = data_name(data.source, args.split)
-        head = {"model": args.model, "data": name, "protocol": protocol(model), "commit": commit(), "arguments": words}
-        summary = {**head, **summarise(results, tables)}
-        print(f"{args.model} on {name}: {head['protocol']}\n{summary_text(summary)}")
+        summary = {**head_of(model, args.model, name), "arguments": words, **summarise(results, tables)}
+        print(f"{args.model} on {name}: {summary['protocol']}\n{summary_text(summary)}")
         _write(args, model, records, results, summary)
         if key is not None:
-            _update(args.update_index, key, measurement(summary, model, name, words))
+            _update(args.update_index, key, measurement(summary, words))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def _check_outputs(args: argparse.Namespace, records: Sequence[Record]) -> None:
+    """Refuse what could not be written in the end.
+
+    Raises:
+        InputError: names the option.
+    """
+    submissions = {"--submission": args.submission, "--localisation-submission": args.localisation_submission}
+    for option, path in {"--output": args.output, **submissions}.items():
+        if path is None:
+            continue
+        folder = path if option == "--output" else path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{option}: {folder} cannot be made ({error.strerror}); give another place") from error
+        if option != "--output" and path.is_dir():
+            raise InputError(f"{option}: {path} is a folder; give a file")
+    if any(path is not None for path in submissions.values()):
+        check_ids([record.name for record in records])
 
 
 def read_data(config: Path, overrides: Sequence[str]) -> CrowdData:
@@ -144,6 +169,10 @@ def read_data(config: Path, overrides: Sequence[str]) -> CrowdData:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{config}: not a readable YAML file; {' '.join(str(error).split())}") from error
+    kept = ("--data.source", "--data.val_fraction", "--data.seed")
+    for word in overrides:
+        if word.startswith("--data.") and not word.startswith(kept):
+            raise InputError(f"{word}: has no effect here; size rule and all else that decides are the model's own")
     section = content.get("data") if isinstance(content, dict) else None
     if not isinstance(section, dict):
         raise InputError(f"{config}: has no section 'data:' with the key source")
@@ -152,7 +181,7 @@ def read_data(config: Path, overrides: Sequence[str]) -> CrowdData:
     text = yaml.safe_dump({"augment": None, **section})
     try:
         parsed = parser.parse_args(["--data", text, *overrides])
-        data: CrowdData = parser.instantiate_classes(parsed).data
+        data: CrowdData = parser.instantiate(parsed).data
     except (ArgumentError, ValueError) as error:
         options = [action.dest for action in parser._actions]
         raise InputError(f"{config}: {input_error(error) or explain(str(error), options)}") from error
@@ -167,7 +196,8 @@ def split_records(data: CrowdData, split: str) -> list[Record]:
     """
     records = data.source.records("test") if split == "test" else data.source.records("val") or data.splits[1]
     if not records:
-        raise InputError(f"--split {split}: {type(data.source).__name__} has no images in it")
+        other = "val, which holds out a part of the training images" if split == "test" else "test"
+        raise InputError(f"--split {split}: {type(data.source).__name__} has no such images here; try --split {other}")
     return records
 
 
@@ -183,8 +213,10 @@ def _device(name: str | None) -> torch.device:
     if name is None:
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        place = torch.zeros(1, device=name)
+        place.cpu()  # of a device without memory nothing can be read
+        return place.device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
         raise InputError(f"--device: {name} is not here ({str(error).splitlines()[0]})") from error
 
 
@@ -195,14 +227,14 @@ def _write(
     results: Sequence[ImageResult],
     summary: Summary,
 ) -> None:
+    if args.output is not None:
+        write_whole(args.output / "images.csv", results_csv(results))
+        write_whole(args.output / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        write_whole(args.output / "report.html", report_html(model, records, results, summary, args.worst))
     if args.submission is not None:
         write_count_submission(args.submission, results)
     if args.localisation_submission is not None:
         write_localisation_submission(args.localisation_submission, results)
-    if args.output is not None:
-        write_whole(args.output / "images.csv", results_csv(results))
-        write_whole(args.output / "report.html", report_html(model, records, results, summary, args.worst))
-        write_whole(args.output / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
 def _update(path: Path, key: str, measured: Summary) -> None:

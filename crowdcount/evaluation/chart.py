@@ -11,6 +11,7 @@ _BLUE: Final = "#2166ac"
 _SIDE: Final = 480
 _LEFT: Final = 60
 _BELOW: Final = 46
+_FEWEST: Final = 3  # numbers on an axis
 
 
 def scatter(names: Sequence[str], true: Sequence[float], predicted: Sequence[float]) -> str:
@@ -47,7 +48,7 @@ def bars(title: str, table: Mapping[str, Mapping[str, Any]]) -> str:
         An SVG element.
     """
     longest = max([1e-9, *(row["mae"] for row in table.values())])
-    label = 20 + 8 * max(map(len, table))
+    label = 20 + 11 * max(map(len, table))
     body = _text(4, 14, f"MAE by {title}")
     for number, (name, row) in enumerate(table.items()):
         y, length = 30 + 30 * number, row["mae"] / longest * 260
@@ -71,10 +72,17 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[int]:
-    """Return round counts inside an axis: powers of ten where it is long, 1, 2 and 5 times them where it is short."""
-    steps = (1,) if high - low > 3 else (1, 2, 5)
-    ticks = [0, *(step * 10**power for power in range(7) for step in steps)]
-    return [tick for tick in ticks if low <= _scaled(tick) <= high]
+    """Return round counts inside an axis: powers of ten where it is long, equal steps where it is short."""
+    for steps in ((1,), (1, 2, 5)):
+        ticks = [0, *(step * 10**power for power in range(7) for step in steps)]
+        inside = [tick for tick in ticks if low <= _scaled(tick) <= high]
+        if len(inside) >= _FEWEST:
+            return inside
+    first, last = 10**low - 1, 10**high - 1
+    rough = (last - first) / _FEWEST
+    unit = 10 ** math.floor(math.log10(rough)) if rough >= 1 else 1
+    step = max(unit * factor for factor in (1, 2, 5) if factor == 1 or unit * factor <= rough)
+    return list(range(math.ceil(first / step) * step, math.floor(last) + 1, step))
 
 
 def _axes(ticks: Sequence[tuple[int, float]]) -> str:

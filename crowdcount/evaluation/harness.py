@@ -1,5 +1,6 @@
 """A model and the records of a split -> what was found in every image, and how wrong it is."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -40,9 +41,10 @@ class Scoring:
     peak_threshold: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(radius >= 0 for radius in self.radii):
-            raise InputError(f"radii: {self.radii}; give pixels, 0 or more")
-        if not self.peak_threshold >= 0:
+        labels = {f"{radius:g}" for radius in self.radii}
+        if not all(0 <= radius < math.inf for radius in self.radii) or len(labels) < len(self.radii):
+            raise InputError(f"radii: {self.radii}; give pixels, 0 or more, each once")
+        if not 0 <= self.peak_threshold < math.inf:
             raise InputError(f"peak_threshold: {self.peak_threshold}; give people per block, 0 or more")
 
 
@@ -62,6 +64,7 @@ class ImageResult:
             finds; empty without boxes.
         attributes: what the data set says of the image.
         index: place of the image among the records.
+        image: name of the image where it has several results, one for each expression.
     """
 
     name: str
@@ -74,6 +77,12 @@ class ImageResult:
     box_levels: tuple[tuple[int, ...], ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     index: int = 0
+    image: str = ""
+
+    @property
+    def group(self) -> str:
+        """Name of the image: what is drawn as one by the bootstrap."""
+        return self.image or self.name
 
     @property
     def error(self) -> float:
@@ -166,7 +175,7 @@ def _expressions(model: ReferringModel, record: Record, image: Image, scoring: S
         scale = np.array([width, height])
         radius = predicted_radius(prediction.sizes / scale)
         extra = {"GroundingREC": match_points(points / scale, expression.points / scale, radius)}
-        results.append(_result(part, image, found, scoring, extra))
+        results.append(replace(_result(part, image, found, scoring, extra), image=record.name))
     return results
 
 

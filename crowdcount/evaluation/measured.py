@@ -10,20 +10,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from crowdcount.data import Folder, Joined, ShanghaiTech, UcfCc50
 from crowdcount.data.sample import CrowdSource
 from crowdcount.errors import InputError
 from crowdcount.files import write_whole
 from crowdcount.zoo import Model, ReferringModel
 
+_ABSOLUTE = re.compile(r"""(?:^|(?<=["'=\s]))/[^"',}\]]+""")
 _SHORT = {"ucfqnrf": "qnrf", "jhucrowd": "jhu"}
 
 
 def data_name(source: CrowdSource, split: str) -> str:
     """Return the short name of a split, such as "sha/test": the data set's as in the names of configurations."""
     word = type(source).__name__.lower()
-    if word == "shanghaitech":
-        word = f"sh{getattr(source, 'part', '').lower()}"
+    if isinstance(source, ShanghaiTech):
+        word = f"sh{source.part.lower()}"
+    if isinstance(source, UcfCc50):
+        word = f"{word}.fold{source.fold}"
     return f"{_SHORT.get(word, word)}/{split}"
+
+
+def require_published(source: CrowdSource) -> None:
+    """Refuse data of which the index could not say what they are.
+
+    Raises:
+        InputError: they are somebody's own, or several data sets together.
+    """
+    own = isinstance(source, (Folder, Joined)) or not type(source).__module__.startswith("crowdcount.")
+    if own:
+        raise InputError(f"--update-index: the index is for published data sets, not for {type(source).__name__}")
 
 
 def protocol(model: Model | ReferringModel) -> str:
@@ -37,7 +52,9 @@ def protocol(model: Model | ReferringModel) -> str:
 
 
 def commit(root: Path = Path(__file__).parents[2]) -> str | None:
-    """Return `git describe` of the code that runs, "-dirty" behind it where files differ; None outside a clone.
+    """Return `git describe` of the code that runs, None outside a clone.
+
+    Behind it stands "-dirty" where other files than the index of weights differ.
 
     Args:
         root: folder above the package. It must be the clone's own: an installed package may lie inside another one.
@@ -45,52 +62,69 @@ def commit(root: Path = Path(__file__).parents[2]) -> str | None:
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         return None
-    command = [git, "describe", "--always", "--dirty", "--tags"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
+
+    def ask(*words: str) -> str | None:
+        done = subprocess.run([git, *words], cwd=root, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    name = ask("describe", "--always", "--tags")
+    changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!weights_index.json")
+    return f"{name}-dirty" if name and changed else name
 
 
 def public_command(words: Sequence[str]) -> str:
-    """Return a command line without what belongs to one machine: roots of data sets, and where files were written."""
+    """Return a command line without what belongs to one machine.
+
+    Left out is where files were written; the folder of a data set becomes ROOT, any other absolute path its last part.
+    """
     kept: list[str] = []
-    rest = iter(words)
-    for word in rest:
+    left = list(words)
+    while left:
+        word = left.pop(0)
         flag, equals, _ = word.partition("=")
-        if re.fullmatch(r"--(output|submission|localisation-submission|device)", flag):
-            if not equals:
-                next(rest, None)
-        elif re.fullmatch(r"--data\.\S*root\w*", flag):
-            if not equals:
-                next(rest, None)
+        value = [] if equals or not left or left[0].startswith("--") else [left[0]]
+        if re.fullmatch(r"--(output|submission|localisation-submission|device|update-index)", flag):
+            left = left[len(value) :]
+            kept += [flag] * (flag == "--update-index")
+        elif re.fullmatch(r"--data\.\S*\broot", flag):
+            left = left[len(value) :]
             kept += [flag, "ROOT"]
         else:
-            kept.append(word)
+            kept.append(_ABSOLUTE.sub(lambda path: Path(path[0]).name, word))
     return shlex.join(["python", "tools/evaluate.py", *kept])
 
 
-def measurement(
-    summary: Mapping[str, Any], model: Model | ReferringModel, data: str, words: Sequence[str]
-) -> dict[str, Any]:
+def head_of(model: Model | ReferringModel, name: str, data: str) -> dict[str, Any]:
+    """Return what identifies an evaluation: model and data by name, protocol, weights by hash, code, day."""
+    return {
+        "model": name,
+        "data": data,
+        "protocol": protocol(model),
+        "weights": model.origin.get("sha256"),
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def measurement(summary: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """Return what the index of weights keeps of an evaluation.
 
     Args:
-        summary: of `summarise`.
-        model: what was evaluated.
-        data: see `data_name`.
+        summary: of `summarise`, with `head_of` beside it.
         words: arguments of the command.
 
     Raises:
         InputError: no image has a public annotation.
     """
     if not summary["images"]:
-        raise InputError(f"{data}: no image has a public annotation, so there is no figure for the index")
+        raise InputError(f"{summary['data']}: no image has a public annotation, so there is no figure for the index")
     return {
-        "data": data,
+        "data": summary["data"],
         **{key: summary[key] for key in ("images", "mae", "rmse", "nae")},
-        "protocol": protocol(model),
+        "protocol": summary["protocol"],
         "command": public_command(words),
-        "commit": commit(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": summary["commit"],
+        "date": summary["date"],
     }
 
 

@@ -20,14 +20,15 @@ _WIDEST = 1400
 """Most pixels of a picture's width in the report."""
 
 _PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>
-body {{ font-family: sans-serif; max-width: 1400px; margin: 24px auto; color: #1e1e1e }}
+body {{ font-family: sans-serif; max-width: 1400px; margin: 24px auto; padding: 0 24px; color: #1e1e1e }}
 pre {{ font-size: 13px; line-height: 1.35; overflow-x: auto }}
 figure {{ margin: 24px 0 }} figcaption {{ margin-bottom: 6px }} img {{ max-width: 100% }}
 </style></head><body>
 <h1>{title}</h1>
 <p>{protocol}</p>
+<p>{origin}</p>
 <h2>Figures</h2><pre>{text}</pre>
 {charts}
 {worst}
@@ -48,7 +49,7 @@ def report_html(
         model: what was evaluated.
         records: of the split.
         results: of `evaluate`, for these records.
-        summary: of `summarise`, with `model`, `data` and `protocol` beside it.
+        summary: of `summarise`, with `head_of` beside it.
         worst: number of images to draw, those of the largest absolute error.
     """
     known = [result for result in results if result.true is not None]
@@ -56,6 +57,7 @@ def report_html(
     return _PAGE.format(
         title=escape(f"{summary['model']} on {summary['data']}"),
         protocol=escape(summary["protocol"]),
+        origin=escape(f"{summary['date']}; code: {summary['commit']}; SHA-256 of the weights: {summary['weights']}"),
         text=escape(summary_text(summary)),
         charts=charts,
         worst=_worst(model, records, known, worst),

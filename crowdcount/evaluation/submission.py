@@ -48,6 +48,20 @@ def write_localisation_submission(path: Path, results: Sequence[ImageResult]) ->
     write_whole(path, text)
 
 
+def check_ids(names: Sequence[str]) -> None:
+    """Check that the names of images can be the ids of a submission: one word each, no two equal.
+
+    Raises:
+        InputError: names the image.
+    """
+    for name in names:
+        if not re.fullmatch(r"\S+", name):
+            raise InputError(f"{name!r}: a submission has one word for each image; rename it")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{twice}: two images have this name; a submission needs one for each")
+
+
 def check_count_submission(path: Path, text: str, ids: Sequence[str]) -> None:
     """Check a counting file: `id count` on each line, every id once and no other, finite counts.
 

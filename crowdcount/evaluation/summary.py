@@ -59,13 +59,17 @@ def summarise(results: Sequence[ImageResult], tables: Tables | None = None) -> S
     if not results:
         raise InputError("the split has no images, so there is nothing to evaluate")
     known = [result for result in results if result.true is not None]
-    summary: Summary = {"images": len(known), "without_annotation": len(results) - len(known)}
+    images, withheld = (len({result.group for result in part}) for part in (known, _withheld(results)))
+    summary: Summary = {"images": images, "without_annotation": withheld}
+    if any(result.image for result in known):
+        summary["expressions"] = len(known)
     if known:
         tables = tables or Tables()
         predicted, true = _counts(known)
         summary |= count_errors(predicted, true)
         if tables.resamples:
-            summary["intervals"] = count_intervals(predicted, true, tables.resamples, tables.seed)
+            groups = [result.group for result in known]
+            summary["intervals"] = count_intervals(predicted, true, tables.resamples, tables.seed, groups)
         summary["points_outside"] = sum(result.outside for result in known)
         summary["game"] = [math.fsum(terms) / len(known) for terms in zip(*(r.game for r in known), strict=True)]
         summary["crowd_levels"] = _by_level(known, tables.edges)
@@ -75,6 +79,10 @@ def summarise(results: Sequence[ImageResult], tables: Tables | None = None) -> S
         summary |= _box_levels(known)
     whole: Summary = plain(summary)
     return whole
+
+
+def _withheld(results: Sequence[ImageResult]) -> list[ImageResult]:
+    return [result for result in results if result.true is None]
 
 
 def plain(value: Any) -> Any:
@@ -128,7 +136,8 @@ def _localisation(results: Sequence[ImageResult], tables: Tables) -> Summary:
         names = ("true_positives", "false_positives", "false_negatives")
         found[rule] = {**dict(zip(names, totals, strict=True)), **localisation_scores(*totals)}
         if tables.resamples:
-            found[rule]["intervals"] = score_intervals(counts, tables.resamples, tables.seed)
+            groups = [result.group for result in results]
+            found[rule]["intervals"] = score_intervals(counts, tables.resamples, tables.seed, groups)
     return found
 
 

@@ -21,7 +21,8 @@ def results_csv(results: Sequence[ImageResult]) -> str:
     writer.writerow([*head, *(f"{part} {rule}" for rule in rules for part in ("TP", "FP", "FN")), *keys])
     for result in results:
         error = "" if result.true is None else result.error
-        known = [result.name, result.true, result.predicted, error, len(result.points), result.outside]
+        outside = "" if result.true is None else result.outside
+        known = [result.name, result.true, result.predicted, error, len(result.points), outside]
         hits = [value for rule in rules for value in result.hits.get(rule, ("", "", ""))]
         games = [*result.game, *[""] * (levels - len(result.game))]
         writer.writerow([*known, *games, *hits, *(result.attributes.get(key, "") for key in keys)])

@@ -9,6 +9,8 @@ from crowdcount.metrics.breakdown import NWPU_CATEGORIES
 def summary_text(summary: Mapping[str, Any]) -> str:
     """Return a summary as lines for a terminal."""
     lines = [f"images {summary['images']}"]
+    if "expressions" in summary:
+        lines[0] += f", expressions {summary['expressions']}: figures and tables are of expressions"
     if summary["without_annotation"]:
         lines[0] += f", and {summary['without_annotation']} without public annotation, which were counted only"
     if summary["images"]:

@@ -1,6 +1,6 @@
 """Confidence intervals by resampling images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_AT_ONCE: Final = 10_000  # resamples; bounds the memory
 _STREAM: Final = 104  # first word of the seeds here: another use of the same seed has another one
 
 
@@ -32,8 +33,9 @@ def bootstrap(
     """
     count = len(values)
     rng = np.random.default_rng([_STREAM, seed])
-    means = rng.multinomial(count, np.full(count, 1 / count), size=resamples) @ values / count
-    figures = statistic(means)
+    even = np.full(count, 1 / count)
+    parts = [min(_AT_ONCE, resamples - start) for start in range(0, resamples, _AT_ONCE)]
+    figures = np.concatenate([statistic(rng.multinomial(count, even, size=size) @ values / count) for size in parts])
     figures = figures[~np.isnan(figures)]
     if not len(figures):
         return float("nan"), float("nan")
@@ -42,32 +44,58 @@ def bootstrap(
 
 
 def count_intervals(
-    predicted: list[float], true: list[float], resamples: int = 1000, seed: int = 0
+    predicted: list[float],
+    true: list[float],
+    resamples: int = 1000,
+    seed: int = 0,
+    images: Sequence[str] | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """Return 95 % intervals of MAE, RMSE and NAE, defined as by `count_errors`."""
+    """Return 95 % intervals of MAE, RMSE and NAE, defined as by `count_errors`.
+
+    Args:
+        predicted: predicted counts.
+        true: true counts.
+        resamples: see `bootstrap`.
+        seed: see `bootstrap`.
+        images: the image of each count; those of one image are drawn together. By default each is of its own.
+    """
     p, t = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     error, some = np.abs(p - t), t > 0
     relative = np.divide(error, t, out=np.zeros_like(error), where=some)
-    values = np.stack([error, error**2, relative, some.astype(np.float64)], axis=1)
+    values = np.stack([error, error**2, relative, some.astype(np.float64), np.ones_like(error)], axis=1)
     figures: dict[str, Callable[[Floats], Floats]] = {
-        "mae": lambda means: means[:, 0],
-        "rmse": lambda means: np.sqrt(means[:, 1]),
+        "mae": lambda means: means[:, 0] / means[:, 4],
+        "rmse": lambda means: np.sqrt(means[:, 1] / means[:, 4]),
         "nae": lambda means: _ratio(means[:, 2], means[:, 3]),
     }
-    return {name: bootstrap(values, figure, resamples, seed=seed) for name, figure in figures.items()}
+    summed = _summed(values, images)
+    return {name: bootstrap(summed, figure, resamples, seed=seed) for name, figure in figures.items()}
 
 
 def score_intervals(
-    counts: list[tuple[int, int, int]], resamples: int = 1000, seed: int = 0
+    counts: list[tuple[int, int, int]], resamples: int = 1000, seed: int = 0, images: Sequence[str] | None = None
 ) -> dict[str, tuple[float, float]]:
-    """Return 95 % intervals of precision, recall and F1 from the images' true and false positives and negatives."""
+    """Return 95 % intervals of precision, recall and F1 from true and false positives and negatives.
+
+    See `count_intervals` for the arguments.
+    """
     figures: dict[str, Callable[[Floats], Floats]] = {
         "precision": lambda means: _ratio(means[:, 0], means[:, 0] + means[:, 1]),
         "recall": lambda means: _ratio(means[:, 0], means[:, 0] + means[:, 2]),
         "f1": lambda means: _ratio(2 * means[:, 0], 2 * means[:, 0] + means[:, 1] + means[:, 2]),
     }
-    values = np.asarray(counts, np.float64)
+    values = _summed(np.asarray(counts, np.float64), images)
     return {name: bootstrap(values, figure, resamples, seed=seed) for name, figure in figures.items()}
+
+
+def _summed(values: Floats, images: Sequence[str] | None) -> Floats:
+    """Return what each image contributes, from what each of its results does."""
+    if images is None:
+        return values
+    _, place = np.unique(np.asarray(images), return_inverse=True)
+    total = np.zeros((place.max() + 1, values.shape[1]))
+    np.add.at(total, place, values)
+    return total
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
