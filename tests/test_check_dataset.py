@@ -109,6 +109,19 @@ def test_import_says_what_it_took_and_left_out(run, marked):
     assert [record.count for record in Folder(marked / "pictures").records("train")] == [2, 2]
 
 
+def test_import_leaves_text_without_an_image_out(run, marked):
+    labels = marked / "labels"
+    labels.mkdir()
+    for name in ("a", "b"):
+        (labels / f"{name}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (labels / "README.txt").write_text("how we marked heads\n")
+    status, out, _ = run("import", "yolo", labels, "--images", marked / "pictures")
+    assert status == 0
+    assert "left out: 1 x text file without an image of its name" in out
+    status, _, err = run("import", "yolo", marked / "nowhere")
+    assert status == 2 and "nowhere: no such file or folder" in err
+
+
 def test_import_writes_a_new_folder(run, marked):
     common = ("import", "labelme", marked / "export", "--images", marked / "pictures", "--output", marked / "new")
     assert run(*common)[0] == 2

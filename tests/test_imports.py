@@ -115,10 +115,11 @@ SCENES = {"a.jpg": [(1.5, 2.25), (63.0, 39.5)], "b b.png": [], "c.jpg": [(10.0, 
 
 
 def read(name, export, images, **choice):
-    chosen = Choice(**choice)
+    pictures = Pictures(images)
+    chosen = Choice(**choice, pictures=frozenset(path.stem for path in pictures.files))
     annotated = FORMATS[name](export, chosen)
     chosen.check(str(export))
-    return list(checked(annotated, Pictures(images))), chosen
+    return list(checked(annotated, pictures)), chosen
 
 
 @pytest.fixture
@@ -286,8 +287,19 @@ def test_coco_takes_points_then_keypoints_then_boxes(place):
     assert sum(choice.left_out.values()) == 3
     found, choice = read("coco", path, place.images)  # which of two keypoints is the head is not known: boxes
     np.testing.assert_array_equal(found[0].points, [[1, 2], [3, 4], [5, 10], [5, 10], [5, 10]])
-    with pytest.raises(InputError, match=r"annotation 1: category 'person' has no keypoint 'ear', only nose, head"):
-        read("coco", path, place.images, keypoint="ear")
+    categories[1]["keypoints"] = ["handle"]
+    path = coco(place, annotations, categories)
+    with pytest.raises(InputError, match=r"annotation 1: category 'person' has no keypoint 'handle', only nose, head"):
+        read("coco", path, place.images, keypoint="handle")
+
+
+def test_a_keypoint_that_no_category_has_is_refused(place):
+    box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 20]}
+    with pytest.raises(InputError, match=r"coco\.json: no category has the keypoint 'ear'; there are none"):
+        read("coco", coco(place, [box]), place.images, keypoint="ear")
+    categories = [{"id": 1, "name": "person", "keypoints": ["nose", "head"]}]
+    with pytest.raises(InputError, match=r"no category has the keypoint 'ear'; there are 'nose', 'head'"):
+        read("coco", coco(place, [box], categories), place.images, keypoint="ear")
 
 
 def label_studio(place, results, **task):
@@ -358,6 +370,91 @@ def test_yolo_names_classes_and_leaves_outlines_out(place):
     (place.export / "data.yaml").write_text("names: [head, cart]\n")
     found, _ = read("yolo", labels, place.images, labels=frozenset({"head"}))
     np.testing.assert_allclose(found[0].points, [[6.4, 4]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("name", ["classes.txt", "obj.names"])
+def test_yolo_looks_for_names_above_the_labels(place, name, depth):
+    labels = place.export / "labels" / "train"
+    labels.mkdir(parents=True)
+    (labels / "a.txt").write_text("1 0.5 0.5 0.1 0.1\n")
+    ([labels, *labels.parents][depth] / name).write_text("cart\nhead\n")
+    (place.root / "data.yaml").write_text("names: [far, away]\n")
+    found, _ = read("yolo", labels, place.images, labels=frozenset({"head"}))
+    assert len(found[0].points) == 1
+
+
+def test_yolo_passes_over_text_that_belongs_to_no_image(place):
+    labels = write_yolo(place.export, SCENES)
+    (place.export / "README.txt").write_text("how we marked heads")
+    (place.export / "train.txt").write_text("data/a.jpg\n")
+    found, choice = read("yolo", place.export, place.images)
+    assert {each.path.name for each in found} == set(SCENES)
+    assert choice.left_out == {"text file without an image of its name": 2}
+    for name in SCENES:
+        (labels / Path(name).with_suffix(".txt")).unlink()
+    with pytest.raises(InputError, match=r"README\.txt: no image has this name, nor that of another of the 2 \.txt"):
+        read("yolo", place.export, place.images)
+
+
+def test_images_beside_labels_of_ultralytics_are_brought_into_order_by_output(place):
+    for split in ("train", "val"):
+        picture(place.root / "set" / "images" / split / "a.jpg")
+        (place.root / "set" / "labels" / split).mkdir(parents=True)
+        (place.root / "set" / "labels" / split / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    found, _ = read("yolo", place.root / "set", place.root / "set")
+    with pytest.raises(InputError, match=r"holds no picture .* give a new folder with --output"):
+        write_beside(found, Pictures(place.root / "set"))
+    assert not list((place.root / "set").glob("*.json*"))
+    new = write_folder(found, Pictures(place.root / "set"), place.root / "new", "link")
+    assert [len(Folder(new).records(split)) for split in ("train", "val")] == [1, 1]
+
+
+def test_an_import_may_be_repeated_where_it_wrote(place):
+    scenes = {"a.jpg": [(1.0, 2.0)], "b b.png": [], "c.jpg": []}
+    write_labelme(place.images, scenes)
+    pictures = Pictures(place.images)
+    write_beside(read("labelme", place.images, place.images)[0], pictures)
+    write_labelme(place.images, scenes | {"a.jpg": [(3.0, 4.0), (5.0, 6.0)]})
+    write_beside(read("labelme", place.images, place.images)[0], pictures, overwrite=True)
+    np.testing.assert_array_equal(Folder(place.images).records("train")[0].points, [[3, 4], [5, 6]])
+
+
+def test_a_picture_may_be_called_as_the_table_is(place):
+    picture(place.images / "points.jpg")
+    found, _ = read("labelme", write_labelme(place.export, {"points.jpg": [(1.0, 2.0)]}), place.images)
+    assert [each.path.name for each in found] == ["points.jpg"]
+
+
+def test_a_new_folder_has_the_rights_of_any_new_folder(place):
+    found, _ = read("cvat", write_cvat(place.export, SCENES), place.images)
+    (place.root / "plain").mkdir()
+    new = write_folder(found, Pictures(place.images), place.root / "new", "link")
+    assert new.stat().st_mode == (place.root / "plain").stat().st_mode
+
+
+def test_the_longer_part_of_a_path_decides(place):
+    for folder in ("x/train", "y/train"):
+        picture(place.root / "tree" / folder / "a.jpg")
+    pictures = Pictures(place.root / "tree")
+    for folder in ("x/train", "y/train"):
+        assert pictures.find("export", f"far/{folder}/a.jpg") == place.root / "tree" / folder / "a.jpg"
+
+
+def test_uploads_to_label_studio_lose_their_blanks(place):
+    point = mark("keypointlabels", {"x": 50, "y": 50, "keypointlabels": ["head"]})
+    upload = label_studio(place, [point], data={"image": "/data/upload/4/0a1b2c3d-b_b.png"})
+    assert read("label-studio", upload, place.images)[0][0].path.name == "b b.png"
+    other = label_studio(place, [point], data={"image": "s3://bucket/b_b.png"})
+    with pytest.raises(InputError, match=r"image 'b_b\.png' is not in"):
+        read("label-studio", other, place.images)
+    picture(place.images / "b_ b.png")
+    upload = label_studio(place, [point], data={"image": "/data/upload/4/0a1b2c3d-b__b.png"})
+    picture(place.images / "b  b.png")
+    with pytest.raises(InputError, match=r"image 'b__b\.png' may be .*; rename one"):
+        read("label-studio", upload, place.images)
+    exact = picture(place.images / "b__b.png")
+    assert read("label-studio", upload, place.images)[0][0].path == exact
 
 
 # --- damaged exports
@@ -432,7 +529,8 @@ def test_damaged_cvat_is_named(place, body, message):
         ({"bbox": [1, 2, 3]}, r"annotation 0: bbox is '\[1, 2, 3\]', expected 4 numbers"),
         ({"bbox": [1, 2, "x", 4]}, r"annotation 0: bbox\[2\] is 'x', expected a number"),
         ({"bbox": [1, 2, -3, 4]}, r"annotation 0: bbox \[1, 2, -3, 4\] has a negative side"),
-        ({"keypoints": [1, 2, 5]}, "annotation 0: keypoint 0 has visibility 5, expected 0, 1 or 2"),
+        ({"keypoints": [1, 2, 3]}, "annotation 0: keypoint 0 has visibility 3, expected 0, 1 or 2"),
+        ({"keypoints": [1, 2, -1]}, "annotation 0: keypoint 0 has visibility -1, expected 0, 1 or 2"),
         ({"points": [[1]]}, r"annotation 0: points\[0\] is '\[1\]', expected 2 numbers"),
     ],
 )
@@ -440,6 +538,21 @@ def test_damaged_coco_is_named(place, change, message):
     path = coco(place, [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]} | change])
     with pytest.raises(InputError, match=rf"coco\.json: {message}"):
         read("coco", path, place.images)
+
+
+@pytest.mark.parametrize("encoding", ["utf-77", "big5", "utf-16"])
+def test_cvat_of_an_encoding_that_does_not_hold_is_named(place, encoding):
+    path = place.export / "annotations.xml"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotations/>')
+    with pytest.raises(InputError, match=r"annotations\.xml: not readable as XML"):
+        read("cvat", path, place.images)
+
+
+@pytest.mark.parametrize("key", ["image", "picture"])
+def test_label_studio_names_an_address_that_is_none(place, key):
+    path = label_studio(place, [], data={key: "http://[::1/a.jpg"})
+    with pytest.raises(InputError, match=r"project\.json: task 0: 'http://\[::1/a\.jpg' is no address of an image"):
+        read("label-studio", path, place.images)
 
 
 def test_coco_ids_are_unique(place):

@@ -160,10 +160,12 @@ def _import(args: argparse.Namespace) -> int:
         raise InputError("--output gets the images, too: say whether by --copy or by --link")
     if args.keypoint is not None and args.format != "coco":
         raise InputError(f"--keypoint: {args.format} has no named keypoints; only coco has")
-    choice = Choice(frozenset(args.label), args.keypoint)
+    if not args.export.exists():
+        raise InputError(f"{args.export}: no such file or folder; give what the annotation tool exported")
+    pictures = Pictures(args.images or (args.export if args.export.is_dir() else args.export.parent))
+    choice = Choice(frozenset(args.label), args.keypoint, frozenset(path.stem for path in pictures.files))
     annotated = FORMATS[args.format](args.export, choice)
     choice.check(str(args.export))
-    pictures = Pictures(args.images or (args.export if args.export.is_dir() else args.export.parent))
     bar = tqdm(annotated, file=sys.stderr, unit="image", disable=None)
     found = list(checked(bar, pictures))
     if args.output is None:

@@ -24,6 +24,7 @@ class Annotated:
         place: file and entry that this came from, for messages.
         size: width and height of the image in pixels that the export states; None where it states none.
         relative: the points are fractions of width and height instead of pixels.
+        uploaded: the export may have `_` in the file name where the file itself has a blank.
     """
 
     image: str
@@ -31,6 +32,7 @@ class Annotated:
     place: str
     size: tuple[int, int] | None = None
     relative: bool = False
+    uploaded: bool = False
 
 
 @dataclass
@@ -40,10 +42,13 @@ class Choice:
     Args:
         labels: take shapes with these labels only; all where empty.
         keypoint: of a category with several keypoints (COCO) take this one.
+        pictures: names of the pictures without their endings; text files (YOLO) of other names are no labels. Null
+            takes every file.
     """
 
     labels: frozenset[str] = frozenset()
     keypoint: str | None = None
+    pictures: frozenset[str] | None = None
     taken: Counter[Kind] = field(default_factory=Counter, init=False)
     left_out: Counter[str] = field(default_factory=Counter, init=False)
     _seen: Counter[str] = field(default_factory=Counter, init=False)

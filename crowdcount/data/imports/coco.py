@@ -24,12 +24,13 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
         choice: which shapes to take.
 
     Raises:
-        InputError: the file is missing or damaged; names file, entry and value.
+        InputError: the file is missing or damaged, or no category has `choice.keypoint`; names file, entry and value.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the .json file with images and annotations")
     table = as_object(f"{path}: the top", json_of(path))
     images, categories = _images(path, table), _categories(path, table)
+    _check_keypoint(path, categories, choice)
     heads: dict[Any, list[tuple[float, float]]] = {key: [] for key in images}
     for i, value in enumerate(as_list(f"{path}: 'annotations'", get(str(path), table, "annotations"))):
         place = f"{path}: annotation {i}"
@@ -67,6 +68,13 @@ def _categories(path: Path, table: dict[str, Any]) -> dict[Any, _Category]:
         parts = as_list(f"{place}: keypoints", entry.get("keypoints") or [])
         categories[key] = name, [str(part) for part in parts]
     return categories
+
+
+def _check_keypoint(path: Path, categories: dict[Any, _Category], choice: Choice) -> None:
+    known = dict.fromkeys(part for _, parts in categories.values() for part in parts)
+    if choice.keypoint is not None and choice.keypoint not in known:
+        shown = ", ".join(map(repr, known)) or "none"
+        raise InputError(f"{path}: no category has the keypoint {choice.keypoint!r}; there are {shown}")
 
 
 def _known(key: object, table: dict[Any, Any]) -> bool:

@@ -24,7 +24,7 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
         raise InputError(f'{file}: no such file; export the task as "CVAT for images 1.1"')
     try:
         top = ElementTree.parse(file).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: of an unknown encoding
         raise InputError(f"{file}: not readable as XML ({error}); export it again") from error
     if top.find("track") is not None:
         raise InputError(f'{file}: holds tracks of a video; export the task as "CVAT for images 1.1"')

@@ -39,7 +39,7 @@ def _read_task(place: str, value: object, choice: Choice) -> Annotated:
     task = as_object(place, value)
     if "data" not in task:
         raise InputError(f'{place}: has no "data"; export the project as "JSON", not as "JSON-MIN"')
-    name = _image_name(place, as_object(f"{place}: data", task["data"]))
+    name, uploaded = _image_name(place, as_object(f"{place}: data", task["data"]))
     points: list[tuple[float, float]] = []
     sizes: set[tuple[int, int]] = set()
     for i, result in enumerate(_results(place, task)):
@@ -48,21 +48,28 @@ def _read_task(place: str, value: object, choice: Choice) -> Annotated:
         sizes |= {size} if size else set()
     if len(sizes) > 1:
         raise InputError(f"{place} ({name}): results state several sizes of the image, {sorted(sizes)}; correct them")
-    return Annotated(name, points, f"{place} ({name})", min(sizes, default=None))
+    return Annotated(name, points, f"{place} ({name})", min(sizes, default=None), uploaded=uploaded)
 
 
-def _image_name(place: str, data: dict[str, Any]) -> str:
-    """Return the file that a task shows: a path, an address or a local file after `?d=`."""
+def _image_name(place: str, data: dict[str, Any]) -> tuple[str, bool]:
+    """Return the file that a task shows: a path, an address or a local file after `?d=`; and whether it is an upload.
+
+    Label Studio puts eight hexadecimal digits before the name of an uploaded file, and `_` for each of its blanks.
+    """
     texts = [value for value in data.values() if isinstance(value, str)]
-    shown = [data["image"]] if isinstance(data.get("image"), str) else [t for t in texts if _file(t)]
-    if len(shown) != 1 or not _file(shown[0]):
+    shown = [data["image"]] if isinstance(data.get("image"), str) else [t for t in texts if _file(place, t)]
+    if len(shown) != 1 or not _file(place, shown[0]):
         raise InputError(f"{place}: data names {len(shown)} images, expected one in its 'image'; got {str(data)[:80]}")
-    return _UPLOADED.sub("", _file(shown[0]), count=1) if "/upload/" in shown[0] else _file(shown[0])
+    name, uploaded = _file(place, shown[0]), "/upload/" in shown[0]
+    return _UPLOADED.sub("", name, count=1) if uploaded else name, uploaded
 
 
-def _file(address: str) -> str:
+def _file(place: str, address: str) -> str:
     """Return the path in an address of an image; empty where it is none."""
-    parts = urlparse(address.replace("\\", "/"))
+    try:
+        parts = urlparse(address.replace("\\", "/"))
+    except ValueError as error:
+        raise InputError(f"{place}: {address[:80]!r} is no address of an image ({error}); correct it") from error
     local = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
     name = local if parts.scheme == "" and "/upload/" not in local else local.rsplit("/", 1)[-1]
     return name.lstrip("/") if name.lower().endswith(IMAGE_SUFFIXES) else ""

@@ -5,12 +5,15 @@ from typing import Any
 
 from crowdcount.data.imports.annotated import Annotated, Choice, image_size
 from crowdcount.data.imports.fields import as_list, as_numbers, as_object, as_text, get
+from crowdcount.data.imports.write import TABLE
 from crowdcount.data.point_file import json_of
 from crowdcount.errors import InputError
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:
     """Read the points and the centres of the rectangles of LabelMe files; other shapes are left out.
+
+    A `points.json` in the folder that an import has written there is passed over.
 
     Args:
         path: a file, or a folder of `.json` files.
@@ -19,10 +22,20 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
     Raises:
         InputError: there is no file, or one is damaged; names file, shape and value.
     """
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path] * path.is_file()
+    files = [path] * path.is_file()
+    if path.is_dir():
+        files = sorted(file for file in path.glob("*.json") if not _is_ours(file))
     if not files:
         raise InputError(f"{path}: no .json file of LabelMe, nor a folder with some")
     return [_read_file(file, choice) for file in files]
+
+
+def _is_ours(file: Path) -> bool:
+    """Tell a table of points from the LabelMe file of a picture that is called `points`, too."""
+    if file.name != TABLE:
+        return False
+    table = json_of(file)
+    return isinstance(table, dict) and "shapes" not in table
 
 
 def _read_file(file: Path, choice: Choice) -> Annotated:

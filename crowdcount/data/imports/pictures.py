@@ -49,14 +49,21 @@ class Pictures:
             for key in {path.name, path.stem}:  # YOLO's label files know a name without its ending
                 self._named.setdefault(key, []).append(path)
 
-    def find(self, place: str, name: str) -> Path:
+    def find(self, place: str, name: str, uploaded: bool = False) -> Path:
         """Return the picture that an export calls `name`: by its path in the folder, or else by its file name.
+
+        Args:
+            place: file and entry of the export, for messages.
+            name: as the export has it.
+            uploaded: take a picture with blanks where the name has `_`, too, where none has the name itself.
 
         Raises:
             InputError: there is none, or there are several.
         """
         parts = PurePosixPath(name).parts
         found = self._named.get(parts[-1], []) if parts else []
+        if uploaded and not found:
+            found = [path for path in self.files if path.name.replace(" ", "_") == parts[-1]]
         # The more of the path agrees, the better: exports name folders that need not be here.
         for length in range(len(parts), 1, -1):
             near = [path for path in found if path.parts[-length:-1] == parts[-length:-1]]
@@ -80,7 +87,7 @@ def checked(annotated: Iterable[Annotated], pictures: Pictures) -> Iterator[Pict
     """
     places: dict[Path, str] = {}
     for entry in annotated:
-        path = pictures.find(entry.place, entry.image)
+        path = pictures.find(entry.place, entry.image, entry.uploaded)
         if path in places:
             raise InputError(f"{entry.place}: {path} is annotated twice, also in {places[path]}; keep one")
         places[path] = entry.place

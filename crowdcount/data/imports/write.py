@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from crowdcount.data.folder import Folder
 from crowdcount.data.imports.pictures import Picture, Pictures
@@ -16,7 +16,9 @@ from crowdcount.files import write_whole
 
 Transfer = Literal["copy", "link"]
 
-_TABLE = "points.json"
+TABLE: Final = "points.json"
+"""Name of the file of points that is written."""
+
 _SPLITS: tuple[Split, ...] = get_args(Split)
 
 
@@ -28,7 +30,7 @@ def write_beside(found: Sequence[Picture], pictures: Pictures, overwrite: bool =
             export does not name, or one in another sub-folder than `images`, `train`, `val` or `test`.
     """
     folder = pictures.folder
-    table = folder / _TABLE
+    table = folder / TABLE
     if table.exists() and not overwrite:
         raise InputError(f"{table} exists; take it away, or let --overwrite replace it")
     unnamed = sorted(set(pictures.files) - {picture.path for picture in found})
@@ -37,10 +39,10 @@ def write_beside(found: Sequence[Picture], pictures: Pictures, overwrite: bool =
             f"{folder}: the export says nothing of {len(unnamed)} images, {unnamed[0]} the first; take them away, or "
             "give another folder with --output, which gets the images of the export alone"
         )
-    trial = folder / f".{os.getpid()}.{_TABLE}"
+    trial = folder / f".{os.getpid()}.{TABLE}"
     try:
         _write_table(trial, {picture.path.relative_to(folder).as_posix(): picture for picture in found})
-        _check(folder, trial, found)
+        _check_beside(folder, trial, found)
         trial.replace(table)
     finally:
         trial.unlink(missing_ok=True)
@@ -65,8 +67,8 @@ def write_folder(found: Sequence[Picture], pictures: Pictures, output: Path, tra
             target = temporary / name
             target.parent.mkdir(parents=True, exist_ok=True)
             _transfer(picture.path, target, transfer)
-        _write_table(temporary / _TABLE, names)
-        _check(temporary, temporary / _TABLE, found)
+        _write_table(temporary / TABLE, names)
+        _check(temporary, temporary / TABLE, found)
         temporary.chmod(0o777 & ~_umask())
         temporary.replace(output)
     finally:
@@ -96,6 +98,16 @@ def _decimals(picture: Picture) -> list[list[float]]:
     return [[float(str(x)), float(str(y))] for x, y in picture.points]
 
 
+def _check_beside(folder: Path, table: Path, found: Sequence[Picture]) -> None:
+    try:
+        _check(folder, table, found)
+    except InputError as error:
+        raise InputError(
+            f"{error}. Or leave the images where they are, and give a new folder with --output, which gets them in an "
+            "order that can be read"
+        ) from error
+
+
 def _check(folder: Path, table: Path, found: Sequence[Picture]) -> None:
     """Let the adapter read what was written, before it gets its final name."""
     source = Folder(folder, points=table.name)
@@ -103,7 +115,7 @@ def _check(folder: Path, table: Path, found: Sequence[Picture]) -> None:
     if len(read) != len(found):
         raise InputError(
             f"{folder}: a data set in folders has its images in 'images', 'train', 'val' or 'test'; {len(read)} of "
-            f"{len(found)} lie there. Give a new folder with --output"
+            f"{len(found)} lie there"
         )
 
 

@@ -10,34 +10,45 @@ from crowdcount.data.point_file import text_of
 from crowdcount.errors import InputError
 
 _FIELDS = "class x y w h"
+_LISTS = ("classes.txt", "obj.names")
+"""Files with the name of a class in each line: of LabelImg, and of CVAT and Darknet."""
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:
     """Read the centres of the boxes of YOLO label files, which are fractions of width and height.
 
     A line is `class x y w h`, x and y the centre; a sixth number (a confidence) is passed over. Lines with seven
-    numbers or more are outlines and are left out. Names of classes come from `classes.txt` beside the labels or
-    `data.yaml` there or above; without either the label of a class is its number. Images without a label file are not
-    imported: whether they show nobody, or nobody has looked, their folder does not say.
+    numbers or more are outlines and are left out. Names of classes come from `classes.txt`, `obj.names` or `data.yaml`
+    beside the labels or up to two folders above; without these the label of a class is its number. Images without a
+    label file are not imported: whether they show nobody, or nobody has looked, their folder does not say. Text files
+    without an image (`train.txt`, `README.txt`) are no labels and are left out.
 
     Args:
         path: a label file, or a folder of them with its sub-folders.
         choice: which shapes to take.
 
     Raises:
-        InputError: there is no label file, or one is damaged; names file, line and value.
+        InputError: there is no label file of an image, or one is damaged; names file, line and value.
     """
     folder = path if path.is_dir() else path.parent
-    files = sorted(file for file in path.rglob("*.txt") if file.name != "classes.txt") or [path] * path.is_file()
+    files = sorted(file for file in path.rglob("*.txt") if file.name not in _LISTS) or [path] * path.is_file()
     if not files:
         raise InputError(f"{path}: no .txt file of labels, nor a folder with some")
+    labels = [file for file in files if choice.pictures is None or file.stem in choice.pictures]
+    for _ in range(len(files) - len(labels)):
+        choice.leave("text file without an image of its name")
+    if not labels:
+        raise InputError(
+            f"{files[0]}: no image has this name, nor that of another of the {len(files)} .txt files; "
+            "give the folder of images with --images"
+        )
     names = _names(folder)
     # The ending of the image is not known here: `Pictures.find` looks for any.
     return [
         Annotated(
             file.relative_to(folder).with_suffix("").as_posix(), _heads(file, names, choice), str(file), None, True
         )
-        for file in files
+        for file in labels
     ]
 
 
@@ -61,13 +72,13 @@ def _head(place: str, line: str, names: dict[int, str], choice: Choice) -> list[
 
 
 def _names(folder: Path) -> dict[int, str]:
-    """Return the names of the classes by number, where a file has them."""
-    listed = folder / "classes.txt"
-    if listed.is_file():
-        return {i: line.strip() for i, line in enumerate(text_of(listed).splitlines()) if line.strip()}
-    for described in (folder / "data.yaml", folder.parent / "data.yaml", folder.parent.parent / "data.yaml"):
-        if described.is_file():
-            return _yaml_names(described)
+    """Return the names of the classes by number, from the nearest file that has them."""
+    for place in (folder, folder.parent, folder.parent.parent):
+        for listed in (place / name for name in _LISTS):
+            if listed.is_file():
+                return {i: line.strip() for i, line in enumerate(text_of(listed).splitlines()) if line.strip()}
+        if (place / "data.yaml").is_file():
+            return _yaml_names(place / "data.yaml")
     return {}
 
 
