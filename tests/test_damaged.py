@@ -88,6 +88,7 @@ def test_tables_of_points(tmp_path, name):
 
     @given(damaged(whole))
     @example(b"image,x,y\n" + b"a" * 200_000 + b",1,2\n")
+    @example(b"i" * 200_000 + b",x,y\na.jpg,1,2\n")
     @example(b'image,x,y\n"a.jpg,1,2\n')
     @example(b"image,x,y\na.jpg,1\x00,2\n")
     @example(b'{"a.jpg": [[1, 1' + b"0" * 400 + b"]]}")

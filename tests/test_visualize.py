@@ -434,6 +434,29 @@ def test_one_annotation_for_many_images_is_refused(tool, photos, capsys):
     assert "one annotation for 2 images" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_tool_reads_the_points_of_many_images_from_a_table(tool, photos, kind, capsys, monkeypatch):
+    table = photos / "images" / f"points.{kind}"
+    paths = sorted(path for path in (photos / "images").iterdir())
+    heads = {paths[0].name: [[3, 4], [5, 6]], paths[1].name: [], "elsewhere.jpg": [[1, 2]]}
+    if kind == "json":
+        table.write_text(json.dumps(heads))
+    else:
+        rows = [f"{name},{x},{y}" for name, points in heads.items() for x, y in points or [("", "")]]
+        table.write_text("\n".join(["image,x,y", *rows]))
+    monkeypatch.chdir(photos)
+    common = ["--annotation", str(table), "--output", str(photos / "out"), "--draw", "points"]
+    assert tool.main(["images", *common]) == 0
+    out = capsys.readouterr().out
+    assert f"{paths[0].name}: truth 2" in out and f"{paths[1].name}: truth 0" in out
+    table.write_text(table.read_text().replace(paths[1].name, "other.png"))
+    assert tool.main(["images", *common]) == 2
+    assert f"names no points of images/{paths[1].name}" in capsys.readouterr().err
+    table.write_text(table.read_text().replace("other.png", f"./{paths[0].name}"))
+    assert tool.main([str(paths[0]), *common]) == 2
+    assert "may both be" in capsys.readouterr().err
+
+
 def test_help_shows_every_option_and_an_example(tool, capsys):
     with pytest.raises(SystemExit) as error:
         tool.main(["--help"])

@@ -27,6 +27,7 @@ from tqdm import tqdm
 import crowdcount
 from crowdcount.command_line import parser_of
 from crowdcount.data.point_file import ANNOTATIONS, annotation_of, read_points
+from crowdcount.data.point_table import Entry, is_table, points_of, read_table
 from crowdcount.data.sample import IMAGE_SUFFIXES, Image, pictures_in, read_image
 from crowdcount.errors import InputError
 from crowdcount.files import write_whole
@@ -71,8 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
     try:
         images = find_images(args.images)
-        if len(images) > 1 and args.annotation is not None and args.annotation.is_file():
-            raise InputError(f"{args.annotation} is one annotation for {len(images)} images; give their folder")
+        args.table = _table(args.annotation)
+        if len(images) > 1 and args.annotation is not None and args.annotation.is_file() and args.table is None:
+            raise InputError(
+                f"{args.annotation} is one annotation for {len(images)} images; give their folder, or a table of them"
+            )
         model = None if args.model is None else crowdcount.load_model(args.model, weights=args.weights)
         _check_expressions(model, args)
         args.output.mkdir(parents=True, exist_ok=True)
@@ -80,6 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"visualize_density: {error}", file=sys.stderr)
         return 2
     return _draw_all(images, model, args)
+
+
+def _table(annotation: Path | None) -> dict[str, Entry] | None:
+    """Return the points of many images, if that is what the annotation is."""
+    if annotation is None or not annotation.is_file() or not is_table(annotation):
+        return None
+    return read_table(annotation)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -123,8 +134,9 @@ def _parser() -> argparse.ArgumentParser:
         "--annotation",
         type=Path,
         help="points of the people: ShanghaiTech, UCF-QNRF or NWPU .mat, .npy (N, 2), .json with a key 'points', "
-        ".txt or .csv with x and y on each line; or a folder with a file per image, found by its name "
-        f"({', '.join(name.format('STEM') for name in ANNOTATIONS)})",
+        ".txt or .csv with x and y on each line; a folder with a file per image, found by its name "
+        f"({', '.join(name.format('STEM') for name in ANNOTATIONS)}); or the points.json or points.csv of a folder of "
+        "images",
     )
     add("--expression", nargs="+", metavar="TEXT", help="what to look for, with a model of the family rec")
     add("--output", type=Path, default=Path("density"), help="folder for the pictures (default: %(default)s)")
@@ -173,8 +185,7 @@ def _draw_one(path: Path, model: "Model | ReferringModel | None", args: argparse
     if isinstance(model, crowdcount.ReferringModel):
         pictures, summary = find(read_image(path), model, args.expression)
     else:
-        points = None if args.annotation is None else read_points(annotation_of(path, args.annotation))
-        view = look(read_image(path), points, model, args.stride)
+        view = look(read_image(path), _points(path, args), model, args.stride)
         pictures, summary = draw(view, args.draw, args.smooth), _summary(view)
     files = {args.output / f"{path.stem}_{kind}.png": picture for kind, picture in pictures}
     for file in files:
@@ -184,6 +195,14 @@ def _draw_one(path: Path, model: "Model | ReferringModel | None", args: argparse
         taken.add(file.resolve())
         write_png(file, picture)
     return summary
+
+
+def _points(path: Path, args: argparse.Namespace) -> Points | None:
+    if args.annotation is None:
+        return None
+    if args.table is not None:
+        return points_of(path, args.annotation, args.table)
+    return read_points(annotation_of(path, args.annotation))
 
 
 def find(image: Image, model: "ReferringModel", texts: Sequence[str]) -> tuple[list[tuple[str, Image]], str]:

@@ -1,8 +1,8 @@
 """One file with the points of many images: JSON or CSV, its images called by their names."""
 
 import csv
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from crowdcount.data.annotation import checked_points
@@ -44,6 +44,46 @@ def read_table(path: Path) -> dict[str, Entry]:
     raise InputError(f"{path}: the points of many images are one .json or one .csv file")
 
 
+def is_table(path: Path) -> bool:
+    """Tell a file with the points of many images from one with the points of a single image, by how it begins.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if path.suffix.lower() == ".json":
+        top = json_of(path, unique=True)
+        return isinstance(top, dict) and "points" not in top
+    return path.suffix.lower() == ".csv" and set(_COLUMNS) <= set(_header((text_of(path).splitlines() or [""])[0]))
+
+
+def names_of(picture: Path, folder: Path) -> set[str]:
+    """Return how a table in a folder may call a picture: by its name, or its path with and without `images`."""
+    if not picture.is_relative_to(folder):
+        return {picture.name}
+    path = picture.relative_to(folder)
+    return {picture.name, path.as_posix(), PurePosixPath(*(part for part in path.parts if part != "images")).as_posix()}
+
+
+def points_of(picture: Path, path: Path, table: Mapping[str, Entry]) -> Points:
+    """Return the points (N, 2) of one picture in a table; the table may name others that are not here.
+
+    Args:
+        picture: the image.
+        path: the file of the table.
+        table: what `read_table` returned of it.
+
+    Raises:
+        InputError: the table names the picture not at all, or twice.
+    """
+    names = names_of(picture.absolute(), path.absolute().parent)
+    found = [name for name in table if PurePosixPath(name.replace("\\", "/")).as_posix() in names]
+    if not found:
+        raise InputError(f"{path}: names no points of {picture}; an image without people is named, too")
+    if len(found) > 1:
+        raise InputError(f"{path}: {found[0]!r} and {found[1]!r} may both be {picture}; keep one")
+    return table[found[0]].points
+
+
 def _read_json(path: Path) -> dict[str, Entry]:
     table = json_of(path, unique=True)
     if not isinstance(table, dict):
@@ -72,22 +112,29 @@ def _read_csv(path: Path) -> dict[str, Entry]:
     return {name: Entry(checked_points(path, heads), places[name]) for name, heads in pairs.items()}
 
 
+def _header(line: str) -> list[str]:
+    return [word.strip().strip('"').lower() for word in line.split(_delimiter(line))]
+
+
+def _delimiter(line: str) -> str:
+    return ";" if ";" in line else ","
+
+
 def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
     """Yield the line, the name of the image and the words of x and y."""
-    lines = text_of(path).splitlines()
-    reader = csv.reader(lines, delimiter=";" if lines and ";" in lines[0] else ",")
-    header = [word.strip().lower() for word in next(reader, [])]
+    first, *lines = text_of(path).splitlines() or [""]
+    header = _header(first)
     if not set(_COLUMNS) <= set(header):
-        shown = (lines or [""])[0][:80]
-        raise InputError(f"{path}: line 1 is {shown!r}, expected a header with the columns {', '.join(_COLUMNS)}")
+        raise InputError(f"{path}: line 1 is {first[:80]!r}, expected a header with the columns {', '.join(_COLUMNS)}")
     image, x, y = (header.index(name) for name in _COLUMNS)
+    reader = csv.reader(lines, delimiter=_delimiter(first))
     try:
         for fields in reader:
             if not any(word.strip() for word in fields):
                 continue
             if len(fields) <= max(image, x, y) or not fields[image].strip():
                 shown = ",".join(fields)[:80]
-                raise InputError(f"{path}: line {reader.line_num} is {shown!r}, expected image, x and y")
-            yield reader.line_num, fields[image].strip(), [fields[x].strip(), fields[y].strip()]
+                raise InputError(f"{path}: line {reader.line_num + 1} is {shown!r}, expected image, x and y")
+            yield reader.line_num + 1, fields[image].strip(), [fields[x].strip(), fields[y].strip()]
     except csv.Error as error:
-        raise InputError(f"{path}: line {reader.line_num} is not readable as CSV ({error}); correct it") from error
+        raise InputError(f"{path}: line {reader.line_num + 1} is not readable as CSV ({error}); correct it") from error
