@@ -4,9 +4,11 @@ A name is a path: `clip_ebc/vit_b16_sha` is `zoo_configs/clip_ebc/vit_b16_sha.ya
 """
 
 import difflib
+import re
 import sys
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,9 +82,10 @@ def stored_config(text: str, source: str | Path) -> dict[str, Any]:
         data = config.get("data") or {}
         built = [arguments["network"], arguments.get("inference"), *(data.get(key) for key in SIZE_RULES)]
         classes = [arguments["network"]["class_path"], *_class_paths(built)]
+        texts = [text for value in built for text in _texts(value)]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: its configuration names no network ({type(error).__name__}: {error})") from error
-    for name in classes:
+    for name in [*classes, *filter(_names_a_class, texts)]:
         package = str(name).split(".")[0]
         if package not in sys.modules:
             raise InputError(f"{source}: is made of {name}; import {package} first if you trust the file")
@@ -97,6 +100,26 @@ def _class_paths(value: Any) -> list[Any]:
         return []
     own = [value["class_path"]] if "class_path" in value else []
     return own + [name for item in value.values() for name in _class_paths(item)]
+
+
+def _texts(value: Any) -> list[str]:
+    """Return every text in nested dicts and lists."""
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _texts(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def _names_a_class(text: str) -> bool:
+    """Whether the configuration system would import something for a text where it expects an object.
+
+    It takes `package.Class` for a class, and a text of braces for a whole object.
+    """
+    if "{" in text or "class_path" in text:
+        return True
+    package = re.match(r"([A-Za-z_]\w*)\.", text)
+    return package is not None and (package[1] in sys.modules or find_spec(package[1]) is not None)
 
 
 def counting_part(config: dict[str, Any]) -> dict[str, Any]:

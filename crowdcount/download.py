@@ -24,7 +24,7 @@ TIMEOUT = 30.0
 ATTEMPTS = 5
 """Requests in a row that may bring nothing new before a server is given up."""
 BACKOFF = 1.0
-"""Seconds of the first pause; each further one is twice as long."""
+"""Seconds of the first pause; each further one without progress is twice as long."""
 
 _CHUNK = 1 << 20
 _SPARE = 64 << 20  # bytes left free on the disk
@@ -121,20 +121,26 @@ def _fetch(url: str, part: Path, sha256: str | None, size: int | None) -> int:
                 return pieces
             reason = "the connection ended too early"
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # there is nothing behind the bytes we have: they are of another file
-                part.unlink(missing_ok=True)
+            if error.code == 416:  # there is nothing behind the bytes we have
+                if sha256 is not None and part.exists() and file_sha256(part) == sha256:
+                    return pieces
+                part.unlink(missing_ok=True)  # they are of another file
             elif error.code not in _PASSING:
                 raise _Refused(f"answered {error.code} {error.reason}") from error
             reason = f"it answered {error.code} {error.reason}"
+        except InputError:
+            raise
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
+        except ValueError as error:  # an address that is none: here, of a proxy or of where a server sends us
+            raise _Refused(f"is no address that can be asked ({error})") from error
         reached = part.stat().st_size if part.exists() else 0
         # a server that starts over each time brings nothing new
         failures = 0 if reached > furthest else failures + 1
         furthest = max(furthest, reached)
         if failures == ATTEMPTS:
             raise _Refused(f"gave nothing new in {ATTEMPTS} requests; the last time {reason}")
-        pause = BACKOFF * 2 ** (failures - 1)
+        pause = BACKOFF * 2 ** max(failures - 1, 0)
         logger.warning("%s; trying again in %.1f s", reason, pause)
         time.sleep(pause)
 
@@ -151,7 +157,7 @@ def _complete(part: Path, size: int | None) -> bool:
 def _receive(url: str, part: Path, sha256: str | None, size: int | None) -> bool:
     """Append what one request gives; return whether the file is whole."""
     have, tag = (part.stat().st_size if part.exists() else 0), _tag_of(part)
-    version = tag.read_text() if tag.exists() else ""
+    version = _version(tag, url)
     if have and sha256 is None and not version:
         have = 0  # nothing would show that the rest is of another version
     request = urllib.request.Request(url, headers={"User-Agent": "crowdcount", "Accept-Encoding": "identity"})
@@ -163,7 +169,7 @@ def _receive(url: str, part: Path, sha256: str | None, size: int | None) -> bool
     with opener.open(request, timeout=TIMEOUT) as response:
         extent = _extent(response, have, version)
         if extent is None:  # of no use; without a part the next request asks for the whole file
-            part.unlink()
+            part.unlink(missing_ok=True)
             return False
         start, total = extent
         if size is not None and total not in (None, size):
@@ -171,7 +177,7 @@ def _receive(url: str, part: Path, sha256: str | None, size: int | None) -> bool
         known = size if total is None else total
         require_space(part.parent, (known or 0) - start)
         with _on_disk(part):
-            _note_version(tag, response)
+            _note_version(tag, url, response)
         return _append(response, part, start, known)
 
 
@@ -190,23 +196,31 @@ def _extent(response: http.client.HTTPResponse, have: int, version: str) -> tupl
     length = response.headers.get("Content-Length", "")
     if length == "0":
         raise _Refused("sends an empty file")
-    return 0, int(length) if length.isdecimal() else None
+    return 0, int(length) if re.fullmatch("[0-9]{1,18}", length) else None
 
 
-def _note_version(tag: Path, response: http.client.HTTPResponse) -> None:
+def _note_version(tag: Path, url: str, response: http.client.HTTPResponse) -> None:
     """Keep what tells this version of the file from others, if the server says it, for the next request."""
     version = response.headers.get("ETag", "")
-    if version.startswith('"'):  # a weak one does not promise equal bytes
-        tag.write_text(version)
+    if re.fullmatch('"[!#-~]*"', version):  # a weak one does not promise equal bytes
+        tag.write_text(f"{url}\n{version}")
     else:
         tag.unlink(missing_ok=True)
+
+
+def _version(tag: Path, url: str) -> str:
+    """Return the version of the part that is there, if it came from this address; "" where that is not known."""
+    if not tag.is_file():
+        return ""
+    source, _, version = tag.read_bytes().decode("latin-1").partition("\n")
+    return version if source == url and re.fullmatch('"[!#-~]*"', version) else ""
 
 
 def _append(response: http.client.HTTPResponse, part: Path, start: int, total: int | None) -> bool:
     """Write what comes from byte `start` on; return whether nothing is missing."""
     reached = start
     with _on_disk(part):
-        file = part.open("r+b" if start else "wb")
+        file = part.open("r+b" if start else "wb", buffering=0)  # nothing is left to be written when it closes
         file.seek(start)
         file.truncate()
     with file, tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.name[:20], leave=False) as bar:
@@ -215,8 +229,9 @@ def _append(response: http.client.HTTPResponse, part: Path, start: int, total: i
             if total is not None and reached > total:
                 raise _Refused(f"sends more than the {total} bytes there should be")
             with _on_disk(part):
-                file.write(block)
-                file.flush()
+                left = memoryview(block)
+                while left:
+                    left = left[file.write(left) :]
             bar.update(len(block))
     return reached == total if total is not None else reached > 0
 

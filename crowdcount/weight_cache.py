@@ -8,6 +8,7 @@ from then on.
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from filelock import FileLock, Timeout
 from crowdcount.download import download, file_sha256, require_space
 from crowdcount.errors import InputError
 from crowdcount.files import write_whole
-from crowdcount.unpack import copy_whole, extract, require_kind
+from crowdcount.unpack import Damaged, copy_whole, extract, require_kind
 from crowdcount.weights import WeightEntry, read_index
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,10 @@ def cache_folder() -> Path:
     own = os.environ.get("CROWDCOUNT_CACHE")
     if own:
         return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "crowdcount"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "crowdcount"
+    except RuntimeError as error:
+        raise InputError(f"there is no home for the cache ({error}); set CROWDCOUNT_CACHE to a folder") from error
 
 
 def offline() -> bool:
@@ -58,10 +62,14 @@ def file_path(entry: WeightEntry) -> Path:
 
 def state(entry: WeightEntry) -> State:
     """Look at the cached file of an entry; hashes it."""
-    path, record = file_path(entry), _record(entry)
+    path = file_path(entry)
     if not path.is_file():
         return "absent"
-    wanted = record["file_sha256"] if record else None if entry.member else entry.sha256
+    if entry.sha256 is not None and entry.member is None:
+        wanted: str | None = entry.sha256
+    else:
+        record = _record(entry)
+        wanted = record["file_sha256"] if record else None
     if wanted is None:
         return "not recorded"
     return "right" if file_sha256(path) == wanted else "damaged"
@@ -94,14 +102,14 @@ def local_file(entry: WeightEntry, allow_unverified: bool = False) -> Path:
                 f"  {TOOL} get {entry.name} --from FILE --allow-unverified\n"
                 "or give the file itself as weights"
             )
-        expected, target = _expected(entry, allow_unverified, ""), _download_path(entry)
-        if expected is None or not target.is_file() or file_sha256(target) != expected:
+        expected, staged = _expected(entry, allow_unverified, ""), _staged(entry)
+        if expected is None or not staged.is_file() or file_sha256(staged) != expected:
             logger.info("%s: downloading to %s", entry.name, cache_folder())
             try:
-                expected = download(entry.urls, target, expected, entry.bytes)
+                expected = download(entry.urls, staged, expected, entry.bytes)
             except InputError as error:
                 raise InputError(f"{error}{_way_out(entry)}") from error
-        return _keep(entry, target, expected)
+        return _keep(entry, staged, expected)
 
 
 def adopt(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Path:
@@ -112,21 +120,20 @@ def adopt(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Pat
     """
     if not file.is_file():
         raise InputError(f"{file}: no such file")
-    size = file.stat().st_size
-    if entry.bytes not in (None, size):
-        raise InputError(f"{file}: is not {entry.name}: {size} bytes instead of {entry.bytes}")
-    digest, expected = file_sha256(file), _expected(entry, allow_unverified, f" --from {file}")
-    if expected not in (None, digest):
-        raise InputError(
-            f"{file}: is not {entry.name}: SHA-256 {digest} instead of {expected}; give the file as it was downloaded"
-            f"{_way_out(entry)}"
-        )
     with _alone(entry):
-        target = _download_path(entry)
-        require_space(target.parent, size)
+        expected, staged = _expected(entry, allow_unverified, f" --from {file}"), _staged(entry)
+        require_space(staged.parent, file.stat().st_size)
         with file.open("rb") as source:
-            copy_whole(source, target)
-        return _keep(entry, target, digest)
+            copy_whole(source, staged)
+        digest, size = file_sha256(staged), staged.stat().st_size
+        if entry.bytes not in (None, size) or expected not in (None, digest):
+            staged.unlink()
+            wanted = f"{entry.bytes} bytes" if expected is None else f"SHA-256 {expected}"
+            raise InputError(
+                f"{file}: is not {entry.name}: SHA-256 {digest} ({size} bytes) instead of {wanted}; give the file as "
+                f"it was downloaded{_way_out(entry)}"
+            )
+        return _keep(entry, staged, digest)
 
 
 def remove(entry: WeightEntry) -> bool:
@@ -172,29 +179,29 @@ def _way_out(entry: WeightEntry) -> str:
     )
 
 
-def _keep(entry: WeightEntry, download_: Path, digest: str) -> Path:
-    """Give the weights of a checked download their final name, and record them."""
+def _keep(entry: WeightEntry, staged: Path, digest: str) -> Path:
+    """Give the weights in a checked download their final name, and record them."""
     path = file_path(entry)
-    if entry.member is not None:
-        require_space(path.parent, download_.stat().st_size)
+    weights = staged if entry.member is None else staged.with_suffix(".weights")
     try:
         if entry.member is not None:
-            extract(download_, entry.member, path)
+            extract(staged, entry.member, weights)
         if entry.sha256 is None:
-            require_kind(path, entry.format)
-    except InputError:
-        if entry.sha256 is None:  # of no use; of a right one the disk may be too full just now
-            path.unlink(missing_ok=True)
-            download_.unlink(missing_ok=True)
+            require_kind(weights, entry.format)
+    except Damaged:
+        staged.unlink()
+        weights.unlink(missing_ok=True)
         raise
-    _set_record(entry, {"sha256": digest, "file_sha256": file_sha256(path)})
-    if path != download_:
-        download_.unlink()
+    record: Record = {"sha256": digest, "file_sha256": digest if weights == staged else file_sha256(weights)}
+    _set_record(entry, record)
+    weights.replace(path)
+    staged.unlink(missing_ok=True)
     return path
 
 
-def _download_path(entry: WeightEntry) -> Path:
-    return file_path(entry) if entry.member is None else cache_folder() / f"{_stem(entry)}.archive"
+def _staged(entry: WeightEntry) -> Path:
+    """Return where a download lies until it is known to be right."""
+    return cache_folder() / f"{_stem(entry)}.download"
 
 
 def _stem(entry: WeightEntry) -> str:
@@ -231,12 +238,17 @@ def _records() -> dict[str, Record]:
     path = _lock_file()
     try:
         records: dict[str, Record] = json.loads(path.read_text()) if path.is_file() else {}
-        wrong = [name for name, record in records.items() if record.keys() != Record.__annotations__.keys()]
-    except (ValueError, AttributeError) as error:
+        wrong = [name for name, record in records.items() if not _is_record(record)]
+    except (ValueError, AttributeError, TypeError) as error:
         raise _damaged_lock_file(str(error)) from error
     if wrong:
         raise _damaged_lock_file(wrong[0])
     return records
+
+
+def _is_record(record: Record) -> bool:
+    known = record.keys() == Record.__annotations__.keys()
+    return known and all(re.fullmatch("[0-9a-f]{64}", str(value)) for value in record.values())
 
 
 def _damaged_lock_file(why: str) -> InputError:

@@ -113,12 +113,15 @@ def create_model(
         InputError: no such name, argument or tag, the weights cannot be had, or the file does not hold this network's.
     """
     config = read_config(name)
-    entry = None if weights is None else _resolve(name, weights)
-    arguments = config["model"]["init_args"]["network"]["init_args"]
-    arguments.update({**(entry.arguments if entry else {}), **overrides})
-    network = build(config, name).network
+    found = None
     if weights is not None:
-        _load_weights(network, local_file(entry, allow_unverified) if entry else Path(weights))
+        entry = _resolve(name, weights)
+        found = _File.look(local_file(entry, allow_unverified) if entry else Path(weights), entry)
+    arguments = found.arguments(name) if found else {}
+    config["model"]["init_args"]["network"]["init_args"].update({**arguments, **overrides})
+    network = build(config, name).network
+    if found is not None:
+        _load_weights(network, found.path)
     return network
 
 
@@ -148,10 +151,10 @@ def load_model(
     config = read_config(name)
     if entry is not None:
         logger.info("%s: %s", entry.name, terms(entry))
-        config["model"]["init_args"]["network"]["init_args"].update(entry.arguments)
-    path = local_file(entry, allow_unverified) if entry else Path(str(weights))
-    model = _model(config, entry.name if entry else name, _origin(path))
-    _load_weights(model.network, path)
+    found = _File.look(local_file(entry, allow_unverified) if entry else Path(str(weights)), entry)
+    config["model"]["init_args"]["network"]["init_args"].update(found.arguments(name))
+    model = _model(config, entry.name if entry else name, found.origin())
+    _load_weights(model.network, found.path)
     return model
 
 
@@ -164,9 +167,10 @@ def _load_file(path: Path) -> Model | ReferringModel:
             f"{str(path)!r}), or --model NAME with the tools"
         )
     config = stored_config(text, path)
-    origin = (
-        _stored_origin(about["origin"], path) if "origin" in about else _origin(path) | _training(checkpoint, config)
-    )
+    if "origin" in about:
+        origin = _stored_origin(about["origin"], path)
+    else:
+        origin = _File.look(path).origin() | _training(checkpoint, config)
     model = _model(config, about.get("name", str(path)), origin)
     with _fitting(model.network, path):
         model.network.load_state_dict(_network_state(checkpoint), strict=True)
@@ -183,17 +187,40 @@ def _model(config: dict[str, Any], name: str, origin: dict[str, Any]) -> Model |
     return Model(built.network, whole, built.resize, name, part, origin)
 
 
-def _origin(path: Path) -> dict[str, Any]:
-    """Return what is known of a file of weights: with what the index says of it, wherever it lies."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint")
-    digest = file_sha256(path)
-    entry = known_as(digest)
-    if entry is None:
-        return {"file": path.name, "sha256": digest}
-    left_out = ("config", "arguments", "sha256", "bytes", "format")
-    facts = {key: value for key, value in asdict(entry).items() if key not in left_out}
-    return {"file": path.name, "sha256": digest, **facts, "download_sha256": entry.sha256}
+@dataclass(frozen=True)
+class _File:
+    """A file of weights, its SHA-256, and the entry of the index that it is of, wherever it lies."""
+
+    path: Path
+    sha256: str
+    entry: WeightEntry | None
+
+    @classmethod
+    def look(cls, path: Path, entry: WeightEntry | None = None) -> "_File":
+        """Look at a file, which is of the entry where one is given."""
+        if not path.is_file():
+            raise InputError(f"{path}: no such checkpoint")
+        digest = file_sha256(path)
+        try:
+            return cls(path, digest, entry or known_as(digest))
+        except InputError as error:  # a file of the user's own needs no cache
+            logger.warning("%s", error)
+            return cls(path, digest, None)
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        """Return the arguments of the network that the weights ask for, if they are of the index and of this model.
+
+        Prompts, for one, are no weights: those of another style would load as well, and count wrongly.
+        """
+        return self.entry.arguments if self.entry and self.entry.config == name else {}
+
+    def origin(self) -> dict[str, Any]:
+        """Return what is known of the weights, with what the index says of them."""
+        if self.entry is None:
+            return {"file": self.path.name, "sha256": self.sha256}
+        left_out = ("config", "arguments", "sha256", "bytes", "format")
+        facts = {key: value for key, value in asdict(self.entry).items() if key not in left_out}
+        return {"file": self.path.name, "sha256": self.sha256, **facts, "download_sha256": self.entry.sha256}
 
 
 def _stored_origin(text: str, path: Path) -> dict[str, Any]:
@@ -208,13 +235,16 @@ def _stored_origin(text: str, path: Path) -> dict[str, Any]:
 
 def _training(checkpoint: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """Return what a training's checkpoint says of the training, without paths."""
-    source = (config.get("data") or {}).get("source") or {}
+    data, callbacks = config.get("data"), checkpoint.get("callbacks")
+    source = data.get("source") if isinstance(data, dict) else None
     progress: dict[str, Any] = {key: checkpoint[key] for key in ("epoch", "global_step") if key in checkpoint}
-    states = [state for key, state in (checkpoint.get("callbacks") or {}).items() if "BestCheckpoint" in key]
-    scores = {
-        state["monitor"]: float(state["current_score"]) for state in states if state.get("current_score") is not None
-    }
-    return {"trained_on": source.get("class_path"), **progress, "validation": scores}
+    scores = {}
+    for key, state in callbacks.items() if isinstance(callbacks, dict) else ():
+        score = state.get("current_score") if "BestCheckpoint" in str(key) and isinstance(state, dict) else None
+        if isinstance(score, Tensor) and score.numel() == 1:
+            scores[str(state.get("monitor"))] = score.item()
+    trained_on = source.get("class_path") if isinstance(source, dict) else None
+    return {"trained_on": trained_on, **progress, "validation": scores}
 
 
 def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
@@ -261,7 +291,7 @@ def _load_weights(network: Network, path: Path) -> None:
 def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     """Return the network's part of one of our checkpoints, or a bare state dict as it is."""
     state = checkpoint.get("state_dict", checkpoint)
-    if not isinstance(state, Mapping):
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise InputError(f"its state_dict holds {type(state).__name__}, not names and tensors")
     return {key.removeprefix("network."): value for key, value in state.items() if isinstance(value, Tensor)}
 

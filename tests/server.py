@@ -24,6 +24,7 @@ class Server:
         if_range: heed If-Range.
         status: of an answer with the whole file.
         encoding: Content-Encoding that is announced.
+        piece: bytes that go out at a time.
         requests: (path, Range) of what was asked.
         sent: bytes of the file that went out.
     """
@@ -43,6 +44,7 @@ class Server:
         self.if_range = True
         self.status = 200
         self.encoding = None
+        self.piece = 1 << 20
         self.requests = []
         self.sent = 0
 
@@ -84,7 +86,8 @@ class Server:
         body = body[: self.cut_after]
         self.sent += len(body)
         with suppress(ConnectionError):  # the client has heard enough
-            handler.wfile.write(body)
+            for start in range(0, len(body), self.piece):
+                handler.wfile.write(body[start : start + self.piece])
             while self.stall_after_cut and self.cut_after is not None:
                 time.sleep(0.01)
         return None

@@ -84,7 +84,7 @@ def test_without_a_hash_a_part_is_resumed_only_if_the_server_names_the_version(s
 @pytest.mark.parametrize("known", [True, False])
 def test_a_file_that_changes_in_between_is_fetched_anew(server, target, known):
     target.with_name("weights.pth.part").write_bytes(CONTENT[::-1][:1_000_000])  # of the version before
-    target.with_name("weights.pth.part.etag").write_text('"0"')
+    target.with_name("weights.pth.part.etag").write_text(f'{server.url}\n"0"')
     download([server.url], target, SHA256 if known else None, None)
     assert right(target) and server.sent == len(CONTENT)
 
@@ -138,7 +138,7 @@ def test_another_part_than_asked_for_is_dropped(server, target):
 def test_a_part_of_another_version_is_dropped(server, target, known):
     """Some servers send the part asked for whatever If-Range says."""
     target.with_name("weights.pth.part").write_bytes(CONTENT[::-1][:1_000_000])
-    target.with_name("weights.pth.part.etag").write_text('"0"')
+    target.with_name("weights.pth.part.etag").write_text(f'{server.url}\n"0"')
     server.if_range = False
     assert download([server.url], target, SHA256 if known else None, None) == SHA256
     assert right(target)
@@ -186,6 +186,10 @@ def test_a_folder_in_the_way_is_no_network_trouble(server, target):
 @pytest.mark.parametrize(("sha256", "size"), [(SHA256, len(CONTENT)), (SHA256, None), (None, len(CONTENT))])
 def test_a_lie_about_the_length(server, target, lie, sha256, size):
     server.lie = lie
+    if (sha256, size, lie > 0) == (SHA256, None, True):  # all bytes came, and the hash shows that no more are missing
+        assert download([server.url], target, sha256, size) == SHA256
+        assert right(target)
+        return
     with pytest.raises(InputError):
         download([server.url], target, sha256, size)
     assert not target.exists()
@@ -292,7 +296,9 @@ def test_the_disk_is_looked_at_first(server, target, monkeypatch):
         require_space(target.parent, 1)
 
 
-def test_a_full_disk_keeps_what_came(server, target):
+@pytest.mark.parametrize("piece", [4000, 1 << 20])
+def test_a_full_disk_keeps_what_came(server, target, piece):
+    server.piece = piece
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, limits[1]))
     try:
@@ -308,3 +314,41 @@ def test_a_full_disk_keeps_what_came(server, target):
 def test_file_sha256(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     assert file_sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_part_is_not_continued_from_another_address(server, target, known):
+    """Two servers may call different files by one version."""
+    with serving(CONTENT[::-1]) as other:
+        other.cut_after, other.statuses = 1_000_000, [200, 404]
+        urls = [other.url, server.url]
+        assert download(urls, target, SHA256 if known else None, None) == SHA256
+    assert right(target)
+
+
+@pytest.mark.parametrize("tag", [b"\xff\xfe", b"", b"\n", b"no version"])
+def test_a_damaged_note_of_the_version_is_passed_over(server, target, tag):
+    target.with_name("weights.pth.part").write_bytes(CONTENT[:1_000_000])
+    target.with_name("weights.pth.part.etag").write_bytes(tag)
+    download([server.url], target, SHA256, None)
+    assert right(target)
+
+
+@pytest.mark.parametrize("mirror", ["https://hf..mirror", "https://spiegel.example/ü", "https://[::1"])
+def test_a_mirror_that_is_no_address(target, mirror, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", mirror)
+    monkeypatch.setattr(module, "BACKOFF", 0.001)
+    with pytest.raises(InputError, match=r"weights\.pth could not be downloaded"):
+        download(["https://huggingface.co/a/b"], target, SHA256, None)
+
+
+def test_a_whole_part_of_unknown_size_is_recognised(server, target):
+    target.with_name("weights.pth.part").write_bytes(CONTENT)
+    download([server.url], target, SHA256, None)
+    assert right(target) and server.sent == 0
+
+
+def test_a_part_nobody_asked_for(server, target):
+    server.status, server.announce = 206, True
+    with pytest.raises(InputError, match="gave nothing new in 5 requests; the last time the connection ended"):
+        download([server.url], target, SHA256, None)

@@ -5,16 +5,19 @@ import io
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from crowdcount import download as download_module
-from crowdcount import weight_cache
+from crowdcount import unpack, weight_cache
 from crowdcount.errors import InputError
 from crowdcount.weight_cache import adopt, cache_folder, file_path, known_as, local_file, offline, remove, state
 from crowdcount.weights import find
@@ -181,10 +184,10 @@ def test_a_file_downloaded_by_hand(known, server, tmp_path):
     path = adopt(known, file)
     assert local_file(known) == path and not server.requests and file.exists()
     file.write_bytes(CONTENT[:-1])
-    with pytest.raises(InputError, match=f"from browser.pth: is not {NAME}: 2000000 bytes instead of 2000001"):
+    with pytest.raises(InputError, match=rf"from browser.pth: is not {NAME}: SHA-256 \w+ \(2000000 bytes\) instead of"):
         adopt(known, file)
     file.write_bytes(CONTENT[::-1])
-    with pytest.raises(InputError, match=f"from browser.pth: is not {NAME}: SHA-256 .* instead of {SHA256}"):
+    with pytest.raises(InputError, match=f"from browser.pth: is not {NAME}: SHA-256 .* instead of SHA-256 {SHA256}"):
         adopt(known, file)
     assert state(known) == "right"
     with pytest.raises(InputError, match="nowhere: no such file"):
@@ -208,7 +211,7 @@ def test_what_only_a_person_can_fetch(local_index, tmp_path):
     with pytest.raises(InputError, match="nobody but a person"):
         local_file(find(name))
     file.write_bytes(b"another file")
-    with pytest.raises(InputError, match=rf"(?s)instead of {SHA256}.* To take another one: .* remove {name}"):
+    with pytest.raises(InputError, match=rf"(?s)instead of SHA-256 {SHA256}.* To take another one: .* remove {name}"):
         adopt(find(name), file, allow_unverified=True)
     assert left() == []
 
@@ -292,17 +295,17 @@ def test_a_damaged_archive_gives_no_weights(server, local_index, seed):
 
 def test_a_right_archive_is_not_fetched_twice_because_the_disk_was_full(server, local_index, monkeypatch):
     entry = archived(server, local_index, {"best_mae_0.pth": CONTENT})
-    original, calls = weight_cache.require_space, []
+    original, calls = unpack.require_space, []
 
     def full(folder, needed):
         calls.append(needed)
         raise InputError("the disk is full")
 
-    monkeypatch.setattr(weight_cache, "require_space", full)
+    monkeypatch.setattr(unpack, "require_space", full)
     with pytest.raises(InputError, match="the disk is full"):
         local_file(entry)
-    assert calls == [len(server.content)]
-    monkeypatch.setattr(weight_cache, "require_space", original)
+    assert calls == [len(CONTENT)]
+    monkeypatch.setattr(unpack, "require_space", original)
     assert local_file(entry).read_bytes() == CONTENT and len(server.requests) == 1
     assert left() == [file_path(entry).name]
 
@@ -329,7 +332,7 @@ def test_an_extracted_or_unverified_file_is_known_by_what_is_recorded(server, lo
 
 def test_removing(known, server):
     path = local_file(known)
-    path.with_name(f"{path.name}.part").write_bytes(b"of a later download")
+    path.with_suffix(".download.part").write_bytes(b"of a later download")
     assert remove(known) and left() == [] and json.loads((cache_folder() / "lock.json").read_text()) == {}
     assert not remove(known)
 
@@ -379,12 +382,118 @@ def test_a_killed_process_leaves_a_part_that_the_next_one_goes_on_with(server, l
     index = local_index({NAME: {"urls": [server.url], "sha256": SHA256, "bytes": len(CONTENT)}})
     server.cut_after, server.stall_after_cut = 900_000, True
     process = started(index)
-    part = cache_folder() / f"ebc-vgg19ae_nwpu.v1-{SHA256[:12]}.pth.part"
+    part = cache_folder() / f"ebc-vgg19ae_nwpu.v1-{SHA256[:12]}.download.part"
     while process.poll() is None and not (part.exists() and part.stat().st_size == 900_000):
         os.sched_yield()
     process.kill()
     process.communicate()
-    assert not part.with_suffix("").exists() and part.stat().st_size == 900_000
+    assert state(find(NAME)) == "absent" and part.stat().st_size == 900_000
     server.cut_after = None
     assert local_file(find(NAME)).read_bytes() == CONTENT
     assert server.requests[-1][1] == "bytes=900000-"
+
+
+def test_a_lock_file_says_nothing_of_what_the_index_knows(known, server):
+    path = local_file(known)
+    records = json.loads((cache_folder() / "lock.json").read_text())
+    path.write_bytes(b"another file")
+    records[NAME]["file_sha256"] = hashlib.sha256(b"another file").hexdigest()
+    (cache_folder() / "lock.json").write_text(json.dumps(records))
+    assert state(known) == "damaged" and local_file(known).read_bytes() == CONTENT
+    (cache_folder() / "lock.json").write_text("{")
+    assert state(known) == "right"
+
+
+def test_a_file_that_changes_while_it_is_copied_is_refused(known, tmp_path, monkeypatch):
+    file = tmp_path / "still being written"
+    file.write_bytes(CONTENT)
+    monkeypatch.setattr(weight_cache, "require_space", lambda *_: file.write_bytes(CONTENT[:-1]))
+    with pytest.raises(InputError, match="still being written: is not"):
+        adopt(known, file)
+    assert left() == []
+
+
+def test_of_two_different_files_at_once_the_second_is_refused(unknown, tmp_path):
+    """What is expected of the second is what the first was."""
+    files = [tmp_path / name for name in "ab"]
+    for number, file in enumerate(files):
+        file.write_bytes(b"\x80" + bytes([number]) * 1000)
+    results = []
+
+    def take(file):
+        try:
+            results.append(adopt(unknown, file, allow_unverified=True))
+        except InputError as error:
+            results.append(error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        original = weight_cache._expected
+
+        def slow(*arguments):
+            expected = original(*arguments)
+            time.sleep(0.3)
+            return expected
+
+        patch.setattr(weight_cache, "_expected", slow)
+        threads = [threading.Thread(target=take, args=(file,)) for file in files]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(type(each).__name__ for each in results) == ["InputError", "PosixPath"]
+    assert state(unknown) == "right"
+
+
+def test_a_wrong_file_does_not_replace_a_good_one(unknown, server, tmp_path):
+    path = local_file(unknown, allow_unverified=True)
+    (cache_folder() / "lock.json").unlink()
+    server.content = PAGE
+    (tmp_path / "page").write_bytes(PAGE)
+    for take in (local_file, lambda entry, leave: adopt(entry, tmp_path / "page", leave)):
+        with pytest.raises(InputError, match="is no torch file"):
+            take(unknown, True)
+        assert path.read_bytes() == CONTENT
+
+
+def test_a_readable_archive_with_another_content_is_kept(server, local_index):
+    entry = archived(server, local_index, {"a.pth": CONTENT, "b.pth": CONTENT}, "*.pth", sha256=None)
+    with pytest.raises(InputError, match=r"Unpack it yourself") as error:
+        local_file(entry, allow_unverified=True)
+    assert Path(str(error.value).split(": ")[0]).read_bytes() == server.content
+
+
+def test_a_full_disk_while_copying(known, tmp_path):
+    file = tmp_path / "weights.pth"
+    file.write_bytes(CONTENT)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot be written .File too large.; make room"):
+            adopt(known, file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert left() == []
+
+
+def test_a_process_killed_while_it_unpacks_leaves_no_weights(server, local_index, monkeypatch):
+    entry = archived(server, local_index, {"best_mae_0.pth": CONTENT})
+
+    def killed(source, file, _chunk):
+        file.write(source.read(1000))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unpack.shutil, "copyfileobj", killed)
+        with pytest.raises(KeyboardInterrupt):
+            local_file(entry)
+    assert state(entry) == "absent" and not file_path(entry).exists()
+    assert local_file(entry).read_bytes() == CONTENT and len(server.requests) == 1
+
+
+def test_no_home(monkeypatch):
+    monkeypatch.delenv("CROWDCOUNT_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", classmethod(lambda _: (_ for _ in ()).throw(RuntimeError("no home"))))
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    with pytest.raises(InputError, match=r"there is no home for the cache .* set CROWDCOUNT_CACHE to a folder"):
+        cache_folder()

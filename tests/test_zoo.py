@@ -4,6 +4,7 @@ import importlib.util
 import json
 import pickle
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ import crowdcount
 from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
 from crowdcount.models.bins import Bins
-from crowdcount.weight_cache import adopt
+from crowdcount.weight_cache import adopt, remove
 from crowdcount.weights import find
+from tests.server import serving
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = crowdcount.list_models()
@@ -185,6 +187,13 @@ def test_an_entry_s_arguments_replace_those_of_its_configuration(small, local_in
     for tag in ("v1", "v1_rmse"):
         adopt(find(f"ebc/vgg19ae_nwpu.{tag}"), folder / "authors.pth")
     loaded = crowdcount.create_model("ebc/vgg19ae_nwpu", weights="v1")
+    # the file itself says as much as its tag
+    by_file = crowdcount.load_model("ebc/vgg19ae_nwpu", weights=folder / "authors.pth")
+    assert by_file.network.state_dict().keys() == loaded.state_dict().keys()
+    assert (
+        crowdcount.create_model("ebc/vgg19ae_nwpu", folder / "authors.pth").state_dict().keys()
+        == loaded.state_dict().keys()
+    )
     assert all(map(torch.equal, loaded.state_dict().values(), network.state_dict().values()))
     assert crowdcount.load_model("ebc/vgg19ae_nwpu").network.state_dict().keys() == loaded.state_dict().keys()
     with pytest.raises(InputError, match="does not fit Ebc"):
@@ -218,3 +227,46 @@ def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch):
             crowdcount.load_model("strange.ckpt")
     with pytest.raises(InputError, match=r"nowhere\.ckpt: no such checkpoint"):
         crowdcount.create_model("ebc/vgg19ae_sha", weights="nowhere.ckpt")
+
+
+@pytest.mark.parametrize(
+    "text", ["evilmodule.Thing", '{"class_path": "evilmodule.Thing"}', "{class_path: evilmodule.Thing}"]
+)
+@pytest.mark.parametrize("place", ["inference", "bins", "resize", "paper_size"])
+def test_a_text_in_a_stored_configuration_imports_nothing(tmp_path, monkeypatch, text, place):
+    """jsonargparse takes a text for a class, or for a whole object, where it expects one."""
+    (tmp_path / "evilmodule.py").write_text("import pathlib\npathlib.Path('exploded').touch()\nclass Thing: pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    arguments = {"backbone": "vgg11_ae", "bins": {"intervals": [0, "1+"]}, "pretrained": False}
+    model = {"network": {"class_path": "crowdcount.models.ebc.network.Ebc", "init_args": arguments}}
+    data = {}
+    {"inference": model, "bins": arguments}.get(place, data)[place] = text
+    torch.save({"config": yaml.safe_dump({"model": {"init_args": model}, "data": data}), "state_dict": {}}, "odd.ckpt")
+    with pytest.raises(InputError, match=r"odd\.ckpt: is made of .*; import .* first if you trust the file"):
+        crowdcount.load_model("odd.ckpt")
+    assert not Path("exploded").exists() and "evilmodule" not in sys.modules
+
+
+def test_unverified_weights_need_leave_in_python_too(local_index, tmp_path):
+    weights_file = tmp_path / "weights.pth"
+    torch.save(crowdcount.create_model("ebc/vgg19ae_nwpu", backbone="vgg11_ae").state_dict(), weights_file)
+    with serving(weights_file.read_bytes()) as server:
+        local_index({"ebc/vgg19ae_nwpu.v1": {
+            "urls": [server.url], "sha256": None, "bytes": None, "arguments": {"backbone": "vgg11_ae"},
+        }})  # fmt: skip
+        for call in (lambda **leave: crowdcount.create_model("ebc/vgg19ae_nwpu", weights="v1", **leave),
+                     lambda **leave: crowdcount.load_model("ebc/vgg19ae_nwpu", **leave)):  # fmt: skip
+            with pytest.raises(InputError, match="its SHA-256 is not known"):
+                call()
+            assert call(allow_unverified=True) is not None
+            remove(find("ebc/vgg19ae_nwpu.v1"))
+
+
+@pytest.mark.parametrize("content", [
+    {"state_dict": {1: torch.zeros(1)}}, {"model": {1: torch.zeros(1)}}, {"state_dict": torch.zeros(1)},
+])  # fmt: skip
+def test_names_that_are_no_text(tmp_path, content):
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(InputError, match=r"odd\.pth"):
+        crowdcount.create_model("ebc/vgg19ae_nwpu", tmp_path / "odd.pth", backbone="vgg11_ae")
