@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -383,6 +384,22 @@ def test_mistakes_are_refused_in_a_few_lines(config, tmp_path, capsys, arguments
     error = error[error.index("error:") :]
     assert message in error
     assert len(error.splitlines()) <= 5
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize(("there", "message"), [(False, "no test images here"), (True, "have no public annotation")])
+def test_a_test_that_cannot_be_is_refused_before_the_training(config, tmp_path, monkeypatch, capsys, there, message):
+    def records(self, split):
+        found = official(self, split)
+        return found if split != "test" else [replace(each, points=None) for each in found] if there else []
+
+    official = crowdcount.data.ShanghaiTech.records
+    monkeypatch.setattr(crowdcount.data.ShanghaiTech, "records", records)
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["fit", "--config", config(test_after_fit=True)])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and "set test_after_fit to false" in error
     assert not list(tmp_path.rglob("*.ckpt"))
 
 

@@ -109,7 +109,9 @@ class TrainCLI(LightningCLI):
         self._require_checkpoint("test")
 
     def before_fit(self) -> None:
-        """Refuse to continue from a file that is not there."""
+        """Refuse to continue from a file that is not there, and to promise a test on images that are not there."""
+        if self.config["fit"]["test_after_fit"]:
+            self.datamodule.test_dataloader()
         if self.config["fit"]["ckpt_path"] is not None:
             self._require_checkpoint("fit")
 

@@ -123,7 +123,10 @@ class CrowdData(LightningDataModule):
         if not test:
             raise InputError(f"data.source: {name} has no test images here; set test_after_fit to false to do without")
         if any(record.points is None for record in test):
-            raise InputError(f"data.source: the test images of {name} have no public annotation")
+            raise InputError(
+                f"data.source: the test images of {name} have no public annotation; set test_after_fit to false to do "
+                "without"
+            )
         return self._whole_images(test)
 
     def _whole_images(self, records: list[Record]) -> DataLoader[Crops]:
