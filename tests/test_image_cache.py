@@ -70,6 +70,22 @@ def test_another_rule_or_a_changed_original_makes_another_file(tmp_path, records
     np.testing.assert_allclose(points, record.points * np.float32([128 / 160, 96 / 128]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("change", ["time", "size", "cv2", "PIL"])
+def test_each_part_of_the_name_alone_makes_another_file(tmp_path, records, change, monkeypatch):
+    record, folder = records[0], tmp_path / "cache"
+    before = record.image.stat()
+    ImageCache(folder, Resize(96, 128)).read(record)
+    if change == "time":
+        os.utime(record.image, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    elif change == "size":
+        record.image.write_bytes(record.image.read_bytes() + b"\0")
+        os.utime(record.image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    else:
+        monkeypatch.setattr(f"{change}.__version__", "another")
+    ImageCache(folder, Resize(96, 128)).read(record)
+    assert len(files(folder)) == 2
+
+
 def test_nothing_is_kept_where_nothing_changes_or_there_is_no_file(tmp_path, records):
     unchanged = ImageCache(tmp_path / "cache", Resize(128, 160))
     image, points = unchanged.read(records[0])

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 
 import crowdcount
 from crowdcount.data import CrowdData, PaperSize, Resize, ShortSide
-from crowdcount.data.paper_size import LIMITS
+from crowdcount.data.paper_size import LIMITS, Limits
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
 
@@ -51,6 +51,12 @@ def test_sizes_worked_out_by_hand(rule, size, expected):
     assert PaperSize(rule).target(*size) == expected
     if rule != "nwpu_sample":  # whose least width and height differ
         assert PaperSize(rule).target(*size[::-1]) == expected[::-1]
+
+
+def test_rounding_down_to_multiples_stops_at_the_least():
+    assert Limits(shortest=100, multiple=16).target(200, 50) == (400, 100)  # not 96
+    assert Limits(shortest=100, multiple=16).target(50, 206) == (100, 400)  # 412 is rounded down
+    assert Limits(window=(90, 60), multiple=16).target(45, 45) == (90, 80)
 
 
 @pytest.mark.parametrize("rule", LIMITS)

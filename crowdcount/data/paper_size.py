@@ -107,7 +107,8 @@ class PaperSize:
     - bayesian (Bayesian loss), man (MAN), for UCF-QNRF and JHU-CROWD++, and dm_count/qnrf (DM-Count): the shorter side
       from 512 to 2048;
     - dm_count/nwpu: the longer side to 1920, also of smaller images, no side below 384, multiples of 16;
-    - nwpu_sample (the sample code of NWPU-Crowd): at least 768 wide and 576 high, no side above 2048, multiples of 16;
+    - nwpu_sample (the sample code of NWPU-Crowd): its least size, 576x768, is taken as 768 wide and 576 high, also for
+      upright images; no side above 2048, multiples of 16;
     - steerer/shanghaitech, /qnrf, /nwpu (STEERER's `base_size` in tests, taken as the most pixels of the longer side):
       2048, 3072, 4096;
     - pet/qnrf, /nwpu, /jhu (PET): the longer side at most 1536, 2048, 2048;
