@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,17 +122,17 @@ def adopt(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Pat
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     with _alone(entry):
-        expected, staged = _expected(entry, allow_unverified, f" --from {file}"), _staged(entry)
+        expected, staged = _expected(entry, allow_unverified, f" --from {shlex.quote(str(file))}"), _staged(entry)
         require_space(staged.parent, file.stat().st_size)
         with file.open("rb") as source:
             copy_whole(source, staged)
         digest, size = file_sha256(staged), staged.stat().st_size
         if entry.bytes not in (None, size) or expected not in (None, digest):
             staged.unlink()
-            wanted = f"{entry.bytes} bytes" if expected is None else f"SHA-256 {expected}"
             raise InputError(
-                f"{file}: is not {entry.name}: SHA-256 {digest} ({size} bytes) instead of {wanted}; give the file as "
-                f"it was downloaded{_way_out(entry)}"
+                f"{file}: is not {entry.name}: SHA-256 {digest} ({size} bytes) instead of SHA-256 "
+                f"{expected or 'not known'} ({entry.bytes or 'any number of'} bytes); give the file as it was "
+                f"downloaded{_way_out(entry)}"
             )
         return _keep(entry, staged, digest)
 
@@ -149,8 +150,9 @@ def remove(entry: WeightEntry) -> bool:
 
 def known_as(sha256: str) -> WeightEntry | None:
     """Return the entry that a file of this SHA-256 is of, by the index or by what is recorded of the cache."""
+    records = _records()
     for entry in read_index().values():
-        record = _record(entry)
+        record = records.get(entry.name)
         if sha256 == entry.sha256 or (record and sha256 in (record["sha256"], record["file_sha256"])):
             return entry
     return None
