@@ -157,6 +157,43 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path):
         Folder(tmp_path).records("train")
 
 
+@pytest.mark.parametrize("write", [as_json, as_csv])
+def test_all_mismatches_of_a_table_are_in_one_message(tmp_path, write):
+    pictures(tmp_path, [f"p{n}.jpg" for n in range(9)])
+    write(tmp_path, {"p0.jpg": [[1, 2]], "x.jpg": [], "y.jpg": [[1, 2]]})
+    with pytest.raises(InputError) as caught:
+        Folder(tmp_path).records("train")
+    message = str(caught.value)
+    assert message.count("is no picture here") == 2 and "'x.jpg'" in message and "'y.jpg'" in message
+    assert "names no points of p1.jpg, p2.jpg, p3.jpg, p4.jpg, p5.jpg and 3 more; " in message
+    assert caught.value.path.stem == "points"
+
+
+@pytest.mark.parametrize("place", ["", "points"])
+def test_points_without_a_picture_are_refused(tmp_path, place):
+    pictures(tmp_path)
+    as_texts(tmp_path / place, HEADS)
+    for name in ("README.txt", "license.txt", ".hidden.txt", "notes.md"):
+        (tmp_path / place / name).touch()
+    check(Folder(tmp_path).records("train"))
+    (tmp_path / place / "d.txt").touch()
+    with pytest.raises(InputError, match=r"d\.txt: a file of points without its picture; restore") as caught:
+        Folder(tmp_path).records("train")
+    assert caught.value.path == tmp_path / place / "d.txt"
+
+
+def test_splits_may_share_a_folder_of_points(tmp_path):
+    pictures(tmp_path / "train", ["a.jpg"])
+    pictures(tmp_path / "test", ["b.jpg"])
+    as_texts(tmp_path / "points", {"a.jpg": [[1, 2]], "b.jpg": [[3, 4]]})
+    source = Folder(tmp_path)
+    check(source.records("train"), {"a.jpg": [[1, 2]]})
+    check(source.records("test"), {"b.jpg": [[3, 4]]})
+    (tmp_path / "points" / "c.txt").touch()
+    with pytest.raises(InputError, match=r"c\.txt: a file of points without its picture"):
+        source.records("test")
+
+
 def test_a_training_holds_out_a_part_and_says_that_nothing_is_for_testing(tmp_path):
     pictures(tmp_path)
     as_json(tmp_path)

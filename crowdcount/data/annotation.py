@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from crowdcount.data.faults import refuse
 from crowdcount.data.mat_types import check_types
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
@@ -26,7 +27,7 @@ def numbered(folder: Path, pattern: str) -> dict[int, Path]:
         InputError: there is no such folder.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; the data set is incomplete, or unpacked elsewhere")
+        raise InputError(f"{folder}: no such folder; the data set is incomplete, or unpacked elsewhere", folder)
     names = ((re.fullmatch(pattern, path.name), path) for path in folder.iterdir())
     return dict(sorted((int(match[1]), path) for match, path in names if match))
 
@@ -43,12 +44,14 @@ def paired(images: dict[int, Path], annotations: dict[int, Path], folder: Path) 
         InputError: there is no image, or one has no partner.
     """
     if not images:
-        raise InputError(f"{folder}: holds no image of this data set; unpack the original archive here")
+        raise InputError(f"{folder}: holds no image of this data set; unpack the original archive here", folder)
     for number in sorted(images.keys() ^ annotations.keys()):
-        if number in images:
-            raise InputError(f"{images[number]}: has no annotation; restore its file, or take the image out")
-        raise InputError(f"{annotations[number]}: its image is not in {folder}; restore it, or take this file out")
-    return [(image, annotations[number]) for number, image in images.items()]
+        path = images.get(number) or annotations[number]
+        problem = "has no annotation; restore its file, or take the image out"
+        if number in annotations:
+            problem = f"its image is not in {folder}; restore it, or take this file out"
+        refuse(InputError(f"{path}: {problem}", path))
+    return [(image, annotations[number]) for number, image in images.items() if number in annotations]
 
 
 def load_mat(path: Path, *keys: str) -> NDArray[np.generic]:
@@ -62,7 +65,8 @@ def load_mat(path: Path, *keys: str) -> NDArray[np.generic]:
         if key in variables:
             return variables[key]
     raise InputError(
-        f"{path}: holds no variable {' or '.join(map(repr, keys))}; this is not an annotation of this data set"
+        f"{path}: holds no variable {' or '.join(map(repr, keys))}; this is not an annotation of this data set",
+        path,
     )
 
 
@@ -73,12 +77,12 @@ def load_mats(path: Path, *keys: str) -> dict[str, NDArray[np.generic]]:
         InputError: the file is missing or damaged.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such annotation; restore it from the original archive")
+        raise InputError(f"{path}: no such annotation; restore it from the original archive", path)
     try:
         check_types(path.read_bytes())
         variables = loadmat(path, variable_names=keys)
     except Exception as error:  # a damaged file raises nearly anything: OSError, zlib.error, UnboundLocalError, ...
-        raise InputError(f"{path}: {_DAMAGED.format(error)}") from error
+        raise InputError(f"{path}: {_DAMAGED.format(error)}", path) from error
     return {key: variables[key] for key in keys if key in variables}
 
 
@@ -91,7 +95,9 @@ def location_of(path: Path, info: NDArray[np.generic]) -> object:
     try:
         return info[0, 0]["location"][0, 0]
     except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: image_info holds no location; this is not a ShanghaiTech annotation") from error
+        raise InputError(
+            f"{path}: image_info holds no location; this is not a ShanghaiTech annotation", path
+        ) from error
 
 
 def checked_points(path: Path, values: object) -> Points:
@@ -120,7 +126,9 @@ def checked_boxes(path: Path, values: object, count: int) -> NDArray[np.float32]
     """
     boxes = _checked_rows(path, values, "box", "x1, y1, x2, y2")
     if len(boxes) != count:
-        raise InputError(f"{path}: {len(boxes)} boxes for {count} points; copy it again from the original archive")
+        raise InputError(
+            f"{path}: {len(boxes)} boxes for {count} points; copy it again from the original archive", path
+        )
     return boxes
 
 
@@ -134,14 +142,14 @@ def _checked_rows(path: Path, values: object, what: str, columns: str) -> NDArra
     try:
         array = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: {_DAMAGED.format(error)}") from error
+        raise InputError(f"{path}: {_DAMAGED.format(error)}", path) from error
     width = len(columns.split())
     if array.size and (array.ndim != 2 or array.shape[1] != width):
-        raise InputError(f"{path}: expected rows of {columns} but found an array of shape {array.shape}")
+        raise InputError(f"{path}: expected rows of {columns} but found an array of shape {array.shape}", path)
     with np.errstate(over="ignore"):
         rows = array.astype(np.float32).reshape(-1, width)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
         row = int(bad[0])
-        raise InputError(f"{path}: {what} {row} is {array[row].tolist()}; correct or remove it")
+        raise InputError(f"{path}: {what} {row} is {array[row].tolist()}; correct or remove it", path)
     return rows

@@ -1,16 +1,19 @@
 """The user's own pictures with points."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
-from crowdcount.data.point_file import annotation_of, read_points
+from crowdcount.data.faults import read_each, refuse
+from crowdcount.data.point_file import ANNOTATIONS, annotation_of, read_points
 from crowdcount.data.point_table import Entry, read_table
 from crowdcount.data.sample import IMAGE_SUFFIXES, CrowdSource, Record, Split, pictures_in
-from crowdcount.errors import InputError
+from crowdcount.errors import InputError, about
 from crowdcount.geometry import Points
 
 _TABLES = ("points.json", "points.csv")
+_SHOWN = 5
+_PAPERS = ("readme", "license", "licence")  # texts that may lie among files of points
 _SPLITS: tuple[Split, ...] = get_args(Split)
 
 
@@ -30,7 +33,8 @@ class Folder(CrowdSource):
 
     The files points.json and points.csv lie in the folder of the split or in `root`. They name a picture by its file
     name, or by its path from where they lie, as they must where two splits have the same name. Each picture must be
-    named and each name have a picture: what is forgotten does not become an empty scene.
+    named and each name have a picture, and each file of points its picture (but for a readme or a license): what is
+    forgotten does not become an empty scene.
 
     Args:
         root: the folder.
@@ -49,30 +53,33 @@ class Folder(CrowdSource):
         home = homes[split]
         pictures = _pictures(home)
         if not pictures:
-            raise InputError(f"{home}: holds no picture ({', '.join(IMAGE_SUFFIXES)}); put them here, or into images")
+            raise InputError(
+                f"{home}: holds no picture ({', '.join(IMAGE_SUFFIXES)}); put them here, or into images", home
+            )
         points = self._points(split, pictures, home)
-        return [Record(picture.name, picture, points[picture]) for picture in pictures]
+        return [Record(picture.name, picture, points[picture]) for picture in pictures if picture in points]
 
     def _homes(self) -> dict[Split, Path]:
         if not self.root.is_dir():
-            raise InputError(f"{self.root}: no such folder; set root to the folder of your pictures")
+            raise InputError(f"{self.root}: no such folder; set root to the folder of your pictures", self.root)
         found = {split: self.root / split for split in _SPLITS if (self.root / split).is_dir()}
         if found and _pictures(self.root):
             names = ", ".join(found)
-            raise InputError(f"{self.root}: holds pictures and the folders {names}; move the pictures into one of them")
+            raise InputError(
+                f"{self.root}: holds pictures and the folders {names}; move the pictures into one of them", self.root
+            )
         return found or {"train": self.root}
 
     def _points(self, split: Split, pictures: list[Path], home: Path) -> Mapping[Path, Points]:
         table = self._table(home)
-        if table is None:
-            return _from_files(pictures, self._place(split, home, pictures[0].parent))
         everywhere = [picture for folder in self._homes().values() for picture in _pictures(folder)]
-        known = pictures if table.parent == home else everywhere
-        points = _assigned(table, read_table(table), known)
-        missing = [picture for picture in pictures if picture not in points]
-        if missing:
-            raise InputError(f"{table}: names no points of {missing[0]}; an image without people is named, too")
-        return points
+        if table is None:
+            place = self._place(split, home, pictures[0].parent)
+            shared = place in (self.root / "points", self.points)
+            return _from_files(pictures, place, everywhere if shared else pictures)
+        with about(table):
+            entries = read_table(table)
+        return _assigned(table, entries, pictures, pictures if table.parent == home else everywhere)
 
     def _table(self, home: Path) -> Path | None:
         if self.points is not None:
@@ -82,7 +89,7 @@ class Folder(CrowdSource):
         for folder in (home, self.root):
             found = [folder / name for name in _TABLES if (folder / name).is_file()]
             if len(found) > 1:
-                raise InputError(f"{folder}: both {_TABLES[0]} and {_TABLES[1]}; keep the one that holds")
+                raise InputError(f"{folder}: both {_TABLES[0]} and {_TABLES[1]}; keep the one that holds", folder)
             if found:
                 return found[0]
         return None
@@ -100,44 +107,89 @@ def _pictures(home: Path) -> list[Path]:
     return pictures_in(inner if inner.is_dir() else home)
 
 
-def _from_files(pictures: list[Path], place: Path) -> dict[Path, Points]:
+def _from_files(pictures: list[Path], place: Path, owners: list[Path]) -> dict[Path, Points]:
+    """Return the points by picture, from a file for each in `place`, where only `owners` may have one."""
     stems: dict[str, Path] = {}
     for picture in pictures:
         if stems.setdefault(picture.stem, picture) != picture:
-            raise InputError(f"{picture} and {stems[picture.stem].name} would share a file of points; rename one")
+            raise InputError(
+                f"{picture} and {stems[picture.stem].name} would share a file of points; rename one", picture
+            )
     try:
-        return {picture: read_points(annotation_of(picture, place)) for picture in pictures}
+        points = dict(read_each(lambda picture: (picture, _points_of(picture, place)), pictures))
     except InputError as error:
         raise InputError(f"{error}. One points.json or points.csv for all pictures does as well") from error
+    _refuse_orphans(place, owners)
+    return points
 
 
-def _assigned(path: Path, table: Mapping[str, Entry], pictures: list[Path]) -> dict[Path, Points]:
+def _points_of(picture: Path, place: Path) -> Points:
+    with about(picture):
+        path = annotation_of(picture, place)
+    with about(path):
+        return read_points(path)
+
+
+def _refuse_orphans(place: Path, owners: list[Path]) -> None:
+    """Refuse the files of points that belong to no picture."""
+    names = {name.format(picture.stem) for picture in owners for name in ANNOTATIONS}
+    endings = {Path(name).suffix for name in ANNOTATIONS}
+    for path in sorted(place.iterdir()):
+        other = path.name in names or path.name[0] == "." or path.stem.lower() in _PAPERS
+        if path.suffix in endings and path.is_file() and not other:
+            remedy = "restore the picture, or take this file out"
+            refuse(InputError(f"{path}: a file of points without its picture; {remedy}", path))
+
+
+def _assigned(
+    path: Path, table: Mapping[str, Entry], pictures: Sequence[Path], owners: Sequence[Path]
+) -> dict[Path, Points]:
     """Return the points by picture.
 
     Args:
         path: the file of the table.
         table: the points by name.
-        pictures: those that the table may name.
+        pictures: those that the table must name.
+        owners: those that the table may name.
 
     Raises:
-        InputError: a name is that of no picture or of two, or a picture has two names.
+        InputError: a name is that of no picture or of two, or a picture has two names or none; lists all of these.
     """
-    known: dict[str, list[Path]] = {}
-    for picture in pictures:
-        for name in {picture.name, *_ways(picture, path.parent)}:
-            known.setdefault(name, []).append(picture)
+    known = _names_of(owners, path.parent)
     points: dict[Path, Points] = {}
+    wrong, again = [], []
     for name, entry in table.items():
         found = known.get(PurePosixPath(name.replace("\\", "/")).as_posix(), [])
-        problem = "is no picture here" if not found else f"is {found[0]} and {found[-1]}" if len(found) > 1 else ""
-        if problem:
-            raise InputError(
-                f"{path}: {entry.place}: {name!r} {problem}; correct it, or write its path from {path.parent}"
-            )
-        if found[0] in points:
-            raise InputError(f"{path}: {entry.place}: {found[0].name} has been named before; keep one")
-        points[found[0]] = entry.points
+        if len(found) != 1:
+            wrong.append(f"{entry.place}: {name!r} is {f'{found[0]} and {found[-1]}' if found else 'no picture here'}")
+        elif found[0] in points:
+            again.append(f"{entry.place}: {found[0].name} has been named before")
+        else:
+            points[found[0]] = entry.points
+    missing = [picture.name for picture in pictures if picture not in points]
+    problems = [
+        _listed(wrong, f"correct it, or write its path from {path.parent}"),
+        _listed(again, "keep one"),
+        _listed(missing, "an image without people is named, too", "names no points of "),
+    ]
+    if any(problems):
+        refuse(InputError(f"{path}: {'. '.join(filter(None, problems))}", path))
     return points
+
+
+def _listed(problems: Sequence[str], remedy: str, start: str = "") -> str:
+    """Return the first few problems, how many more there are, and what to do; nothing where there is none."""
+    more = f" and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
+    return f"{start}{', '.join(problems[:_SHOWN])}{more}; {remedy}" if problems else ""
+
+
+def _names_of(pictures: Sequence[Path], base: Path) -> dict[str, list[Path]]:
+    """Return the pictures by the names that a table in `base` may call them."""
+    known: dict[str, list[Path]] = {}
+    for picture in pictures:
+        for name in {picture.name, *_ways(picture, base)}:
+            known.setdefault(name, []).append(picture)
+    return known
 
 
 def _ways(picture: Path, base: Path) -> set[str]:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.data.annotation import are_finite, numbered, paired
+from crowdcount.data.faults import read_each
 from crowdcount.data.point_file import text_of
 from crowdcount.data.sample import CrowdSource, Record, Split
-from crowdcount.errors import InputError
+from crowdcount.errors import InputError, about
 from crowdcount.geometry import as_points
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class JhuCrowd(CrowdSource):
         """Return the records of a split in numeric order."""
         pairs = self._pairs(split)
         labels = _read_labels(self.root / split / _LABELS, [int(image.stem) for image, _ in pairs])
-        return [_record(image, annotation, labels.get(int(image.stem), {})) for image, annotation in pairs]
+        return read_each(lambda pair: _record(*pair, labels.get(int(pair[0].stem), {})), pairs)
 
     def _pairs(self, split: Split) -> list[tuple[Path, Path]]:
         images, annotations = (self.root / split / name for name in ("images", "gt"))
@@ -65,7 +66,8 @@ def _record(image: Path, annotation: Path, attributes: dict[str, str]) -> Record
 
 def _read_heads(path: Path) -> NDArray[np.float64]:
     """Return the (N, 6) numbers of the heads."""
-    lines = enumerate(text_of(path).splitlines(), 1)
+    with about(path):
+        lines = enumerate(text_of(path).splitlines(), 1)
     rows = [_read_line(path, number, line) for number, line in lines if line.strip()]
     return np.array(rows, np.float64).reshape(-1, len(_FIELDS.split()))
 
@@ -78,7 +80,8 @@ def _read_line(path: Path, number: int, line: str) -> list[float]:
     if len(fields) != len(_FIELDS.split()) or not are_finite(fields):
         raise InputError(
             f"{path}: line {number} is {line[:80]!r}, expected the numbers {_FIELDS!r} of one head; "
-            "correct it, or copy the file again from the original archive"
+            "correct it, or copy the file again from the original archive",
+            path,
         )
     return fields
 
@@ -88,11 +91,14 @@ def _read_labels(path: Path, numbers: list[int]) -> dict[int, dict[str, str]]:
     if not path.is_file():
         logger.warning("%s: no such file, so the scenes, the weather and the distractors are not known", path)
         return {}
-    lines = enumerate(text_of(path).splitlines(), 1)
+    with about(path):
+        lines = enumerate(text_of(path).splitlines(), 1)
     labels = dict(_read_label(path, number, line) for number, line in lines if line.strip())
     missing = [number for number in numbers if number not in labels]
     if missing:
-        raise InputError(f"{path}: has no line for image {missing[0]:04d}; copy it again from the original archive")
+        raise InputError(
+            f"{path}: has no line for image {missing[0]:04d}; copy it again from the original archive", path
+        )
     return labels
 
 
@@ -102,7 +108,8 @@ def _read_label(path: Path, number: int, line: str) -> tuple[int, dict[str, str]
     if len(fields) < 5 or not fields[0].isdecimal() or fields[-2] not in _WEATHER or fields[-1] not in ("0", "1"):
         raise InputError(
             f"{path}: line {number} is {line[:80]!r}, expected id,count,scene,weather,distractor with weather 0 to 3 "
-            "and distractor 0 or 1; correct it, or copy the file again from the original archive"
+            "and distractor 0 or 1; correct it, or copy the file again from the original archive",
+            path,
         )
     scene = ",".join(fields[2:-2])
     return int(fields[0]), {"scene": scene, "weather": _WEATHER[fields[-2]], "distractor": fields[-1]}

@@ -5,7 +5,7 @@ from typing import Any
 
 from crowdcount.data.annotation import checked_points
 from crowdcount.data.point_file import json_of
-from crowdcount.errors import InputError
+from crowdcount.errors import InputError, about
 from crowdcount.geometry import Points
 
 _AGAIN = "correct it, or copy the file again from the original archive"
@@ -22,10 +22,11 @@ def load_table(path: Path, remedy: str) -> dict[str, Any]:
         InputError: the file is missing, damaged or no object.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; {remedy}")
-    table = json_of(path)
+        raise InputError(f"{path}: no such file; {remedy}", path)
+    with about(path):
+        table = json_of(path)
     if not isinstance(table, dict):
-        raise InputError(f"{path}: expected an object at the top, found {type(table).__name__}; {_AGAIN}")
+        raise InputError(f"{path}: expected an object at the top, found {type(table).__name__}; {_AGAIN}", path)
     return table
 
 
@@ -42,10 +43,12 @@ def entry_of(path: Path, table: dict[str, Any], key: str, owner: str) -> dict[st
         InputError: there is none, or it is no object.
     """
     if key not in table:
-        raise InputError(f"{path}: holds no annotation of {owner}; restore it, or take it off the split's list")
+        raise InputError(f"{path}: holds no annotation of {owner}; restore it, or take it off the split's list", path)
     entry = table[key]
     if not isinstance(entry, dict):
-        raise InputError(f"{path}: the annotation of {owner} is {str(entry)[:80]!r}, expected an object; {_AGAIN}")
+        raise InputError(
+            f"{path}: the annotation of {owner} is {str(entry)[:80]!r}, expected an object; {_AGAIN}", path
+        )
     return entry
 
 
@@ -61,7 +64,7 @@ def points_of(path: Path, entry: dict[str, Any], owner: str) -> Points:
         InputError: there is none, or it holds anything but finite pairs.
     """
     if "points" not in entry:
-        raise InputError(f"{path}: the annotation of {owner} has no 'points'; {_AGAIN}")
+        raise InputError(f"{path}: the annotation of {owner} has no 'points'; {_AGAIN}", path)
     try:
         return checked_points(path, entry["points"])
     except InputError as error:
@@ -78,5 +81,5 @@ def words_of(path: Path, entry: dict[str, Any], key: str, owner: str) -> str:
     if words is None:
         return ""
     if not isinstance(words, str):
-        raise InputError(f"{path}: {key!r} of {owner} is {str(words)[:80]!r}, expected text; {_AGAIN}")
+        raise InputError(f"{path}: {key!r} of {owner} is {str(words)[:80]!r}, expected text; {_AGAIN}", path)
     return words

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.data.annotation import checked_points, load_mat, numbered
+from crowdcount.data.faults import read_each
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
@@ -38,17 +39,20 @@ class Mall(CrowdSource):
         folder = inner if inner.is_dir() else self.root
         path = folder / "mall_gt.mat"
         if not path.is_file():
-            raise InputError(f"{path}: no such file; expected frames and mall_gt.mat of the Mall data set in {folder}")
+            raise InputError(
+                f"{path}: no such file; expected frames and mall_gt.mat of the Mall data set in {folder}", path
+            )
         truth, frames = load_mat(path, "frame"), numbered(folder / "frames", r"seq_(\d+)\.jpg")
         if truth.ndim != 2 or truth.shape[0] != 1 or truth.shape[1] <= _TRAIN:
-            raise InputError(f"{path}: 'frame' has shape {truth.shape}, expected (1, 2000); copy the file again")
+            raise InputError(f"{path}: 'frame' has shape {truth.shape}, expected (1, 2000); copy the file again", path)
         numbers = range(1, _TRAIN + 1) if split == "train" else range(_TRAIN + 1, truth.shape[1] + 1)
-        return [Record(_image(frames, n, folder).stem, frames[n], _points(path, truth, n)) for n in numbers]
+        return read_each(lambda n: Record(_image(frames, n, folder).stem, frames[n], _points(path, truth, n)), numbers)
 
 
 def _image(frames: dict[int, Path], number: int, folder: Path) -> Path:
     if number not in frames:
-        raise InputError(f"{folder / 'frames'}: has no seq_{number:06d}.jpg; unpack the original archive here again")
+        path = folder / "frames" / f"seq_{number:06d}.jpg"
+        raise InputError(f"{path.parent}: has no {path.name}; unpack the original archive here again", path)
     return frames[number]
 
 
@@ -56,7 +60,7 @@ def _points(path: Path, truth: NDArray[np.generic], number: int) -> Points:
     try:
         location = truth[0, number - 1]["loc"][0, 0]
     except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: frame {number} holds no 'loc'; this is not an annotation of Mall") from error
+        raise InputError(f"{path}: frame {number} holds no 'loc'; this is not an annotation of Mall", path) from error
     try:
         return checked_points(path, location)
     except InputError as error:

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.data.annotation import checked_boxes, checked_points, load_mats, numbered
+from crowdcount.data.faults import read_each, refuse
 from crowdcount.data.point_file import json_of, text_of
 from crowdcount.data.sample import CrowdSource, Record, Split
-from crowdcount.errors import InputError
+from crowdcount.errors import InputError, about
 from crowdcount.geometry import Points
 
 _TRAITS = {"luminance": 3, "level": 4}  # the further columns of the lists, and the highest number in each
@@ -44,34 +45,38 @@ class Nwpu(CrowdSource):
         """Return the records of a split in the order of its list."""
         listed = self._listed(split)
         images = self._images()
-        for number in listed:
-            if number not in images:
-                raise InputError(
-                    f"{self.root}: {split}.txt lists {number:04d}, but no images folder has {number:04d}.jpg"
-                )
-        heads = dict.fromkeys(listed, _Heads(None, None)) if split == "test" else self._heads(list(listed))
-        return [
-            Record(f"{number:04d}", images[number], heads[number].points, attributes=traits, boxes=heads[number].boxes)
-            for number, traits in listed.items()
-        ]
+        for number in sorted(listed.keys() - images.keys()):
+            path = self.root / f"{number:04d}.jpg"
+            lists = f"{self.root}: {split}.txt lists {path.stem}, but no images folder has {path.name}"
+            refuse(InputError(f"{lists}; unpack its folder again", path))
+        folder = None if split == "test" else self._annotations()
+
+        def read(number: int) -> Record:
+            heads = _Heads(None, None) if folder is None else _read_heads(folder, number)
+            return Record(f"{number:04d}", images[number], heads.points, attributes=listed[number], boxes=heads.boxes)
+
+        return read_each(read, [number for number in listed if number in images])
 
     def _listed(self, split: Split) -> dict[int, dict[str, str]]:
         path = self.root / f"{split}.txt"
         if not path.is_file():
             raise InputError(
                 f"{path}: no such list; expected images_part1 to images_part5, mats, train.txt, val.txt and test.txt "
-                f"of NWPU-Crowd in {self.root}. Download it from gjy3035.github.io/NWPU-Crowd-Sample-Code"
+                f"of NWPU-Crowd in {self.root}. Download it from gjy3035.github.io/NWPU-Crowd-Sample-Code",
+                path,
             )
         listed: dict[int, dict[str, str]] = {}
-        for line, words in enumerate(map(str.split, text_of(path).splitlines()), 1):
+        with about(path):
+            text = text_of(path)
+        for line, words in enumerate(map(str.split, text.splitlines()), 1):
             if not words:
                 continue
             number = _number(path, line, words[0])
             if number in listed:
-                raise InputError(f"{path}: line {line} lists image {number:04d} again; take the repeat out")
+                raise InputError(f"{path}: line {line} lists image {number:04d} again; take the repeat out", path)
             listed[number] = _traits(path, line, words[1:])
         if not listed:
-            raise InputError(f"{path}: expected the number of an image on each line, found nothing")
+            raise InputError(f"{path}: expected the number of an image on each line, found nothing", path)
         return listed
 
     def _images(self) -> dict[int, Path]:
@@ -79,21 +84,21 @@ class Nwpu(CrowdSource):
         for folder in sorted(path for path in self.root.glob("images*") if path.is_dir()):
             for number, path in numbered(folder, r"(\d+)\.jpg").items():
                 if number in found:
-                    raise InputError(f"{path} and {found[number]} are the same image; keep one of them")
+                    raise InputError(f"{path} and {found[number]} are the same image; keep one of them", path)
                 found[number] = path
         return found
 
-    def _heads(self, numbers: list[int]) -> dict[int, _Heads]:
-        for name, suffix in _ANNOTATIONS.items():
-            folder = self.root / name
-            if folder.is_dir():
-                return {number: _read_heads(folder / f"{number:04d}{suffix}") for number in numbers}
-        raise InputError(f"{self.root}: neither a mats nor a jsons folder; unpack the annotations here")
+    def _annotations(self) -> Path:
+        """Return the folder of the annotations."""
+        for name in _ANNOTATIONS:
+            if (self.root / name).is_dir():
+                return self.root / name
+        raise InputError(f"{self.root}: neither a mats nor a jsons folder; unpack the annotations here", self.root)
 
 
 def _number(path: Path, line: int, word: str) -> int:
     if not (word.isascii() and word.isdigit()):
-        raise InputError(f"{path}: line {line}: expected the number of an image, found {word[:80]!r}")
+        raise InputError(f"{path}: line {line}: expected the number of an image, found {word[:80]!r}", path)
     return int(word)
 
 
@@ -104,27 +109,32 @@ def _traits(path: Path, line: int, words: list[str]) -> dict[str, str]:
     if words and not (fits and len(words) == len(_TRAITS)):
         raise InputError(
             f"{path}: line {line} goes on with {' '.join(words)[:80]!r}, expected the luminance, 0 to 3, and the "
-            "level, 0 to 4; copy the list again from the original archive"
+            "level, 0 to 4; copy the list again from the original archive",
+            path,
         )
     return {key: str(int(word)) for key, word in traits.items()}
 
 
-def _read_heads(path: Path) -> _Heads:
+def _read_heads(folder: Path, number: int) -> _Heads:
+    path = folder / f"{number:04d}{_ANNOTATIONS[folder.name]}"
     if not path.is_file():
-        raise InputError(f"{path}: no such annotation; restore it from the original archive")
+        raise InputError(f"{path}: no such annotation; restore it from the original archive", path)
     points_key, boxes_key = ("points", "boxes") if path.suffix == ".json" else ("annPoints", "annBoxes")
     content: dict[str, Any] = _object(path) if path.suffix == ".json" else load_mats(path, points_key, boxes_key)
     if points_key not in content:
-        raise InputError(f"{path}: not an NWPU annotation, it has no {points_key!r}; copy it again from the archive")
+        raise InputError(
+            f"{path}: not an NWPU annotation, it has no {points_key!r}; copy it again from the archive", path
+        )
     points = checked_points(path, content[points_key])
     boxes = checked_boxes(path, content[boxes_key], len(points)) if boxes_key in content else None
     return _Heads(points, boxes)
 
 
 def _object(path: Path) -> dict[str, Any]:
-    content = json_of(path)
+    with about(path):
+        content = json_of(path)
     if not isinstance(content, dict):
         raise InputError(
-            f"{path}: not an NWPU annotation, but {type(content).__name__}; copy it again from the archive"
+            f"{path}: not an NWPU annotation, but {type(content).__name__}; copy it again from the archive", path
         )
     return content

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from crowdcount.data.annotation import checked_points, load_mat, location_of, numbered, paired
+from crowdcount.data.faults import read_each
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
 
@@ -42,10 +43,7 @@ class ShanghaiTech(CrowdSource):
         images = numbered(folder / "images", r"IMG_(\d+)\.jpg")
         annotations = numbered(_annotation_folder(folder), r"GT_IMG_(\d+)\.mat")
         pairs = paired(images, annotations, folder / "images")
-        return [
-            Record(image.stem, image, checked_points(mat, location_of(mat, load_mat(mat, "image_info"))))
-            for image, mat in pairs
-        ]
+        return read_each(_record, pairs)
 
     def _folder(self) -> Path:
         names = (f"part_{self.part}", f"part_{self.part}_final")
@@ -56,16 +54,22 @@ class ShanghaiTech(CrowdSource):
         if not found:
             raise InputError(
                 f"{self.root}: found no ShanghaiTech part {self.part}; expected {names[0]} or {names[1]} here, with "
-                f"train_data/images and train_data/ground-truth in it. Download it from {_SOURCE}"
+                f"train_data/images and train_data/ground-truth in it. Download it from {_SOURCE}",
+                self.root,
             )
         if len(found) > 1:
             # The copies may carry different releases of the annotations, so the choice changes the counts.
-            raise InputError(f"{self.root}: found {found[0]} and {found[1]}; set root to the one you mean")
+            raise InputError(f"{self.root}: found {found[0]} and {found[1]}; set root to the one you mean", self.root)
         return found[0]
+
+
+def _record(pair: tuple[Path, Path]) -> Record:
+    image, mat = pair
+    return Record(image.stem, image, checked_points(mat, location_of(mat, load_mat(mat, "image_info"))))
 
 
 def _annotation_folder(folder: Path) -> Path:
     for name in ("ground-truth", "ground_truth"):
         if (folder / name).is_dir():
             return folder / name
-    raise InputError(f"{folder}: no ground-truth (or ground_truth) folder; unpack the original archive here")
+    raise InputError(f"{folder}: no ground-truth (or ground_truth) folder; unpack the original archive here", folder)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from crowdcount.data.annotation import checked_points, load_mat, numbered, paired
+from crowdcount.data.faults import read_each
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
 
@@ -47,8 +48,14 @@ class UcfCc50(CrowdSource):
         if not images:
             raise InputError(
                 f"{folder}: expected 1.jpg to 50.jpg and 1_ann.mat to 50_ann.mat of UCF_CC_50. "
-                "Download it from crcv.ucf.edu/data/ucf-cc-50"
+                "Download it from crcv.ucf.edu/data/ucf-cc-50",
+                folder,
             )
         pairs = paired(images, numbered(folder, r"(\d+)_ann\.mat"), folder)
         chosen = [pair for pair in pairs if (int(pair[0].stem) % 5 == self.fold % 5) == (split == "test")]
-        return [Record(image.stem, image, checked_points(mat, load_mat(mat, "annPoints"))) for image, mat in chosen]
+        return read_each(_record, chosen)
+
+
+def _record(pair: tuple[Path, Path]) -> Record:
+    image, mat = pair
+    return Record(image.stem, image, checked_points(mat, load_mat(mat, "annPoints")))
