@@ -83,6 +83,7 @@ def test_whole_data_sets_have_no_fault(tmp_path, name, images, request):
 def test_a_folder_without_the_data_set_is_bad_input(tmp_path):
     report = examined(tmp_path)
     assert found(report, "split") == [("train", tmp_path.name), ("test", tmp_path.name)]
+    assert {each.file for each in report.findings if each.check == "split"} == {str(tmp_path)}
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="jobs: 0 is no number of processes"):
         examined(tmp_path, jobs=0)
@@ -129,6 +130,8 @@ def test_a_missing_split_is_said_and_the_other_is_examined(part):
     assert split == "test"
     assert report.fails("error")
     assert "test_data/images: no such folder" in report.text()
+    (split,) = [each for each in json.loads(report.json())["findings"] if each["check"] == "split"]
+    assert split["file"] == str(part / "test_data" / "images")
 
 
 def test_files_of_a_list_that_are_missing_are_all_listed(tmp_path, write_nwpu):
@@ -150,7 +153,7 @@ def test_files_of_a_list_that_are_missing_are_all_listed(tmp_path, write_nwpu):
     assert not found(report, "split")
     (root / "val.txt").write_text("0007 1 2\n0007 1 2\n")
     report = examine(data_set("nwpu", root))
-    assert found(report, "split") == [("val", "NWPU")]
+    assert found(report, "split") == [("val", "val.txt")]
     assert {each.split for each in report.splits} == {"test"}  # no image of train is left
     assert "0 images (4 files at fault are not counted), published 3,109" in report.text()
 
@@ -179,6 +182,104 @@ def test_own_pictures_are_listed_by_name(tmp_path):
     (tmp_path / "carl.txt").unlink()
     report = examine(data_set("folder", tmp_path))
     assert found(report, "file") == [("train", "anna.txt"), ("train", "carl.png")]
+    assert [each.images for each in report.splits] == [2]
+
+
+def write_own(folder, *stems, ending=".png"):
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem in stems:
+        data = cv2.imencode(".png", rng.integers(0, 256, (240, 240, 3), np.uint8))[1]
+        (folder / f"{stem}{ending}").write_bytes(data.tobytes())
+    return folder
+
+
+def test_paths_with_colons_are_told_whole(tmp_path):
+    root = write_own(tmp_path / "with: colon", "a: b", "c: d", "e")
+    (root / "a: b.txt").write_text("1 two\n")
+    (root / "e.txt").write_text("1 2\n")
+    report = examine(data_set("folder", root))
+    assert found(report, "file") == [("train", "a: b.txt"), ("train", "c: d.png")]
+    details = {each.file: each.detail for each in report.findings if each.check == "file"}
+    assert details[str(root / "a: b.txt")].startswith("line 1 has '1 two'")
+    assert details[str(root / "c: d.png")].startswith("no annotation in ")
+    assert [each.images for each in report.splits] == [1]
+    (root / "lone: some.txt").write_text("1 2\n")
+    assert ("train", "lone: some.txt") in found(examine(data_set("folder", root)), "file")
+
+
+def test_colons_in_the_path_of_a_data_set(tmp_path, write_shanghaitech):
+    part = write_shanghaitech(tmp_path / "with: colon", "A", size=(320, 256)) / "part_A"
+    (part / "train_data" / "ground-truth" / "GT_IMG_2.mat").write_bytes(b"damaged")
+    (part / "train_data" / "images" / "IMG_3.jpg").unlink()
+    report = examined(part)
+    assert Counter(found(report, "file")) == Counter([("train", "GT_IMG_2.mat"), ("train", "GT_IMG_3.mat")])
+    assert [each.images for each in report.splits] == [2, 3]
+
+
+@pytest.fixture
+def qnrf(tmp_path, write_ucf_qnrf):
+    """A small UCF-QNRF with the lists of train (three images) and val (two)."""
+    root = write_ucf_qnrf(tmp_path / "QNRF", train=5, test=2)
+    (root / "train.txt").write_text("img_0001.jpg\nimg_0002.jpg\nimg_0003.jpg\n")
+    (root / "val.txt").write_text("img_0004.jpg\nimg_0005.jpg\n")
+    return root
+
+
+def test_damage_does_not_make_the_lists_of_ucf_qnrf_wrong(qnrf):
+    (qnrf / "Train" / "img_0003_ann.mat").write_bytes(b"damaged")
+    report = examine(data_set("ucf_qnrf", qnrf))
+    assert found(report, "file") == [("train", "img_0003_ann.mat")]
+    assert not found(report, "split")
+    assert {each.split: each.images for each in report.splits} == {"train": 2, "val": 2, "test": 2}
+
+
+def test_a_fault_that_train_and_val_share_is_listed_once(qnrf):
+    (qnrf / "Train" / "img_0001_ann.mat").unlink()
+    (qnrf / "Train" / "img_0002.jpg").unlink()
+    (qnrf / "Train" / "img_0005_ann.mat").write_bytes(b"damaged")
+    report = examine(data_set("ucf_qnrf", qnrf))
+    assert found(report, "file") == [
+        ("train", "img_0001.jpg"),
+        ("train", "img_0002_ann.mat"),
+        ("val", "img_0005_ann.mat"),
+    ]
+    assert {each.split: each.images for each in report.splits} == {"train": 1, "val": 1, "test": 2}
+    (qnrf / "val.txt").write_text("img_0004.jpg\nimg_0009.jpg\n")
+    report = examine(data_set("ucf_qnrf", qnrf))
+    lists = [each for each in report.findings if each.check == "split"]
+    assert {(each.split, each.file) for each in lists} == {(name, str(qnrf / "val.txt")) for name in ("train", "val")}
+    assert all("'img_0009.jpg' is no image of the folder Train" in each.detail for each in lists)
+
+
+def test_many_faults_cost_one_reading(part, monkeypatch):
+    for number in range(1, 5):
+        (part / "train_data" / "ground-truth" / f"GT_IMG_{number}.mat").write_bytes(b"damaged")
+    calls = []
+    monkeypatch.setattr("crowdcount.data.annotation.check_types", lambda data: calls.append(data))
+    report = examined(part)
+    assert len(found(report, "file")) == 4
+    assert len(calls) == 4 + 3  # train and test, each file once
+
+
+def test_pictures_that_a_table_names_rightly_are_examined(tmp_path):
+    root = write_own(tmp_path / "own", *"abcd")
+    (root / "c.png").write_bytes(b"")
+    (root / "points.json").write_text(json.dumps({"a.png": [[1, 2]], "c.png": [[1, 2]], "x.png": [], "y.png": []}))
+    report = examine(data_set("folder", root))
+    (fault,) = [each for each in report.findings if each.check == "file"]
+    assert fault.file == str(root / "points.json")
+    assert all(name in fault.detail for name in ("'x.png'", "'y.png'", "names no points of b.png, d.png;"))
+    assert [each.images for each in report.splits] == [2]
+    assert found(report, "decode") == [("train", "c.png")]
+
+
+def test_points_without_their_picture_are_listed(tmp_path):
+    root = write_own(tmp_path / "own", "p1", "p2")
+    for name in ("p1", "p2", "p4"):
+        (root / f"{name}.txt").write_text("1 2\n")
+    report = examine(data_set("folder", root))
+    assert found(report, "file") == [("train", "p4.txt")]
     assert [each.images for each in report.splits] == [2]
 
 
@@ -272,6 +373,36 @@ def test_images_cut_short_do_not_decode_completely(tmp_path, suffix, share):
     assert inspection.digest
 
 
+@pytest.mark.parametrize(
+    ("content", "start"),
+    [(b"", "is empty; copy it again"), (b"no picture", "is no image of a known format; copy it again")],
+)
+def test_problems_say_what_to_do_and_not_the_path(tmp_path, content, start):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    problem = inspect_image(path).problem
+    assert problem.startswith(start)
+    assert str(tmp_path) not in problem
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+    cut(path, 0.5)
+    assert "copy it again" in inspect_image(path).problem
+
+
+def test_points_of_images_that_do_not_decode_are_not_inside(part, monkeypatch):
+    truth = part / "train_data" / "ground-truth"
+    for number, heads in enumerate((5, 7, 2, 1), 1):
+        write_location(truth / f"GT_IMG_{number}.mat", [[10.0 + n, 20.0] for n in range(heads)])
+    totals = tuple(total._replace(heads=15) for total in TOTALS["shanghaitech/A"][:1])
+    monkeypatch.setitem(TOTALS, "shanghaitech/A", totals)
+    (part / "train_data" / "images" / "IMG_2.jpg").write_bytes(b"")
+    report = examined(part)
+    train = report.splits[0]
+    assert (train.heads, train.inside, train.undecoded, train.images) == (15, 8, 1, 4)
+    assert "15 heads (1 to 7 each), 8 inside their images (of 3 images: 1 cannot be decoded)" in report.text()
+    assert "8 heads inside their images (without the 1 that cannot be decoded), published 15" in report.text()
+    assert "undecoded" not in report.splits[1].line() and "cannot be decoded" not in report.splits[1].line()
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".bmp"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3))
@@ -287,7 +418,7 @@ def test_no_damage_stops_the_examination(tmp_path, suffix, changes):
 
 
 def test_a_missing_image_is_told(tmp_path):
-    assert inspect_image(tmp_path / "a.jpg").problem == "cannot be opened (No such file or directory)"
+    assert inspect_image(tmp_path / "a.jpg").problem.startswith("cannot be opened (No such file or directory); restore")
 
 
 def test_several_processes_give_the_same_report(part):
@@ -375,6 +506,7 @@ def test_frames_of_one_camera_are_one_group(part):
         cv2.imwrite(str(path), frame)
     report = examined(part)
     ((_, name),) = found(report, "leak")
+    assert "(correlation of details at least " in report.text()
     assert name.split(" = ") == [*(f"train/IMG_{n}" for n in range(1, 5)), *(f"test/IMG_{n}" for n in range(1, 4))]
     many = [Finding("leak", "", " = ".join(f"train/IMG_{n}" for n in range(2000)))]
     text = type(report)(report.data, report.splits, many).text()

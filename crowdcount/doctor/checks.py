@@ -38,8 +38,13 @@ class Item(NamedTuple):
         return f"{self.split}/{self.record.name}"
 
     @property
+    def decodes(self) -> bool:
+        """Whether the image could be read."""
+        return not self.image.problem
+
+    @property
     def outside(self) -> int:
-        """Number of points outside the upright image."""
+        """Number of points outside the upright image; 0 where its size is not known, see `decodes`."""
         return _outside(self.record.points, self.image.size)
 
 
@@ -105,8 +110,8 @@ def _of_group(items: Sequence[Item], group: set[int], links: Sequence[tuple[int,
     splits = sorted({member.split for member in members}, key=("train", "val", "test").index)
     equal = len({member.image.digest for member in members}) == 1
     least = min(likeness for one, _, likeness in links if one in group)
-    more = " or more" if len(members) > 2 else ""
-    detail = "equal byte for byte" if equal else f"nearly equal (correlation of details {least:.3f}{more})"
+    bound = "at least " if len(members) > 2 else ""
+    detail = "equal byte for byte" if equal else f"nearly equal (correlation of details {bound}{least:.3f})"
     name = SAME.join(member.label for member in members)
     if len(splits) > 1:
         return Finding("leak", "", name, detail, str(members[0].image.path))
@@ -145,9 +150,12 @@ def _of_total(total: Total, items: Sequence[Item], faulty: int) -> Iterator[Find
         yield Finding("total", split, name, f"{len(items):,} images{left_out}, published {total.images:,}")
     if total.heads is None or any(item.record.points is None for item in items):
         return
-    heads = sum(item.record.count - (item.outside if total.inside else 0) for item in items)
+    counted = [item for item in items if item.decodes or not total.inside]
+    heads = sum(item.record.count - (item.outside if total.inside else 0) for item in counted)
     if heads != total.heads:
         where = " inside their images" if total.inside else ""
+        if len(counted) < len(items):
+            where += f" (without the {len(items) - len(counted):,} that cannot be decoded)"
         yield Finding("total", split, name, f"{heads:,} heads{where}, published {total.heads:,}")
 
 

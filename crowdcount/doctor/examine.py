@@ -16,8 +16,8 @@ from crowdcount.doctor.checks import Item, images_of, of_image, of_photographs, 
 from crowdcount.doctor.datasets import DataSet
 from crowdcount.doctor.finding import CHECKS, Finding
 from crowdcount.doctor.inspect_image import Inspection, inspect_image
+from crowdcount.doctor.reading import read_split
 from crowdcount.doctor.report import Report, SplitFacts
-from crowdcount.doctor.view import read_split
 from crowdcount.errors import InputError
 
 
@@ -52,7 +52,9 @@ def _read(data: DataSet) -> tuple[dict[Split, list[Record]], list[Finding]]:
     findings: list[Finding] = []
     for split in get_args(Split):
         read, faults = read_split(data, split)
-        findings += faults
+        # A fault of a file that several splits share is one fault.
+        known = {(each.check, each.file, each.detail) for each in findings if each.check == "file"}
+        findings += [each for each in faults if (each.check, each.file, each.detail) not in known]
         if not any(fault.check == "split" for fault in faults):
             records[split] = read
     if not any(records.values()) and not findings:

@@ -12,11 +12,13 @@ import PIL.Image
 
 from crowdcount.data.sample import read_image
 from crowdcount.doctor.photographs import Appearance, appearance_of
+from crowdcount.errors import InputError
 
 _ORIENTATION: Final = 0x0112
 _BITS_PER_SAMPLE: Final = 258  # of TIFF
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _MOST_PIXELS: Final = 2**30  # OpenCV reads no more
+_AGAIN: Final = "copy it again from where it came from"
 _DEEP: Final = ("I", "F")  # and I;16, I;16B, ...
 
 
@@ -48,16 +50,27 @@ def inspect_image(path: Path) -> Inspection:
     try:
         data = path.read_bytes()
     except OSError as error:
-        return Inspection(path, f"cannot be opened ({error.strerror})")
+        return Inspection(path, f"cannot be opened ({error.strerror}); restore it, or allow it to be read")
     digest = hashlib.sha256(data).hexdigest()
+    if not data:
+        return Inspection(path, f"is empty; {_AGAIN}", digest)
     try:
         traits, orientation = _stored(path, data)
         image = read_image(path)
     except Exception as error:  # Pillow raises nearly anything for a damaged file: OSError, SyntaxError, OverflowError
-        return Inspection(path, str(error).removeprefix(f"{path}: ") or type(error).__name__, digest)
+        return Inspection(path, _problem(path, error), digest)
     height, width = image.shape[:2]
     shown = appearance_of(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8))
     return Inspection(path, "", digest, (width, height), traits, orientation, shown)
+
+
+def _problem(path: Path, error: Exception) -> str:
+    """Return why an image does not decode and what to do, without its path, which the report gives."""
+    if isinstance(error, InputError):
+        return str(error).removeprefix(f"{path}: ")
+    if isinstance(error, PIL.UnidentifiedImageError):
+        return f"is no image of a known format; {_AGAIN}"
+    return f"{str(error) or type(error).__name__}; {_AGAIN}"
 
 
 def _stored(path: Path, data: bytes) -> tuple[frozenset[str], int]:

@@ -26,7 +26,8 @@ class SplitFacts:
         split: its name.
         images: number of images with a record.
         heads: number of points, also those outside their image; None where the annotation is withheld.
-        inside: number of points inside.
+        inside: number of points inside those images that could be decoded.
+        undecoded: number of images that could not be decoded, so that no point is known to lie inside.
         fewest: points of the emptiest image.
         most: points of the fullest image.
         smallest: (width, height) of the image with the fewest pixels; None where none could be decoded.
@@ -37,6 +38,7 @@ class SplitFacts:
     images: int
     heads: int | None
     inside: int | None
+    undecoded: int
     fewest: int | None
     most: int | None
     smallest: tuple[int, int] | None
@@ -54,7 +56,8 @@ class SplitFacts:
             split,
             len(items),
             heads,
-            None if heads is None else heads - sum(item.outside for item in items),
+            None if heads is None else sum(item.record.count - item.outside for item in items if item.decodes),
+            sum(not item.decodes for item in items),
             min(counts, default=None),
             max(counts, default=None),
             sizes[0] if sizes else None,
@@ -67,12 +70,14 @@ class SplitFacts:
         if self.heads is None:
             parts.append("annotation withheld")
         elif self.images:
-            parts.append(
-                f"{self.heads:,} heads, {self.inside:,} inside their images ({self.fewest:,} to {self.most:,} each)"
-            )
+            parts += [f"{self.heads:,} heads ({self.fewest:,} to {self.most:,} each)", self._inside()]
         if self.smallest and self.largest:
             parts.append(f"{self.smallest[0]} x {self.smallest[1]} to {self.largest[0]} x {self.largest[1]} pixels")
         return ", ".join(parts)
+
+    def _inside(self) -> str:
+        left_out = f" (of {self.images - self.undecoded:,} images: {self.undecoded:,} cannot be decoded)"
+        return f"{self.inside:,} inside their images{left_out * (self.undecoded > 0)}"
 
 
 @dataclass(frozen=True)
