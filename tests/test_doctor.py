@@ -17,6 +17,7 @@ from crowdcount.doctor import CHECKS, LEVELS, DataSet, Finding, examine
 from crowdcount.doctor.datasets import known, options_of
 from crowdcount.doctor.inspect_image import inspect_image
 from crowdcount.doctor.photographs import WINDOWS, appearance_of, likeness, same_photographs
+from crowdcount.doctor.reading import read_split
 from crowdcount.doctor.totals import TOTALS
 from crowdcount.errors import InputError
 
@@ -150,6 +151,7 @@ def test_files_of_a_list_that_are_missing_are_all_listed(tmp_path, write_nwpu):
         ("train", "1001.jpg"),
         ("test", "5001.jpg"),
     ]
+    assert f"train: {root / '0001.jpg'}: train.txt lists 0001, but no images folder has 0001.jpg" in report.text()
     assert not found(report, "split")
     (root / "val.txt").write_text("0007 1 2\n0007 1 2\n")
     report = examine(data_set("nwpu", root))
@@ -260,6 +262,28 @@ def test_many_faults_cost_one_reading(part, monkeypatch):
     report = examined(part)
     assert len(found(report, "file")) == 4
     assert len(calls) == 4 + 3  # train and test, each file once
+
+
+@pytest.mark.parametrize("name", ["fsc147", "rec8k"])
+def test_all_missing_images_are_listed(tmp_path, name, request):
+    root = request.getfixturevalue(f"write_{name}")(tmp_path / name)
+    whole = examine(data_set(name, root))
+    pictures = sorted(path for path in root.rglob("*.jpg") if not path.is_symlink())[:3]
+    for path in pictures:
+        path.unlink()
+    report = examine(data_set(name, root))
+    images = [sum(each.images for each in one.splits) for one in (whole, report)]
+    assert images[0] - images[1] == len(found(report, "file")) == 3
+    assert not found(report, "split")
+
+
+def test_all_missing_frames_are_listed(tmp_path, write_mall):
+    root = write_mall(tmp_path / "mall")
+    for number in (3, 700, 1001):
+        (root / "frames" / f"seq_{number:06d}.jpg").unlink()
+    records, faults = read_split(data_set("mall", root), "train")
+    assert [(each.check, each.name) for each in faults] == [("file", "seq_000003.jpg"), ("file", "seq_000700.jpg")]
+    assert len(records) == 798
 
 
 def test_pictures_that_a_table_names_rightly_are_examined(tmp_path):

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from crowdcount.data.faults import read_each, refuse
 from crowdcount.data.json_annotation import entry_of, load_table, points_of, words_of
 from crowdcount.data.sample import CrowdSource, Expression, Record, Split
 from crowdcount.errors import InputError
@@ -40,13 +41,12 @@ class Fsc147(CrowdSource):
         names = self._names(split)
         annotations, classes = self._table(_ANNOTATIONS), self._classes()
         descriptions = self._table(_DESCRIPTIONS) if self.descriptions else None
-        self._check_images(names)
-        expressions = [self._expression(name, annotations, classes, descriptions) for name in names]
-        folder = self.root / _IMAGES
-        return [
-            Record.referring(name, folder / name, [expression])
-            for name, expression in zip(names, expressions, strict=True)
-        ]
+
+        def read(name: str) -> Record:
+            expression = self._expression(name, annotations, classes, descriptions)
+            return Record.referring(name, self.root / _IMAGES / name, [expression])
+
+        return read_each(read, self._present(names))
 
     def _names(self, split: Split) -> list[str]:
         path, table = self.root / _SPLITS, self._table(_SPLITS)
@@ -69,16 +69,16 @@ class Fsc147(CrowdSource):
         columns = (line.partition("\t") for line in lines if line.strip())
         return {name.strip(): category.strip() for name, _, category in columns}
 
-    def _check_images(self, names: list[str]) -> None:
-        """Refuse a missing image; one listing of the folder is faster than a question for every file."""
+    def _present(self, names: list[str]) -> list[str]:
+        """Return the images that are there, and refuse the others: by one listing, faster than a question for each."""
         folder = self.root / _IMAGES
         present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         missing = [name for name in names if name not in present]
-        if missing:
-            raise InputError(
-                f"{folder / missing[0]}: no such image, nor {len(missing) - 1} others of {len(names)}; unpack the "
-                f"images of FSC-147 ({_IMAGES_SOURCE}) in {self.root}"
-            )
+        for name in missing:
+            problem = f"no such image, nor {len(missing) - 1} others of {len(names)}"
+            remedy = f"unpack the images of FSC-147 ({_IMAGES_SOURCE}) in {self.root}"
+            refuse(InputError(f"{folder / name}: {problem}; {remedy}", folder / name))
+        return [name for name in names if name in present]
 
     def _expression(
         self, name: str, annotations: dict[str, Any], classes: dict[str, str], descriptions: dict[str, Any] | None

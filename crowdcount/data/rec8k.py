@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from crowdcount.data.faults import read_each
 from crowdcount.data.json_annotation import entry_of, load_table, points_of, words_of
 from crowdcount.data.sample import CrowdSource, Expression, Record, Split
 from crowdcount.errors import InputError
@@ -74,8 +75,8 @@ class Rec8k(CrowdSource):
         annotations = load_table(path, remedy)
         expressions = {name: _expressions(path, annotations, name, texts) for name, texts in listed.items()}
         places = _Places(self.images)
-        records = [Record.referring(name, places.find(name), those) for name, those in expressions.items()]
-        if len(annotations) == _IMAGES:
+        records = read_each(lambda name: Record.referring(name, places.find(name), expressions[name]), expressions)
+        if len(annotations) == _IMAGES and len(records) == len(expressions):
             _check_total(path, split, records)
         return records
 
@@ -139,7 +140,8 @@ class _Places:
             )
         raise InputError(
             f"{own[0]}: no such image, nor {flat[0]} (image {image!r} of REC-8K); fetch {origin.fetch} and unpack it "
-            f"in {self._folder}, or set images to the folder that holds it"
+            f"in {self._folder}, or set images to the folder that holds it",
+            own[0],
         )
 
     def _is_there(self, path: Path) -> bool:
