@@ -24,7 +24,7 @@ from crowdcount.data import (
     rec8k,
 )
 from crowdcount.data.annotation import load_mat
-from crowdcount.errors import InputError
+from crowdcount.errors import InputError, about, path_of
 
 
 def write_location(path, location):
@@ -861,3 +861,55 @@ def test_real_greyscale_images_have_three_channels(shared):
         image = records[number - 1].read()
         assert image.shape[2] == 3
         assert (image == image[..., :1]).all()
+
+
+# --- errors about one file
+
+
+def test_an_error_keeps_the_path_of_its_cause(tmp_path):
+    path = tmp_path / "a: b.txt"
+
+    def raised(outer=None):
+        try:
+            try:
+                raise InputError("inner", path)
+            except InputError as error:
+                raise InputError(f"{error}, wrapped", outer) from error
+        except InputError as error:
+            return error
+
+    assert path_of(raised()) == path
+    assert path_of(raised(tmp_path)) == tmp_path
+    assert path_of(pickle.loads(pickle.dumps(InputError("text", path)))) == path
+    assert InputError("text").path is path_of(InputError("text")) is path_of(KeyError("text")) is path_of(None) is None
+    with pytest.raises(InputError) as caught, about(tmp_path):
+        raise raised()
+    assert caught.value.path == path
+    with pytest.raises(InputError) as caught, about(tmp_path):
+        raise InputError("text")
+    assert caught.value.path == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("adapter", "name", "options"),
+    [
+        (ShanghaiTech, "train_data/ground-truth/GT_IMG_2.mat", {"part": "A"}),
+        (UcfQnrf, "Train/img_0002_ann.mat", {}),
+        (UcfCc50, "2_ann.mat", {"fold": 1}),
+        (Nwpu, "mats/0002.mat", {}),
+        (Nwpu, "train.txt", {}),
+        (JhuCrowd, "train/gt/0002.txt", {}),
+        (JhuCrowd, "train/image_labels.txt", {}),
+    ],
+)
+@pytest.mark.parametrize("content", [b"a b c\n", b"\xff\n"])
+def test_errors_carry_the_file_at_fault(tmp_path, request, adapter, name, options, content):
+    writer = adapter.__module__.rpartition(".")[2]
+    arguments = ["A"] if adapter is ShanghaiTech else []
+    root = request.getfixturevalue(f"write_{writer}")(tmp_path / "with: colon", *arguments)
+    root = root / "part_A" if adapter is ShanghaiTech else root
+    (root / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        adapter(root, **options).records("train")
+    assert path_of(caught.value) == root / name
+    assert str(caught.value).startswith(f"{root / name}: ")

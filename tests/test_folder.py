@@ -77,6 +77,9 @@ def test_one_file_above_the_splits_tells_equal_names_by_their_folders(tmp_path, 
     source = Folder(tmp_path)
     check(source.records("train"), {"a.jpg": [[1, 2]], "b.png": [[3, 4]]})
     check(source.records("val"), {"a.jpg": [[5, 6], [7, 8]]})
+    write(tmp_path, {"train/images/a.jpg": [[1, 2]], "b.png": [[3, 4]]})
+    with pytest.raises(InputError, match=r"names no points of val.a\.jpg; an image"):
+        source.records("val")
     write(tmp_path, heads | {"a.jpg": []})
     with pytest.raises(InputError, match=r"(line 6|key 'a\.jpg').*'a\.jpg' is .*train.*a\.jpg and .*val.a\.jpg"):
         source.records("val")
@@ -176,10 +179,11 @@ def test_points_without_a_picture_are_refused(tmp_path, place):
     for name in ("README.txt", "license.txt", ".hidden.txt", "notes.md"):
         (tmp_path / place / name).touch()
     check(Folder(tmp_path).records("train"))
-    (tmp_path / place / "d.txt").touch()
-    with pytest.raises(InputError, match=r"d\.txt: a file of points without its picture; restore") as caught:
-        Folder(tmp_path).records("train")
-    assert caught.value.path == tmp_path / place / "d.txt"
+    for name in ("d.txt", "GT_E.MAT"):
+        (tmp_path / place / name).touch()
+        with pytest.raises(InputError, match=rf"{name}: a file of points without its picture; restore") as caught:
+            Folder(tmp_path).records("train")
+        assert caught.value.path == tmp_path / place / name
 
 
 def test_splits_may_share_a_folder_of_points(tmp_path):

@@ -136,7 +136,7 @@ def _refuse_orphans(place: Path, owners: list[Path]) -> None:
     endings = {Path(name).suffix for name in ANNOTATIONS}
     for path in sorted(place.iterdir()):
         other = path.name in names or path.name[0] == "." or path.stem.lower() in _PAPERS
-        if path.suffix in endings and path.is_file() and not other:
+        if path.suffix.lower() in endings and path.is_file() and not other:
             remedy = "restore the picture, or take this file out"
             refuse(InputError(f"{path}: a file of points without its picture; {remedy}", path))
 
@@ -155,7 +155,8 @@ def _assigned(
     Raises:
         InputError: a name is that of no picture or of two, or a picture has two names or none; lists all of these.
     """
-    known = _names_of(owners, path.parent)
+    base = path.parent
+    known = _names_of(owners, base)
     points: dict[Path, Points] = {}
     wrong, again = [], []
     for name, entry in table.items():
@@ -166,9 +167,13 @@ def _assigned(
             again.append(f"{entry.place}: {found[0].name} has been named before")
         else:
             points[found[0]] = entry.points
-    missing = [picture.name for picture in pictures if picture not in points]
+    missing = [
+        str(picture.relative_to(base) if picture.is_relative_to(base) else picture)
+        for picture in pictures
+        if picture not in points
+    ]
     problems = [
-        _listed(wrong, f"correct it, or write its path from {path.parent}"),
+        _listed(wrong, f"correct it, or write its path from {base}"),
         _listed(again, "keep one"),
         _listed(missing, "an image without people is named, too", "names no points of "),
     ]
