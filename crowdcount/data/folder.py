@@ -1,18 +1,18 @@
 """The user's own pictures with points."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import get_args
 
 from crowdcount.data.faults import read_each, refuse
+from crowdcount.data.named_pictures import assigned
 from crowdcount.data.point_file import ANNOTATIONS, annotation_of, read_points
-from crowdcount.data.point_table import Entry, read_table
+from crowdcount.data.point_table import read_table
 from crowdcount.data.sample import IMAGE_SUFFIXES, CrowdSource, Record, Split, pictures_in
 from crowdcount.errors import InputError, about
 from crowdcount.geometry import Points
 
 _TABLES = ("points.json", "points.csv")
-_SHOWN = 5
 _PAPERS = ("readme", "license", "licence")  # texts that may lie among files of points
 _SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -79,7 +79,7 @@ class Folder(CrowdSource):
             return _from_files(pictures, place, everywhere if shared else pictures)
         with about(table):
             entries = read_table(table)
-        return _assigned(table, entries, pictures, pictures if table.parent == home else everywhere)
+        return assigned(table, entries, pictures, pictures if table.parent == home else everywhere)
 
     def _table(self, home: Path) -> Path | None:
         if self.points is not None:
@@ -139,67 +139,3 @@ def _refuse_orphans(place: Path, owners: list[Path]) -> None:
         if path.suffix.lower() in endings and path.is_file() and not other:
             remedy = "restore the picture, or take this file out"
             refuse(InputError(f"{path}: a file of points without its picture; {remedy}", path))
-
-
-def _assigned(
-    path: Path, table: Mapping[str, Entry], pictures: Sequence[Path], owners: Sequence[Path]
-) -> dict[Path, Points]:
-    """Return the points by picture.
-
-    Args:
-        path: the file of the table.
-        table: the points by name.
-        pictures: those that the table must name.
-        owners: those that the table may name.
-
-    Raises:
-        InputError: a name is that of no picture or of two, or a picture has two names or none; lists all of these.
-    """
-    base = path.parent
-    known = _names_of(owners, base)
-    points: dict[Path, Points] = {}
-    wrong, again = [], []
-    for name, entry in table.items():
-        found = known.get(PurePosixPath(name.replace("\\", "/")).as_posix(), [])
-        if len(found) != 1:
-            wrong.append(f"{entry.place}: {name!r} is {f'{found[0]} and {found[-1]}' if found else 'no picture here'}")
-        elif found[0] in points:
-            again.append(f"{entry.place}: {found[0].name} has been named before")
-        else:
-            points[found[0]] = entry.points
-    missing = [
-        str(picture.relative_to(base) if picture.is_relative_to(base) else picture)
-        for picture in pictures
-        if picture not in points
-    ]
-    problems = [
-        _listed(wrong, f"correct it, or write its path from {base}"),
-        _listed(again, "keep one"),
-        _listed(missing, "an image without people is named, too", "names no points of "),
-    ]
-    if any(problems):
-        refuse(InputError(f"{path}: {'. '.join(filter(None, problems))}", path))
-    return points
-
-
-def _listed(problems: Sequence[str], remedy: str, start: str = "") -> str:
-    """Return the first few problems, how many more there are, and what to do; nothing where there is none."""
-    more = f" and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
-    return f"{start}{', '.join(problems[:_SHOWN])}{more}; {remedy}" if problems else ""
-
-
-def _names_of(pictures: Sequence[Path], base: Path) -> dict[str, list[Path]]:
-    """Return the pictures by the names that a table in `base` may call them."""
-    known: dict[str, list[Path]] = {}
-    for picture in pictures:
-        for name in {picture.name, *_ways(picture, base)}:
-            known.setdefault(name, []).append(picture)
-    return known
-
-
-def _ways(picture: Path, base: Path) -> set[str]:
-    """Return the paths by which a table in `base` may call a picture, with and without the folder `images`."""
-    if not picture.is_relative_to(base):
-        return set()
-    path = picture.relative_to(base)
-    return {path.as_posix(), PurePosixPath(*(part for part in path.parts if part != "images")).as_posix()}
