@@ -84,10 +84,13 @@ def _size(record: Record) -> tuple[int, int]:
         return width, height
     try:
         with PIL.Image.open(record.image) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5
-            return image.size[::-1] if turned else image.size
-    except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise InputError(f"{record.image}: not a readable image ({error})") from error
+            size, kind, orientation = image.size, image.format, image.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, PIL.Image.DecompressionBombError):
+        kind = None
+    if kind == "JPEG":
+        return size[::-1] if orientation in range(5, 9) else size
+    height, width = record.read().shape[:2]  # the other formats have rules of their own
+    return width, height
 
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap the sides

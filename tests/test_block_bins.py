@@ -1,11 +1,12 @@
 import numpy as np
+import PIL.Image
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdcount.block_bins import add_up, histogram, propose, single_counts, truncation_for
-from crowdcount.data import PaperSize, Record, Resize, ShanghaiTech
+from crowdcount.data import PaperSize, Record, Resize, ShanghaiTech, read_image
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
 from crowdcount.models.bins import Bins
@@ -139,3 +140,18 @@ def test_the_means_of_shanghaitech_are_the_published_ones(shared, part, blocks, 
             proposal.bins.values, abs=5e-6
         )
     assert truncation_for(counts) == {"A": 4, "B": 3}[part]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", [None, 1, 3, 6, 8, 9])
+def test_sides_are_those_that_training_sees(tmp_path, suffix, orientation):
+    exif = PIL.Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    PIL.Image.new("RGB", (60, 100)).save(path, exif=exif)
+    height, width = read_image(path).shape[:2]
+    counts = add_up([Record("a", path, as_points([[5, 5]]))], 8)
+    assert counts.sum() == (width - 7) * (height - 7)
+    far = add_up([Record("a", path, as_points([[width - 1, height - 1]]))], 8)  # inside the upright image
+    assert far[1] == 1

@@ -33,7 +33,7 @@ def test_doctor_prints_writes_and_fails_by_level(run, tmp_path, write_ucf_qnrf):
     common = ("doctor", root, "--dataset", "ucf_qnrf", "--jobs", 1)
     status, out, _ = run(*common, "--json", tmp_path / "out" / "report.json")
     assert status == 0
-    assert "4 images" in out and "published 1,201" in out
+    assert "4 images" in out and "the published files have 1,201" in out
     table = json.loads((tmp_path / "out" / "report.json").read_text())
     assert table["summary"]["error"] == 0 < table["summary"]["warning"]
     assert run(*common, "--fail-on", "warning")[0] == 1
@@ -179,3 +179,28 @@ def test_bins_refuses_bad_input(run, shanghaitech_root, words, message):
 def test_neither_the_tool_nor_the_doctor_needs_torch(run):
     code = "import sys; sys.path.insert(0, 'tools'); import check_dataset; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_tree_of_train_valid_and_test_is_brought_into_order(run, tmp_path):
+    picture = cv2.imencode(".png", np.zeros((40, 64, 3), np.uint8))[1].tobytes()
+    for split in ("train", "valid", "test"):
+        for kind in ("images", "labels"):
+            (tmp_path / "tree" / split / kind).mkdir(parents=True)
+        (tmp_path / "tree" / split / "images" / f"{split}.png").write_bytes(picture)
+        (tmp_path / "tree" / split / "labels" / f"{split}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    status, _, err = run("import", "yolo", tmp_path / "tree", "--output", tmp_path / "out", "--link")
+    assert status == 0, err
+    source = Folder(tmp_path / "out")
+    assert [source.records(split)[0].name for split in ("train", "val", "test")] == [
+        "train.png",
+        "valid.png",
+        "test.png",
+    ]
+
+
+def test_an_import_without_any_head_is_refused(run, tmp_path):
+    (tmp_path / "a.png").write_bytes(cv2.imencode(".png", np.zeros((40, 64, 3), np.uint8))[1].tobytes())
+    (tmp_path / "a.txt").write_text("")
+    status, out, err = run("import", "yolo", tmp_path)
+    assert (status, out) == (2, "") and "has no head to import (no shapes)" in err
+    assert not (tmp_path / "points.json").exists()

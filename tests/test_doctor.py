@@ -157,7 +157,7 @@ def test_files_of_a_list_that_are_missing_are_all_listed(tmp_path, write_nwpu):
     report = examine(data_set("nwpu", root))
     assert found(report, "split") == [("val", "val.txt")]
     assert {each.split for each in report.splits} == {"test"}  # no image of train is left
-    assert "0 images (4 files at fault are not counted), published 3,109" in report.text()
+    assert "0 images (4 files at fault are not counted), the published files have 3,109" in report.text()
 
 
 def test_what_stands_in_for_a_missing_file_may_be_damaged_itself(tmp_path, write_nwpu):
@@ -423,7 +423,10 @@ def test_points_of_images_that_do_not_decode_are_not_inside(part, monkeypatch):
     train = report.splits[0]
     assert (train.heads, train.inside, train.undecoded, train.images) == (15, 8, 1, 4)
     assert "15 heads (1 to 7 each), 8 inside their images (of 3 images: 1 cannot be decoded)" in report.text()
-    assert "8 heads inside their images (without the 1 that cannot be decoded), published 15" in report.text()
+    assert (
+        "8 heads inside their images (without the 1 that cannot be decoded), the published files have 15"
+        in report.text()
+    )
     assert "undecoded" not in report.splits[1].line() and "cannot be decoded" not in report.splits[1].line()
 
 
@@ -542,7 +545,7 @@ def test_frames_of_one_camera_are_one_group(part):
 
 def test_totals_are_compared(part, monkeypatch):
     report = examined(part)
-    assert {each.detail.split(", published")[0] for each in report.findings if each.check == "total"} >= {
+    assert {each.detail.split(", the published")[0] for each in report.findings if each.check == "total"} >= {
         "4 images",
         "3 images",
     }

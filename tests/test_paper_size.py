@@ -27,11 +27,12 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
         ("dm_count/nwpu", (1000, 750), (1920, 1440)),
         ("dm_count/nwpu", (4000, 3000), (1920, 1440)),
         ("dm_count/nwpu", (1001, 1999), (960, 1920)),  # 961.4 is rounded down
-        ("dm_count/nwpu", (4000, 400), (3840, 384)),  # 192 would be too low
-        ("nwpu_sample", (1000, 700), (992, 688)),
-        ("nwpu_sample", (4096, 3000), (2048, 1488)),
-        ("nwpu_sample", (400, 300), (768, 576)),
-        ("nwpu_sample", (600, 900), (768, 1152)),
+        ("dm_count/nwpu", (4000, 400), (1920, 384)),  # 192 would be too low, 3840 too high
+        ("nwpu_sample", (1000, 700), (2048, 1440)),  # 1433.6 is nearest to 90 x 16
+        ("nwpu_sample", (4096, 3000), (2048, 1504)),
+        ("nwpu_sample", (400, 300), (2048, 1536)),
+        ("nwpu_sample", (600, 900), (1360, 2048)),
+        ("nwpu_sample", (300, 1000), (768, 2560)),  # 614 wide would be too little
         ("steerer/shanghaitech", (1024, 768), (1024, 768)),
         ("steerer/shanghaitech", (3000, 1500), (2048, 1024)),
         ("steerer/qnrf", (2000, 6144), (1000, 3072)),
@@ -41,7 +42,9 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
         ("pet/jhu", (100, 50), (100, 50)),
         ("cltr/nwpu_train", (4096, 1024), (2048, 512)),
         ("cltr/nwpu_test", (8192, 4096), (4096, 2048)),
-        ("cltr/jhu", (2049, 1), (2048, 1)),
+        ("pet/jhu", (2049, 1001), (2048, 1000)),  # 1000.5 is cut
+        ("cltr/jhu", (4096, 2048), (2048, 1024)),
+        ("cltr/jhu", (400, 300), (683, 512)),
         ("fidtm/qnrf_train", (4096, 3000), (2048, 1500)),
         ("fidtm/qnrf_train", (600, 300), (1024, 512)),
         ("fidtm/qnrf_test", (4096, 1024), (4096, 1024)),  # the limits exclude each other: the lower one wins
@@ -54,9 +57,10 @@ def test_sizes_worked_out_by_hand(rule, size, expected):
 
 
 def test_rounding_down_to_multiples_stops_at_the_least():
-    assert Limits(shortest=100, multiple=16).target(200, 50) == (400, 100)  # not 96
-    assert Limits(shortest=100, multiple=16).target(50, 206) == (100, 400)  # 412 is rounded down
-    assert Limits(window=(90, 60), multiple=16).target(45, 45) == (90, 80)
+    down = {"multiple": 16, "nearest": False}
+    assert Limits(shortest=100, **down).target(200, 50) == (400, 100)  # not 96
+    assert Limits(shortest=100, **down).target(50, 206) == (100, 400)  # 412 is rounded down
+    assert Limits(window=(90, 60), **down).target(45, 45) == (90, 80)
 
 
 @pytest.mark.parametrize("rule", LIMITS)
@@ -69,6 +73,9 @@ def test_limits_hold_for_any_size(rule):
         ratio = new[0] / width, new[1] / height
         floor = max(limits.shortest / min(width, height), limits.window[0] / width, limits.window[1] / height)
         slack = limits.multiple / min(width, height)
+        if limits.cap:
+            assert max(new) <= limits.longest
+            continue
         assert abs(ratio[0] - ratio[1]) <= slack  # the shape is kept but for the rounding
         if min(ratio) > floor + slack:  # then the higher limits decide
             assert limits.longest is None or max(new) <= limits.longest
@@ -89,9 +96,9 @@ def test_pixels_and_points_move_together(name, flag):
 
 def test_each_axis_has_its_own_ratio():
     image = np.zeros((1000, 999, 3), np.uint8)
-    resized, points = PaperSize("nwpu_sample")(image, as_points([[999 / 2, 500]]))
-    assert resized.shape == (992, 992, 3)
-    np.testing.assert_allclose(points, [[496, 496]])
+    resized, points = PaperSize("dm_count/nwpu")(image, as_points([[999 / 2, 500]]))
+    assert resized.shape == (1920, 1904, 3)  # 1918.1 is rounded down
+    np.testing.assert_allclose(points, [[952, 960]])
 
 
 def test_jpeg_round_trip():

@@ -73,8 +73,12 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--json", type=Path, metavar="FILE", help="write the whole report as JSON as well")
     add("--fail-on", choices=LEVELS, default="error", help="from when on the exit status is 1 (default: %(default)s)")
-    add("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: %(default)s)")
+    add("--jobs", type=int, default=_cores(), help="processes (default: %(default)s)")
     parser.set_defaults(run=_doctor)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -168,6 +172,9 @@ def _import(args: argparse.Namespace) -> int:
     choice.check(str(args.export))
     bar = tqdm(annotated, file=sys.stderr, unit="image", disable=None)
     found = list(checked(bar, pictures))
+    if not choice.taken.total():
+        reasons = "; ".join(f"{number} x {reason}" for reason, number in choice.left_out.most_common()) or "no shapes"
+        raise InputError(f"{args.export}: has no head to import ({reasons})")
     if args.output is None:
         written = write_beside(found, pictures, args.overwrite)
     else:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from crowdcount.data.faults import refuse
-from crowdcount.data.point_table import Entry
+from crowdcount.data.point_table import Entry, names_of
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 
@@ -66,14 +66,6 @@ def _names_of(pictures: Sequence[Path], base: Path) -> dict[str, list[Path]]:
     """Return the pictures by the names that a table in `base` may call them."""
     known: dict[str, list[Path]] = {}
     for picture in pictures:
-        for name in {picture.name, *_ways(picture, base)}:
+        for name in names_of(picture, base):
             known.setdefault(name, []).append(picture)
     return known
-
-
-def _ways(picture: Path, base: Path) -> set[str]:
-    """Return the paths by which a table in `base` may call a picture, with and without the folder `images`."""
-    if not picture.is_relative_to(base):
-        return set()
-    path = picture.relative_to(base)
-    return {path.as_posix(), PurePosixPath(*(part for part in path.parts if part != "images")).as_posix()}

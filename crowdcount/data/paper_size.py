@@ -41,7 +41,10 @@ class Limits:
         short: most pixels of the shorter side; null for any.
         longest: most pixels of the longer side; null for any.
         fill: enlarge a smaller image to `longest`, too.
-        multiple: sides are rounded down to multiples of this, but not below the least; 1 rounds to the nearest pixel.
+        multiple: sides are rounded to multiples of this, but not below the least.
+        nearest: round to the nearest multiple; otherwise down.
+        cap: cut each side to `longest` at the end, so that of limits that exclude each other the highest wins and the
+            shape changes.
     """
 
     shortest: int = 0
@@ -50,6 +53,8 @@ class Limits:
     longest: int | None = None
     fill: bool = False
     multiple: int = 1
+    nearest: bool = True
+    cap: bool = False
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         """Return the (width, height) an image of that size gets."""
@@ -70,9 +75,9 @@ class Limits:
         return [(self.shortest, min(width, height)), (self.window[0], width), (self.window[1], height)]
 
     def _side(self, side: int, up: int, down: int, axis: int) -> int:
-        if self.multiple == 1:
-            return max(1, round(side * up / down))
-        return max(side * up // down // self.multiple * self.multiple, self.shortest, self.window[axis])
+        scaled = side * up / down / self.multiple if self.nearest else side * up // down // self.multiple
+        rounded = max(round(scaled) * self.multiple, self.shortest, self.window[axis], 1)
+        return min(rounded, self.longest) if self.cap and self.longest else rounded
 
 
 def _value(ratio: tuple[int, int]) -> float:
@@ -83,17 +88,17 @@ LIMITS: Final[dict[Rule, Limits]] = {
     "bayesian": Limits(shortest=512, short=2048),
     "man": Limits(shortest=512, short=2048),
     "dm_count/qnrf": Limits(shortest=512, short=2048),
-    "dm_count/nwpu": Limits(shortest=384, longest=1920, fill=True, multiple=16),
-    "nwpu_sample": Limits(window=(768, 576), longest=2048, multiple=16),
+    "dm_count/nwpu": Limits(shortest=384, longest=1920, fill=True, multiple=16, nearest=False, cap=True),
+    "nwpu_sample": Limits(window=(768, 576), longest=2048, fill=True, multiple=16),
     "steerer/shanghaitech": Limits(longest=2048),
     "steerer/qnrf": Limits(longest=3072),
     "steerer/nwpu": Limits(longest=4096),
-    "pet/qnrf": Limits(longest=1536),
-    "pet/nwpu": Limits(longest=2048),
-    "pet/jhu": Limits(longest=2048),
+    "pet/qnrf": Limits(longest=1536, nearest=False),
+    "pet/nwpu": Limits(longest=2048, nearest=False),
+    "pet/jhu": Limits(longest=2048, nearest=False),
     "cltr/nwpu_train": Limits(longest=2048),
     "cltr/nwpu_test": Limits(longest=4096),
-    "cltr/jhu": Limits(longest=2048),
+    "cltr/jhu": Limits(shortest=512, longest=2048),
     "fidtm/qnrf_train": Limits(shortest=512, longest=2048),
     "fidtm/qnrf_test": Limits(shortest=1024, longest=2048),
 }
@@ -106,18 +111,20 @@ class PaperSize:
 
     - bayesian (Bayesian loss), man (MAN), for UCF-QNRF and JHU-CROWD++, and dm_count/qnrf (DM-Count): the shorter side
       from 512 to 2048;
-    - dm_count/nwpu: the longer side to 1920, also of smaller images, no side below 384, multiples of 16;
-    - nwpu_sample (the sample code of NWPU-Crowd): its least size, 576x768, is taken as 768 wide and 576 high, also for
-      upright images; no side above 2048, multiples of 16;
+    - dm_count/nwpu: the longer side to 1920, also of smaller images, each side from 384 to 1920, multiples of 16;
+    - nwpu_sample (the sample code of NWPU-Crowd): the longer side to 2048, also of smaller images, then at least 768
+      wide and 576 high, as its least size, 576x768, is taken; multiples of 16;
     - steerer/shanghaitech, /qnrf, /nwpu (STEERER's `base_size` in tests, taken as the most pixels of the longer side):
       2048, 3072, 4096;
     - pet/qnrf, /nwpu, /jhu (PET): the longer side at most 1536, 2048, 2048;
-    - cltr/nwpu_train, /nwpu_test, /jhu (CLTR): the longer side at most 2048, 4096, 2048;
+    - cltr/nwpu_train, /nwpu_test, /jhu (CLTR): the longer side at most 2048, 4096, 2048, the last with a shorter one of
+      512 at least;
     - fidtm/qnrf_train, /qnrf_test (FIDTM): the longer side at most 2048, the shorter at least 512, 1024.
 
     CLIP-EBC's rule is `Resize`, that of detectors `ShortSide`. These limits and multiples are those of the published
-    code. Which limit gives way where they exclude each other, the rounding to multiples where none is
-    known, and the resampling are not: the lower limit wins, sides are rounded as in `Limits`, OpenCV resamples.
+    code. Which limit gives way where they exclude each other, and the rounding, are so where `Limits` says it of a
+    rule, and otherwise ours: the lower limit wins, sides are rounded to the nearest. The resampling is a choice: it
+    differs between these codes, and so from their pixels.
 
     Args:
         rule: whose rule.

@@ -147,7 +147,9 @@ def _of_total(total: Total, items: Sequence[Item], faulty: int) -> Iterator[Find
     split = total.splits[0] if len(total.splits) == 1 else ""
     if len(items) != total.images:
         left_out = f" ({faulty} files at fault are not counted)" if faulty else ""
-        yield Finding("total", split, name, f"{len(items):,} images{left_out}, published {total.images:,}")
+        yield Finding(
+            "total", split, name, f"{len(items):,} images{left_out}, the published files have {total.images:,}"
+        )
     if total.heads is None or any(item.record.points is None for item in items):
         return
     counted = [item for item in items if item.decodes or not total.inside]
@@ -156,7 +158,7 @@ def _of_total(total: Total, items: Sequence[Item], faulty: int) -> Iterator[Find
         where = " inside their images" if total.inside else ""
         if len(counted) < len(items):
             where += f" (without the {len(items) - len(counted):,} that cannot be decoded)"
-        yield Finding("total", split, name, f"{heads:,} heads{where}, published {total.heads:,}")
+        yield Finding("total", split, name, f"{heads:,} heads{where}, the published files have {total.heads:,}")
 
 
 def images_of(records: Mapping[Split, Sequence[Record]]) -> list[Path]:

@@ -31,7 +31,7 @@ CHECKS: Final = {
     "split": Check("error", "splits that cannot be read", lines=True),
     "file": Check("error", "files that are missing, without their partner or damaged", lines=True),
     "decode": Check("error", "images that cannot be decoded completely", lines=True),
-    "total": Check("warning", "numbers that differ from the published ones", lines=True),
+    "total": Check("warning", "numbers that differ from those of the published files", lines=True),
     "leak": Check("warning", "photographs that stand in several splits", lines=True),
     "rotation": Check("warning", "images with an EXIF rotation, for which tools disagree about points", lines=True),
     "outside": Check("warning", "points outside their image (how many)"),

@@ -20,6 +20,7 @@ TABLE: Final = "points.json"
 """Name of the file of points that is written."""
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
+_CALLED: Final[dict[str, Split]] = {"valid": "val", "validation": "val"}  # as annotation tools name them
 
 
 def write_beside(found: Sequence[Picture], pictures: Pictures, overwrite: bool = False) -> Path:
@@ -52,7 +53,8 @@ def write_beside(found: Sequence[Picture], pictures: Pictures, overwrite: bool =
 def write_folder(found: Sequence[Picture], pictures: Pictures, output: Path, transfer: Transfer) -> Path:
     """Write a new folder with `points.json` and copies of the pictures, or links to them; return the folder.
 
-    Pictures in sub-folders `train`, `val` and `test` stay in them; otherwise all lie in one folder `images`.
+    Pictures in sub-folders `train`, `val` (also called `valid`) and `test` stay in them; otherwise all lie in one
+    folder `images`.
 
     Raises:
         InputError: the folder exists and is not empty, or two pictures would have the same name.
@@ -80,7 +82,8 @@ def _names(found: Sequence[Picture], folder: Path) -> dict[str, Picture]:
     """Return the pictures by their paths in the new folder."""
     names: dict[str, Picture] = {}
     for picture in found:
-        splits = [part for part in picture.path.relative_to(folder).parts[:-1] if part in _SPLITS]
+        parts = picture.path.relative_to(folder).parts[:-1]
+        splits = [_CALLED.get(part, part) for part in parts if part in (*_SPLITS, *_CALLED)]
         name = "/".join([*splits[:1], "images", picture.path.name])
         if name in names:
             raise InputError(f"{picture.path} and {names[name].path} would both be {name}; rename one")
