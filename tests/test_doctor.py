@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections import Counter
 from itertools import pairwise
@@ -656,3 +657,14 @@ def test_the_traps_of_the_real_shanghaitech_b(shared):
     assert [split for split, _ in found(report, "split")] == ["test"]
     assert sum(each.count for each in report.findings if each.check == "double") == 38
     assert {each.check for each in report.findings} == {"split", "double"}
+
+
+def test_a_folder_in_place_of_an_annotation_and_a_name_that_is_no_text(tmp_path):
+    picture = cv2.imencode(".png", np.zeros((40, 64, 3), np.uint8))[1].tobytes()
+    for name in (b"a.png", b"caf\xe9.png"):
+        (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))).write_bytes(picture)
+    (tmp_path / "a.txt").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("1 1\n")
+    report = examine(DataSet.parse("folder", tmp_path, []), 1)
+    assert any("a.txt" in each.detail + each.file for each in report.findings)
+    report.json().encode()  # can be written

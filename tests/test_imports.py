@@ -631,3 +631,14 @@ def test_the_folder_of_pictures_is_checked(place):
         Pictures(place.root / "nowhere")
     with pytest.raises(InputError, match="export: holds no image"):
         Pictures(place.export)
+
+
+def test_label_studio_s_own_upload_folder(place):
+    """Its files have the eight digits that exports have, too."""
+    for path in list(place.images.iterdir()):
+        path.rename(path.with_name(f"0a1b2c3d-{path.name}"))
+    export = write_label_studio(place.export, SCENES)
+    text = export.read_text()
+    assert "/upload/" in text
+    found, _ = read("label-studio", export, place.images)
+    assert {each.path.name for each in found} == {f"0a1b2c3d-{name}" for name in SCENES}

@@ -83,9 +83,9 @@ def _cores() -> int:
 
 def _doctor(args: argparse.Namespace) -> int:
     report = examine(DataSet.parse(args.dataset, args.root, args.options), args.jobs)
+    sys.stdout.write(report.text().encode(errors="backslashreplace").decode())
     if args.json is not None:
         write_whole(args.json, report.json())
-    sys.stdout.write(report.text())
     return 1 if report.fails(args.fail_on) else 0
 
 

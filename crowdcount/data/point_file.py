@@ -57,9 +57,12 @@ def text_of(path: Path) -> str:
     """Return the text of a file in UTF-8, with or without a byte-order mark.
 
     Raises:
-        InputError: it is not text; names the line of the first byte that is none.
+        InputError: it cannot be read, or is not text; names the line of the first byte that is none.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})", path) from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -113,7 +113,7 @@ class Report:
             "summary": self.level_counts(),
             "findings": [{"level": each.level, **asdict(each)} for each in self.findings],
         }
-        return json.dumps(table, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(table, indent=2) + "\n"  # escaped: names of files need not be text
 
     def text(self) -> str:
         """Return a page to read: what there is, then each kind of finding, the worst first."""

@@ -1,18 +1,16 @@
 """Label Studio: the export named "JSON", a list of tasks."""
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
 from crowdcount.data.imports.annotated import Annotated, Choice, image_size, number
 from crowdcount.data.imports.fields import as_list, as_object, get
+from crowdcount.data.imports.pictures import UPLOADED
 from crowdcount.data.point_file import json_of
 from crowdcount.data.sample import IMAGE_SUFFIXES
 from crowdcount.errors import InputError
-
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:
@@ -61,7 +59,7 @@ def _image_name(place: str, data: dict[str, Any]) -> tuple[str, bool]:
     if len(shown) != 1 or not _file(place, shown[0]):
         raise InputError(f"{place}: data names {len(shown)} images, expected one in its 'image'; got {str(data)[:80]}")
     name, uploaded = _file(place, shown[0]), "/upload/" in shown[0]
-    return _UPLOADED.sub("", name, count=1) if uploaded else name, uploaded
+    return UPLOADED.sub("", name, count=1) if uploaded else name, uploaded
 
 
 def _file(place: str, address: str) -> str:

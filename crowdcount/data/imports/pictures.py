@@ -1,8 +1,10 @@
 """From the names in an export to the pictures on disk, each of them decoded and compared with what the export says."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 import numpy as np
 
@@ -10,6 +12,9 @@ from crowdcount.data.imports.annotated import Annotated
 from crowdcount.data.sample import IMAGE_SUFFIXES, read_image
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, as_points, inside
+
+UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
+"""What Label Studio puts before the name of an uploaded file."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ class Pictures:
         Args:
             place: file and entry of the export, for messages.
             name: as the export has it.
-            uploaded: take a picture with blanks where the name has `_`, too, where none has the name itself.
+            uploaded: where no picture has the name itself, take one with blanks where the name has `_`, or with the
+                eight digits before it that the name has lost.
 
         Raises:
             InputError: there is none, or there are several.
@@ -63,7 +69,9 @@ class Pictures:
         parts = PurePosixPath(name).parts
         found = self._named.get(parts[-1], []) if parts else []
         if uploaded and not found:
-            found = [path for path in self.files if path.name.replace(" ", "_") == parts[-1]]
+            found = [
+                path for path in self.files if parts[-1] in (path.name.replace(" ", "_"), UPLOADED.sub("", path.name))
+            ]
         # The more of the path agrees, the better: exports name folders that need not be here.
         for length in range(len(parts), 1, -1):
             near = [path for path in found if path.parts[-length:-1] == parts[-length:-1]]
