@@ -1,6 +1,7 @@
 """Who may import what, and what no file of the package does."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,11 @@ def test_nothing_unsafe_or_windowed(path):
     text = path.read_text()
     for forbidden in ("weights_only=False", "imshow", "waitKey", "namedWindow", "print("):
         assert forbidden not in text, f"{path}: {forbidden}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE.parent / "tools").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_tool_loads_unsafely(path):
+    assert not re.search(r"weights_only\s*=\s*False|pickle\.loads?\(|jit\.load\(", path.read_text())
 
 
 def test_importing_the_package_is_light():
