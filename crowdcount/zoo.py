@@ -1,10 +1,9 @@
 """The zoo in Python: names -> networks, weights -> models ready to count."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from crowdcount.checkpoint import read_checkpoint, read_metadata
 from crowdcount.configuration import build, counting_part, list_models, read_config, stored_config
 from crowdcount.data.resize import SizeRule
 from crowdcount.data.sample import Image
-from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
 from crowdcount.inference import Inference, Prediction
 from crowdcount.models.base import Counter, Network
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.point_inference import PointInference, PointPrediction
-from crowdcount.weight_cache import known_as, local_file
+from crowdcount.provenance import WeightsFile, stored_origin, training_origin
+from crowdcount.weight_cache import local_file
 from crowdcount.weights import WeightEntry, entries_of, list_weights, read_index, terms
 
 __all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weights", "load_model"]
@@ -116,7 +115,7 @@ def create_model(
     found = None
     if weights is not None:
         entry = _resolve(name, weights)
-        found = _File.look(local_file(entry, allow_unverified) if entry else Path(weights), entry)
+        found = WeightsFile.look(local_file(entry, allow_unverified) if entry else Path(weights), entry)
     arguments = found.arguments(name) if found else {}
     config["model"]["init_args"]["network"]["init_args"].update({**arguments, **overrides})
     network = build(config, name).network
@@ -151,7 +150,7 @@ def load_model(
     config = read_config(name)
     if entry is not None:
         logger.info("%s: %s", entry.name, terms(entry))
-    found = _File.look(local_file(entry, allow_unverified) if entry else Path(str(weights)), entry)
+    found = WeightsFile.look(local_file(entry, allow_unverified) if entry else Path(str(weights)), entry)
     config["model"]["init_args"]["network"]["init_args"].update(found.arguments(name))
     model = _model(config, entry.name if entry else name, found.origin())
     _load_weights(model.network, found.path)
@@ -168,9 +167,9 @@ def _load_file(path: Path) -> Model | ReferringModel:
         )
     config = stored_config(text, path)
     if "origin" in about:
-        origin = _stored_origin(about["origin"], path)
+        origin = stored_origin(about["origin"], path)
     else:
-        origin = _File.look(path).origin() | _training(checkpoint, config)
+        origin = WeightsFile.look(path).origin() | training_origin(checkpoint, config)
     model = _model(config, about.get("name", str(path)), origin)
     with _fitting(model.network, path):
         model.network.load_state_dict(_network_state(checkpoint), strict=True)
@@ -185,66 +184,6 @@ def _model(config: dict[str, Any], name: str, origin: dict[str, Any]) -> Model |
     assert isinstance(built.network, Counter)
     whole = built.inference if isinstance(built.inference, Inference) else Inference()
     return Model(built.network, whole, built.resize, name, part, origin)
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file of weights, its SHA-256, and the entry of the index that it is of, wherever it lies."""
-
-    path: Path
-    sha256: str
-    entry: WeightEntry | None
-
-    @classmethod
-    def look(cls, path: Path, entry: WeightEntry | None = None) -> "_File":
-        """Look at a file, which is of the entry where one is given."""
-        if not path.is_file():
-            raise InputError(f"{path}: no such checkpoint")
-        digest = file_sha256(path)
-        try:
-            return cls(path, digest, entry or known_as(digest))
-        except InputError as error:  # a file of the user's own needs no cache
-            logger.warning("%s", error)
-            return cls(path, digest, None)
-
-    def arguments(self, name: str) -> dict[str, Any]:
-        """Return the arguments of the network that the weights ask for, if they are of the index and of this model.
-
-        Prompts, for one, are no weights: those of another style would load as well, and count wrongly.
-        """
-        return self.entry.arguments if self.entry and self.entry.config == name else {}
-
-    def origin(self) -> dict[str, Any]:
-        """Return what is known of the weights, with what the index says of them."""
-        if self.entry is None:
-            return {"file": self.path.name, "sha256": self.sha256}
-        left_out = ("config", "arguments", "sha256", "bytes", "format")
-        facts = {key: value for key, value in asdict(self.entry).items() if key not in left_out}
-        return {"file": self.path.name, "sha256": self.sha256, **facts, "download_sha256": self.entry.sha256}
-
-
-def _stored_origin(text: str, path: Path) -> dict[str, Any]:
-    try:
-        origin = json.loads(text)
-    except ValueError:
-        origin = None
-    if not isinstance(origin, dict):
-        raise InputError(f"{path}: its metadata `origin` is no JSON object; convert the weights again")
-    return origin
-
-
-def _training(checkpoint: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """Return what a training's checkpoint says of the training, without paths."""
-    data, callbacks = config.get("data"), checkpoint.get("callbacks")
-    source = data.get("source") if isinstance(data, dict) else None
-    progress: dict[str, Any] = {key: checkpoint[key] for key in ("epoch", "global_step") if key in checkpoint}
-    scores = {}
-    for key, state in callbacks.items() if isinstance(callbacks, dict) else ():
-        score = state.get("current_score") if "BestCheckpoint" in str(key) and isinstance(state, dict) else None
-        if isinstance(score, Tensor) and score.numel() == 1:
-            scores[str(state.get("monitor"))] = score.item()
-    trained_on = source.get("class_path") if isinstance(source, dict) else None
-    return {"trained_on": trained_on, **progress, "validation": scores}
 
 
 def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:

@@ -27,6 +27,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "weights",
         "unpack",
         "weight_cache",
+        "provenance",
         "torchscript",
         "checkpoint",
     ),
