@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
@@ -171,6 +172,8 @@ def main(args: list[str] | None = None) -> None:
             raise
         # a worker process hands its error over with the whole traceback; the last part is the message
         _fail(str(mistake).rsplit("InputError: ", 1)[-1].strip())
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # its threads may not outlive the interpreter: they would abort it
 
 
 def _check_files(args: list[str]) -> None:
