@@ -3,13 +3,28 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crowdcount.predictor import Predictor, count, predict
     from crowdcount.zoo import Model, ReferringModel, create_model, list_models, list_weights, load_model
 
-__all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weights", "load_model"]
+__all__ = [
+    "Model",
+    "Predictor",
+    "ReferringModel",
+    "count",
+    "create_model",
+    "list_models",
+    "list_weights",
+    "load_model",
+    "predict",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the zoo on first use: `import crowdcount` alone stays light."""
+    """Import the rest on first use: `import crowdcount` alone stays light."""
+    if name in ("Predictor", "count", "predict"):
+        from crowdcount import predictor
+
+        return getattr(predictor, name)
     if name in __all__:
         from crowdcount import zoo
 

@@ -1,5 +1,6 @@
 """From a whole image to a number: the one path of validation, testing, tools and the Python API."""
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,16 @@ from torch.nn import functional
 
 from crowdcount.errors import InputError
 from crowdcount.models.base import Counter, CountMap
+from crowdcount.models.frame import Frame, placed
+from crowdcount.receptive import alignment, bytes_per_pixel, halo
+from crowdcount.tiles import Span, grid
+
+logger = logging.getLogger(__name__)
+
+GIB = 2**30
+
+_BLIND_MARGIN = 128  # pixels around a tile of a network that sees the whole image: what is lost is beyond it
+_SLACK = 2.0  # operations need workspaces, and what is freed is not always used again
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,8 @@ class Prediction:
         height: height in pixels of that image.
         width: its width.
         probabilities: (K, rows, columns) float32 class probabilities of blockwise classifiers, otherwise None.
+        exact: whether this is, to rounding, what the network says of the whole image in one pass. Not so where windows
+            belong to the protocol of the model, nor for tiles of a network that sees the whole image at once.
     """
 
     count: float
@@ -35,6 +48,7 @@ class Prediction:
     height: int
     width: int
     probabilities: NDArray[np.float32] | None = None
+    exact: bool = True
 
 
 @dataclass
@@ -46,6 +60,9 @@ class Inference:
         window_stride: distance of the windows in pixels, `window` if not given. Where windows overlap, their
             densities are averaged.
         window_batch: windows in one forward pass; bounds the memory whatever the size of the image.
+        max_memory: GiB that counting an image may take beside the model. An image that needs more is counted in tiles:
+            with margins as wide as the network sees, so that its density is that of the whole image. null sets no
+            limit. A model with windows needs no tiles.
 
     Raises:
         InputError: a number is not positive, or windows would leave gaps.
@@ -54,6 +71,7 @@ class Inference:
     window: int | None = None
     window_stride: int | None = None
     window_batch: int = 16
+    max_memory: float | None = None
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 1:
@@ -64,6 +82,8 @@ class Inference:
             )
         if self.window_batch < 1:
             raise InputError(f"inference.window_batch: {self.window_batch} must be at least 1")
+        if self.max_memory is not None and not 0 < self.max_memory < math.inf:
+            raise InputError(f"inference.max_memory: {self.max_memory} must be a number of GiB above 0, or null")
 
     @property
     def step(self) -> int | None:
@@ -76,13 +96,12 @@ class Inference:
         Raises:
             InputError: names the number and what it must be a multiple of.
         """
-        whole = math.lcm(network.multiple, network.stride)
+        whole = alignment(network)
         needs = (("window", self.window, whole), ("window_stride", self.step, network.stride))
         for key, value, multiple in needs:
             if value is not None and value % multiple:
                 raise InputError(f"inference.{key}: {value} is no multiple of {multiple}, as this network needs")
 
-    @torch.inference_mode()
     def __call__(self, network: Counter, image: Tensor) -> Prediction:
         """Count in one image.
 
@@ -93,27 +112,52 @@ class Inference:
         Args:
             network: in evaluation mode, on the device of the image.
             image: (3, H, W) uint8, or float in [0, 1], RGB.
+
+        Raises:
+            InputError: a window does not suit the network, or `max_memory` is too small for any tile.
+        """
+        return self.together(network, image.unsqueeze(0))[0]
+
+    @torch.inference_mode()
+    def together(self, network: Counter, images: Tensor) -> list[Prediction]:
+        """Count in images of one size, in one forward pass where each of them needs no more than one.
+
+        Args:
+            network: see `__call__`.
+            images: (B, 3, H, W), see `__call__`.
+
+        Raises:
+            InputError: see `__call__`.
         """
         self.check(network)
-        height, width = image.shape[-2:]
-        normal = network.normalize(image.unsqueeze(0))
-        if self.window is None or self.step is None:
-            maps = _maps(network(_pad(normal, network.multiple)))
+        if self.window is not None or self._room(network, images) is not None:
+            return [self._in_parts(network, image.unsqueeze(0)) for image in images]
+        maps = _maps(network(_pad(network.normalize(images), network.multiple)))
+        return [_prediction(each, network.stride, images.shape[-2:], exact=True) for each in maps]
+
+    def _in_parts(self, network: Counter, image: Tensor) -> Prediction:
+        room = self._room(network, image)
+        if self.window is not None and self.step is not None:
+            maps, exact = count_windows(network, image, self.window, self.step, self.window_batch), False
+        elif room is None:
+            return self.together(network, image)[0]
         else:
-            padded = _pad(normal, network.stride, least=self.window)
-            maps = count_windows(network, padded, self.window, self.step, self.window_batch)
-        rows, columns = -(-height // network.stride), -(-width // network.stride)
-        cells = maps[0, :, :rows, :columns].float().cpu().numpy()
-        return Prediction(
-            count=float(cells[0].sum(dtype=np.float64)),
-            density=cells[0],
-            stride=network.stride,
-            height=height,
-            width=width,
-            probabilities=cells[1:] if len(cells) > 1 else None,
-        )
+            maps, exact = count_tiles(network, image, room)
+        return _prediction(maps[0], network.stride, image.shape[-2:], exact)
+
+    def _room(self, network: Counter, images: Tensor) -> float | None:
+        """Return how many pixels fit into the memory at a time, None where all of them do."""
+        if self.max_memory is None:
+            return None
+        kept = 2 * images[0].nbytes  # the image itself, and what decoding or resizing it left behind
+        left = self.max_memory * GIB - kept
+        room = left / (_SLACK * (bytes_per_pixel(network) + 12))  # with the normalised image
+        if room <= 0:
+            raise InputError(f"inference.max_memory: {self.max_memory} GiB do not even hold the image; give more")
+        return None if images.shape[-2] * images.shape[-1] * len(images) <= room else room
 
 
+@torch.inference_mode()
 def count_windows(network: Counter, image: Tensor, window: int, step: int, batch: int) -> Tensor:
     """Merge the maps of square windows as published: sums divided by the number of windows over each cell.
 
@@ -121,21 +165,22 @@ def count_windows(network: Counter, image: Tensor, window: int, step: int, batch
 
     Args:
         network: the network; its maps cover `window // network.stride` cells.
-        image: (1, 3, H, W) normalised, at least `window` high and wide.
+        image: (1, 3, H, W) uint8, or float in [0, 1], RGB.
         window: side of the windows in pixels, a multiple of `network.multiple`.
         step: distance of the windows in pixels, a multiple of `network.stride`.
         batch: windows in one forward pass.
 
     Returns:
-        (1, C, H // stride, W // stride): the density, then the class probabilities where the network has them.
+        (1, C, H // stride, W // stride), rounded up and at least a window: the density, then the class probabilities
+        where the network has them.
     """
     stride = network.stride
-    height, width = image.shape[-2:]
+    height, width = (max(-(-side // stride) * stride, window) for side in image.shape[-2:])
     corners = list(product(window_starts(height, window, step), window_starts(width, window, step)))
     sums: Tensor | None = None
-    hits = image.new_zeros(1, 1, height // stride, width // stride, dtype=torch.float32)
+    hits = torch.zeros(1, 1, height // stride, width // stride, device=image.device)
     for chunk in _chunks(corners, batch):
-        maps = _maps(network(torch.cat([image[..., y : y + window, x : x + window] for y, x in chunk])))
+        maps = _maps(network(torch.cat([_cut(network, image, y, x, window, window) for y, x in chunk])))
         if sums is None:
             sums = maps.new_zeros(1, maps.shape[1], *hits.shape[-2:])
         for (y, x), one in zip(chunk, maps, strict=True):
@@ -146,10 +191,77 @@ def count_windows(network: Counter, image: Tensor, window: int, step: int, batch
     return sums / hits
 
 
+@torch.inference_mode()
+def count_tiles(network: Counter, image: Tensor, pixels: float) -> tuple[Tensor, bool]:
+    """Count an image tile by tile; the maps of the tiles lie side by side.
+
+    Each tile is cut with a margin as wide as the network sees around a block, and the margin's cells are dropped; at
+    the edge of the image there is none, so that the network pads there as it pads the whole image. A network that sees
+    the whole image gets a fixed margin.
+
+    Args:
+        network: the network.
+        image: (1, 3, H, W) uint8, or float in [0, 1], RGB.
+        pixels: the most that a tile may have.
+
+    Returns:
+        (1, C, H // stride, W // stride), rounded up, on the CPU; and whether they are those of the whole image.
+
+    Raises:
+        InputError: no tile is that small.
+    """
+    step, margin = alignment(network), halo(network)
+    height, width = (-(-side // step) * step for side in image.shape[-2:])
+    exact, margin = margin is not None, -(-_BLIND_MARGIN // step) * step if margin is None else margin
+    if not exact:
+        logger.warning("%s sees the whole image at once: its density depends on the tiles", type(network).__name__)
+    try:
+        tiles = grid(height, width, margin, step, pixels)
+    except InputError as error:
+        raise InputError(f"inference.max_memory: too small for this image; {error}") from error
+    maps: Tensor | None = None
+    for row, column in tiles:
+        tile = _tile(network, image, row, column, Frame(row.low, column.low, height, width))
+        if maps is None:
+            maps = tile.new_empty(1, tile.shape[1], height // network.stride, width // network.stride)
+        maps[..., _cells(row, network.stride), _cells(column, network.stride)] = tile
+    assert maps is not None
+    return maps, exact
+
+
+def _tile(network: Counter, image: Tensor, row: Span, column: Span, frame: Frame) -> Tensor:
+    """Return the maps of a tile without its margin, on the CPU."""
+    part = _cut(network, image, row.low, column.low, row.high - row.low, column.high - column.low)
+    with placed(frame):
+        maps = _maps(network(part))
+    rows, columns = ((span.start - span.low) // network.stride for span in (row, column))
+    high, wide = ((span.stop - span.start) // network.stride for span in (row, column))
+    return maps[..., rows : rows + high, columns : columns + wide].cpu()
+
+
+def _cells(span: Span, stride: int) -> slice:
+    return slice(span.start // stride, span.stop // stride)
+
+
 def window_starts(length: int, window: int, step: int) -> list[int]:
     """Return where the windows along a side start: every `step` pixels, the last one at the edge."""
     count = -(-(length - window) // step) + 1
     return [min(index * step, length - window) for index in range(count)]
+
+
+def _prediction(maps: Tensor, stride: int, size: torch.Size, exact: bool) -> Prediction:
+    """Return what maps (C, rows, columns) say, without the cells that lie wholly in the padding."""
+    height, width = size
+    cells = maps[:, : -(-height // stride), : -(-width // stride)].float().cpu().numpy()
+    return Prediction(
+        count=float(cells[0].sum(dtype=np.float64)),
+        density=cells[0],
+        stride=stride,
+        height=height,
+        width=width,
+        probabilities=cells[1:] if len(cells) > 1 else None,
+        exact=exact,
+    )
 
 
 def _maps(output: CountMap) -> Tensor:
@@ -159,8 +271,14 @@ def _maps(output: CountMap) -> Tensor:
     return torch.cat([output.density.float(), output.logits.float().softmax(dim=1)], dim=1)
 
 
-def _pad(image: Tensor, multiple: int, least: int = 0) -> Tensor:
-    height, width = (max(-(-side // multiple) * multiple, least) for side in image.shape[-2:])
+def _cut(network: Counter, image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    """Return a normalised part of an image, zeros where it reaches beyond the image: no whole image is normalised."""
+    part = network.normalize(image[..., top : top + height, left : left + width])
+    return functional.pad(part, (0, width - part.shape[-1], 0, height - part.shape[-2]))
+
+
+def _pad(image: Tensor, multiple: int) -> Tensor:
+    height, width = (-(-side // multiple) * multiple for side in image.shape[-2:])
     return functional.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]))
 
 

@@ -125,6 +125,7 @@ class CountingModule(TrainingModule):
         self, network: Counter, optimizer: MakeOptimizer, schedule: MakeSchedule | None, inference: Inference
     ) -> None:
         super().__init__(network, optimizer, schedule)
+        network.to(memory_format=torch.channels_last)
         inference.check(network)
         self.inference = inference
         self.val_errors = CountErrors()

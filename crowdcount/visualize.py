@@ -6,7 +6,7 @@ Smoothing and interpolation are for the eye only: counts are written from the nu
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
@@ -16,21 +16,28 @@ from crowdcount.captions import as_rgb, caption, count_text, panel, with_scale
 from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, block_counts, inside
+from crowdcount.zones.drawing import draw_zones
 
 __all__ = [
     "caption",
     "count_text",
+    "density_picture",
     "draw_points",
+    "draw_zones",
     "error_map",
     "expression_panel",
     "heat_map",
     "overlay",
     "panel",
+    "png_bytes",
     "resize_density",
     "scale_top",
     "smooth_density",
     "true_density",
 ]
+
+if TYPE_CHECKING:  # pictures need no torch
+    from crowdcount.inference import Prediction
 
 Density = NDArray[np.float32]
 
@@ -170,6 +177,31 @@ def overlay(
     opacity = strength * np.clip(5 * share, 0, 1)[..., None]
     mixed: NDArray[np.float64] = photo * (1 - opacity) + _coloured(share, _turbo()) * opacity
     return np.rint(mixed).astype(np.uint8)
+
+
+def density_picture(image: Image, prediction: "Prediction", largest: int = 4096) -> Image:
+    """Lay a prediction over its photograph, at the size the network saw it.
+
+    Args:
+        image: (H, W, 3) uint8, RGB, at any size.
+        prediction: what a model says of it.
+        largest: the picture is shrunk by 2, 4, ... until its longer side is not above it, but not below a pixel for
+            each block.
+    """
+    factor, stride = 1, prediction.stride
+    while max(prediction.height, prediction.width) > factor * largest and stride % (2 * factor) == 0:
+        factor *= 2
+    height, width = -(-prediction.height // factor), -(-prediction.width // factor)
+    if image.shape[:2] != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return overlay(image, prediction.density, stride // factor)
+
+
+def png_bytes(picture: Image) -> bytes:
+    """Return a picture (H, W, 3) as a PNG file."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+    assert done, "OpenCV writes every uint8 image as PNG"
+    return data.tobytes()
 
 
 def draw_points(image: Image, points: Points, colour: tuple[int, int, int] = (255, 60, 60)) -> Image:

@@ -58,7 +58,18 @@ class Model:
         Raises:
             InputError: the array is no such image.
         """
-        return self.inference(self.network, _pixels(image, self.resize, self.network))
+        return self.predict_batch([image])[0]
+
+    def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
+        """Count in images (H, W, 3) uint8 RGB of one size, in one forward pass where each of them needs no more.
+
+        Raises:
+            InputError: an array is no such image, or of another size than the first.
+        """
+        pixels = [_pixels(image, self.resize, self.network) for image in images]
+        if len({each.shape for each in pixels}) > 1:
+            raise InputError("images of several sizes are no batch; give those of one size together")
+        return self.inference.together(self.network, torch.stack(pixels) if len(pixels) > 1 else pixels[0][None])
 
 
 @dataclass
@@ -182,6 +193,7 @@ def _model(config: dict[str, Any], name: str, origin: dict[str, Any]) -> Model |
         points = built.inference if isinstance(built.inference, PointInference) else PointInference()
         return ReferringModel(built.network, points, built.resize, name, part, origin)
     assert isinstance(built.network, Counter)
+    built.network.to(memory_format=torch.channels_last)
     whole = built.inference if isinstance(built.inference, Inference) else Inference()
     return Model(built.network, whole, built.resize, name, part, origin)
 
@@ -212,7 +224,8 @@ def _pixels(image: Image, resize: SizeRule | None, network: Network) -> Tensor:
         raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
     if resize is not None:
         image, _ = resize(image, np.empty((0, 2), np.float32))
-    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    # a view, no copy: channels come last in memory, as convolutions like it
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
     return pixels.to(next(network.parameters()).device)
 
 

@@ -19,6 +19,7 @@ THIRD_PARTY = {  # what may be imported only in these places
 LEVELS = (  # a file imports from its own level and those before it
     (
         "errors",
+        "ahead",
         "files",
         "geometry",
         "config_errors",
@@ -36,6 +37,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "models.bins",
         "models.blocks",
         "models.blockwise",
+        "models.frame",
         "models.backbones",
         "models.timm_features",
         "losses",
@@ -44,10 +46,16 @@ LEVELS = (  # a file imports from its own level and those before it
     ),
     ("models.", "data."),
     (
+        "tiles",
+        "receptive",
         "inference",
+        "predictor",
         "point_inference",
         "visualize",
         "captions",
+        "zones",
+        "counted",
+        "video",
         "configuration",
         "zoo",
         "release",

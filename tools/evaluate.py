@@ -38,6 +38,7 @@ from crowdcount.evaluation.summary import Summary, Tables, summarise
 from crowdcount.evaluation.table import results_csv
 from crowdcount.evaluation.text import summary_text
 from crowdcount.files import write_whole
+from crowdcount.predictor import find_device
 from crowdcount.weights import index_file
 
 
@@ -212,12 +213,7 @@ def _join_processes() -> int:
 def _device(name: str | None) -> torch.device:
     if name is None:
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.zeros(1, device=name)
-        place.cpu()  # of a device without memory nothing can be read
-        return place.device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
-        raise InputError(f"--device: {name} is not here ({str(error).splitlines()[0]})") from error
+    return find_device(name)
 
 
 def _write(

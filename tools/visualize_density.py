@@ -26,9 +26,10 @@ from tqdm import tqdm
 
 import crowdcount
 from crowdcount.command_line import parser_of
+from crowdcount.data.photo import find_photos, read_photo
 from crowdcount.data.point_file import ANNOTATIONS, annotation_of, read_points
 from crowdcount.data.point_table import Entry, is_table, points_of, read_table
-from crowdcount.data.sample import IMAGE_SUFFIXES, Image, pictures_in, read_image
+from crowdcount.data.sample import IMAGE_SUFFIXES, Image
 from crowdcount.errors import InputError
 from crowdcount.files import write_whole
 from crowdcount.geometry import Points, inside, resize_points
@@ -41,6 +42,7 @@ from crowdcount.visualize import (
     heat_map,
     overlay,
     panel,
+    png_bytes,
     scale_top,
     true_density,
 )
@@ -71,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return its exit status."""
     args = _arguments(argv)
     try:
-        images = find_images(args.images)
+        images = find_photos(args.images)
         args.table = _table(args.annotation)
         if len(images) > 1 and args.annotation is not None and args.annotation.is_file() and args.table is None:
             raise InputError(
@@ -152,23 +154,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """Return the images among files and the images in folders (not in their subfolders), each once.
-
-    Raises:
-        InputError: a folder has no images.
-    """
-    images: dict[Path, Path] = {}
-    for path in paths:
-        inner = pictures_in(path) if path.is_dir() else [path]
-        if not inner:
-            suffixes = ", ".join(IMAGE_SUFFIXES)
-            raise InputError(f"{path}: no {suffixes} files in this folder (subfolders are not searched)")
-        for file in inner:
-            images.setdefault(file.resolve(), file)
-    return list(images.values())
-
-
 def _draw_all(images: list[Path], model: "Model | ReferringModel | None", args: argparse.Namespace) -> int:
     failed, taken = 0, {path.resolve() for path in images}
     for path in tqdm(images, disable=len(images) < 2, file=sys.stderr, unit="image"):
@@ -183,9 +168,9 @@ def _draw_all(images: list[Path], model: "Model | ReferringModel | None", args: 
 def _draw_one(path: Path, model: "Model | ReferringModel | None", args: argparse.Namespace, taken: set[Path]) -> str:
     """Write the pictures of one image, add them to `taken`, and say what was counted."""
     if isinstance(model, crowdcount.ReferringModel):
-        pictures, summary = find(read_image(path), model, args.expression)
+        pictures, summary = find(read_photo(path), model, args.expression)
     else:
-        view = look(read_image(path), _points(path, args), model, args.stride)
+        view = look(read_photo(path), _points(path, args), model, args.stride)
         pictures, summary = draw(view, args.draw, args.smooth), _summary(view)
     files = {args.output / f"{path.stem}_{kind}.png": picture for kind, picture in pictures}
     for file in files:
@@ -193,7 +178,7 @@ def _draw_one(path: Path, model: "Model | ReferringModel | None", args: argparse
             raise InputError(f"{path}: {file} is an input, or a picture of another input; give another --output")
     for file, picture in files.items():
         taken.add(file.resolve())
-        write_png(file, picture)
+        write_whole(file, png_bytes(picture))
     return summary
 
 
@@ -259,13 +244,6 @@ def _summary(view: View) -> str:
         outside = int(np.count_nonzero(~inside(view.points, width, height)))
         text += f" ({outside} points outside the image)" if outside else ""
     return text
-
-
-def write_png(path: Path, picture: Image) -> None:
-    """Write a picture so that the file is complete or absent."""
-    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-    assert done
-    write_whole(path, data.tobytes())
 
 
 if __name__ == "__main__":

@@ -107,9 +107,9 @@ class CrowdSource(ABC):
         """
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def pictures_in(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the pictures in a folder, neither hidden ones nor those in its subfolders, in the order of their names."""
-    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    files = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
     return sorted(path for path in files if path.is_file())
 
 

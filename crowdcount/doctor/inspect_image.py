@@ -1,7 +1,6 @@
 """What one image file is: how it is stored, whether it decodes, what it shows (as hashes)."""
 
 import hashlib
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
+from crowdcount.data.photo import strictly_opened
 from crowdcount.data.sample import read_image
 from crowdcount.doctor.photographs import Appearance, appearance_of
 from crowdcount.errors import InputError
@@ -17,7 +17,6 @@ from crowdcount.errors import InputError
 _ORIENTATION: Final = 0x0112
 _BITS_PER_SAMPLE: Final = 258  # of TIFF
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
-_MOST_PIXELS: Final = 2**30  # OpenCV reads no more
 _AGAIN: Final = "copy it again from where it came from"
 _DEEP: Final = ("I", "F")  # and I;16, I;16B, ...
 
@@ -78,14 +77,9 @@ def _stored(path: Path, data: bytes) -> tuple[frozenset[str], int]:
 
     OpenCV alone would not do: it decodes a file that is cut short and fills up with grey.
     """
-    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, _MOST_PIXELS // 2  # it refuses twice that
-    try:
-        with warnings.catch_warnings(action="ignore"), PIL.Image.open(path) as image:
-            image.load()
-            orientation = image.getexif().get(_ORIENTATION, 1)
-            return _traits(image, data), orientation if orientation in range(1, 9) else 1
-    finally:
-        PIL.Image.MAX_IMAGE_PIXELS = limit
+    with strictly_opened(path) as image:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        return _traits(image, data), orientation if orientation in range(1, 9) else 1
 
 
 def _traits(image: PIL.Image.Image, data: bytes) -> frozenset[str]:

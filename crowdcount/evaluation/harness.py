@@ -1,8 +1,7 @@
 """A model and the records of a split -> what was found in every image, and how wrong it is."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from crowdcount.ahead import ahead
 from crowdcount.data.sample import Image, Record
 from crowdcount.errors import InputError
 from crowdcount.evaluation.peaks import density_peaks
@@ -120,9 +120,9 @@ def evaluate(
     scoring = scoring or Scoring()
     rank, world = _place()
     own = range(rank, len(records), world)
-    images = _decoded([records[index] for index in own])
+    images = ahead(Record.read, [records[index] for index in own])
     shown = tqdm(zip(own, images, strict=True), total=len(own), unit="image", disable=rank > 0)
-    results = [(index, _scored(model, records[index], image, scoring)) for index, image in shown]
+    results = [(index, _scored(model, records[index], image.result(), scoring)) for index, image in shown]
     gathered = sorted(of_all_processes(results), key=lambda pair: pair[0])
     return [replace(result, index=index) for index, share in gathered for result in share]
 
@@ -130,18 +130,6 @@ def evaluate(
 def _place() -> tuple[int, int]:
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
-
-
-def _decoded(records: Sequence[Record]) -> Iterator[Image]:
-    """Yield the images in order; the next one is decoded while one is looked at."""
-    ahead: Future[Image] | None = None
-    with ThreadPoolExecutor(1) as pool:
-        for record in records:
-            current, ahead = ahead, pool.submit(record.read)
-            if current is not None:
-                yield current.result()
-        if ahead is not None:
-            yield ahead.result()
 
 
 def _scored(model: Model | ReferringModel, record: Record, image: Image, scoring: Scoring) -> list[ImageResult]:

@@ -5,13 +5,14 @@ where the models without CLIP are called EBC (with `vgg19_ae`: DMCount-EBC).
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 
 from crowdcount.models.base import CountMap
 from crowdcount.models.bins import Bins
-from crowdcount.models.blocks import init_weights
+from crowdcount.models.blocks import BasicBlock, init_weights
 from crowdcount.models.blockwise import BlockwiseCounter
 from crowdcount.models.ebc.encoders import build
 
@@ -30,6 +31,8 @@ class Ebc(BlockwiseCounter):
         input_size: image side in pixels the position table of a vision transformer is stored for. The vit_* backbones
             take any size at run time; some timm models take this size only.
         feature_level: which feature map of a timm model, counted from 0 (the finest); by default the last.
+        context: dilations of residual blocks between the features and the classes, on the grid of the blocks, such as
+            [2, 4]: a light backbone sees little around a block.
 
     Raises:
         InputError: an unknown backbone (the message names the closest ones) or feature level.
@@ -43,11 +46,13 @@ class Ebc(BlockwiseCounter):
         pretrained: bool = True,
         input_size: int = 224,
         feature_level: int | None = None,
+        context: tuple[int, ...] = (),
     ) -> None:
         super().__init__(bins, reduction)
         self.pretrained = pretrained
         self.backbone = build(backbone, reduction, input_size, feature_level)
         self.multiple = math.lcm(self.backbone.native, reduction)
+        self.context = _context(self.backbone.channels, context)
         self.classifier = _head(self.backbone.channels, len(bins))
 
     def forward(self, image: Tensor) -> CountMap:
@@ -56,7 +61,7 @@ class Ebc(BlockwiseCounter):
         Sides that are no multiple of `multiple` give what the backbone makes of them, as published: most floor,
         residual networks round up at each of their own strides.
         """
-        return self.decode(self.classifier(self.backbone(image)))
+        return self.decode(self.classifier(self.context(self.backbone(image))))
 
     def load_pretrained(self) -> None:
         """Fetch the ImageNet weights of the backbone, unless the network was configured without them.
@@ -66,6 +71,12 @@ class Ebc(BlockwiseCounter):
         """
         if self.pretrained:
             self.backbone.load_pretrained()
+
+
+def _context(channels: int, dilations: Sequence[int]) -> nn.Sequential:
+    blocks = nn.Sequential(*(BasicBlock(channels, channels, dilation) for dilation in dilations))
+    init_weights(blocks)
+    return blocks
 
 
 def _head(channels: int, classes: int) -> nn.Module:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from crowdcount.errors import InputError
 from crowdcount.models.base import Counter, CountMap
 from crowdcount.models.blocks import init_weights
+from crowdcount.models.frame import stretch
 from crowdcount.models.timm_features import FeaturePyramid
 
 SCALE = 100.0
@@ -118,18 +119,18 @@ class Hmode(Counter):
         least = self.strides[-1]
         image = functional.pad(image, (0, max(least - size[1], 0), 0, max(least - size[0], 0)))
         features = self.encoder(image)
-        experts = self._experts(features)
+        experts = self._experts(features, image.shape[-2:])
         gates, weights, attention = self._gates(features[-1], experts.shape[-2:])
         groups = (gates * experts[:, self.members]).sum(dim=2)
         mixture = (weights * groups).sum(dim=1, keepdim=True)
         maps = torch.cat([experts, groups, mixture], dim=1)
         return ExpertMaps(density=self._density(mixture, image), maps=maps, gates=gates, attention=attention)
 
-    def _experts(self, features: list[Tensor]) -> Tensor:
+    def _experts(self, features: list[Tensor], image: torch.Size) -> Tensor:
         """Decode from coarse to fine; return all experts (B, E, H / s, W / s) on the finest grid."""
         decoded: list[Tensor] = []
         for skip, decoder in zip(reversed(features), reversed(self.decoders), strict=True):
-            joined = torch.cat([skip, _smooth(decoded[0], skip.shape[-2:])], dim=1) if decoded else skip
+            joined = torch.cat([skip, stretch(decoded[0], skip.shape[-2:], image)], dim=1) if decoded else skip
             decoded.insert(0, decoder(joined))
         heads = [head(each) for head, each in zip(self.heads, decoded, strict=True)]
         positive = functional.relu if self.compat else functional.softplus
@@ -210,10 +211,6 @@ def _full(scores: Tensor) -> Tensor:
 
 def _nearest(maps: Tensor, size: torch.Size) -> Tensor:
     return functional.interpolate(maps, size=size, mode="nearest")
-
-
-def _smooth(features: Tensor, size: torch.Size) -> Tensor:
-    return functional.interpolate(features, size=size, mode="bilinear", align_corners=True)
 
 
 def _check_form(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

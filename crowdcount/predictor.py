@@ -1,0 +1,204 @@
+"""Any picture -> what a model says of it: the path of `tools/predict.py` and of `crowdcount.count`."""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import torch
+
+from crowdcount.data.photo import Photo, as_image
+from crowdcount.data.resize import cv_resized
+from crowdcount.data.sample import Image
+from crowdcount.errors import InputError
+from crowdcount.evaluation.peaks import density_peaks
+from crowdcount.geometry import Points, resize_points
+from crowdcount.inference import Prediction
+from crowdcount.point_inference import PointPrediction
+from crowdcount.receptive import halo
+from crowdcount.zoo import Model, ReferringModel, load_model
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MODEL: Final = "ebc/mobilenetv4_shab"
+"""The model whose weights are in the package."""
+
+DEFAULT_MEMORY: Final = 2.0
+"""GiB that counting an image may take where tiles are exact."""
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class Predictor:
+    """A model on a device, ready for pictures of any size.
+
+    Args:
+        model: see `crowdcount.load_model`, or a model that is loaded already; None takes the one in the package.
+        weights: see `crowdcount.load_model`.
+        device: such as cpu or cuda:1; "auto" takes a GPU where there is one.
+        precision: of the network's inner layers. Counts are added up in float32 whatever it is, and a picture whose
+            count is then not finite is counted again in float32.
+        max_memory: GiB that counting a picture may take beside the model; larger pictures are counted in tiles. None
+            allows 2 GiB where tiles give the density of the whole picture, and otherwise whatever it takes: tiles
+            would change the count.
+        long_side: pictures whose longer side is above it are shrunk to it before anything else, in pixels. A model
+            counts best where people are as large as in its training.
+
+    Raises:
+        InputError: there is no such model or device, or a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model | ReferringModel | None = None,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        precision: Precision = "float32",
+        max_memory: float | None = None,
+        long_side: int | None = None,
+    ) -> None:
+        if max_memory is not None and not 0 < max_memory < math.inf:
+            raise InputError(f"max_memory: {max_memory} must be a number of GiB above 0")
+        if long_side is not None and long_side < 1:
+            raise InputError(f"long_side: {long_side} must be at least 1 pixel")
+        self.device = find_device(device)
+        self.precision = _checked(precision, self.device)
+        if not isinstance(model, Model | ReferringModel):
+            model = load_model(DEFAULT_MODEL if model is None else model, weights)
+        elif weights is not None:
+            raise InputError("weights: the model given has its own; leave them out")
+        self.model = model
+        self.model.network.to(self.device)
+        self.max_memory = max_memory
+        self.long_side = long_side
+
+    def counter(self) -> Model:
+        """Return the model.
+
+        Raises:
+            InputError: it finds expressions, and has no density.
+        """
+        if isinstance(self.model, ReferringModel):
+            raise InputError(f"{self.model.name} counts what expressions name; give it to crowdcount.load_model")
+        return self.model
+
+    def predict(self, photo: Photo) -> Prediction:
+        """Count in a picture.
+
+        Raises:
+            InputError: it cannot be read, or the memory is too small for any tile.
+        """
+        return self.together([self.seen(as_image(photo))])[0]
+
+    def find(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
+        """Find what expressions name in an image (H, W, 3) uint8 RGB; points in its pixels.
+
+        Raises:
+            InputError: the model reads no text.
+        """
+        if not isinstance(self.model, ReferringModel):
+            raise InputError(f"{self.model.name} reads no text; take a model of the family rec")
+        height, width = image.shape[:2]
+        with self._autocast():
+            return [each.resized(height, width) for each in self.model.predict(self.seen(image), texts)]
+
+    def seen(self, image: Image) -> Image:
+        """Return an image as it goes to the model: not larger than `long_side`."""
+        height, width = image.shape[:2]
+        ratio = (self.long_side or math.inf) / max(height, width)
+        if ratio >= 1:
+            return image
+        return cv_resized(image, (max(1, round(width * ratio)), max(1, round(height * ratio))), "area")
+
+    def together(self, images: Sequence[Image]) -> list[Prediction]:
+        """Count in images of one size, in one forward pass where they fit.
+
+        Args:
+            images: (H, W, 3) uint8 RGB, all of one size.
+        """
+        model = self.counter()
+        model = replace(model, inference=replace(model.inference, max_memory=self._memory(model, images)))
+        with self._autocast():
+            found = model.predict_batch(images)
+        if all(math.isfinite(each.count) for each in found) or self.precision == "float32":
+            return found
+        logger.warning("%s: %s is not enough for this picture; counted in float32", model.name, self.precision)
+        return model.predict_batch(images)
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        enabled = self.precision != "float32"
+        with torch.autocast(self.device.type, dtype=getattr(torch, self.precision), enabled=enabled):
+            yield
+
+    def _memory(self, model: Model, images: Sequence[Image]) -> float | None:
+        """Return the limit; whether tiles are exact is looked at where images are large."""
+        if self.max_memory is not None or model.inference.window is not None:
+            return self.max_memory
+        small = sum(image.shape[0] * image.shape[1] for image in images) <= _SMALL
+        return None if small or halo(model.network) is None else DEFAULT_MEMORY
+
+
+_SMALL = 2**20  # pixels: no network of the zoo needs 2 GiB for them
+
+
+def points_of(prediction: Prediction, height: int, width: int) -> Points:
+    """Return the strongest peaks of a density, (K, 2) in pixels of a photograph of that size; see `density_peaks`."""
+    return resize_points(density_peaks(prediction), (prediction.width, prediction.height), (width, height))
+
+
+def count(photo: Photo, model: str | Path | Model | None = None, **options: Any) -> float:
+    """Return how many people are in a picture; see `predict`."""
+    return predict(photo, model, **options).count
+
+
+def predict(photo: Photo, model: str | Path | Model | None = None, **options: Any) -> Prediction:
+    """Return what a model says of a picture: count, density, class probabilities.
+
+    A model given by name is loaded once and kept for the next call.
+
+    Args:
+        photo: a file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image; uint8, or floats in
+            [0, 1], RGB.
+        model: a checkpoint, or a name in the zoo; None takes the model in the package.
+        **options: further arguments of `Predictor`, such as `device` and `long_side`.
+
+    Raises:
+        InputError: the picture cannot be read, or there is no such model.
+    """
+    if isinstance(model, Model | ReferringModel):
+        return Predictor(model, **options).predict(photo)
+    return _kept(model, **options).predict(photo)
+
+
+@lru_cache(maxsize=2)
+def _kept(model: str | Path | None, **options: Any) -> Predictor:
+    return Predictor(model, **options)
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device that works; "auto" takes a GPU where there is one.
+
+    Raises:
+        InputError: it is not here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        place = torch.zeros(1, device=name)
+        place.cpu()  # of a device without memory nothing can be read
+        return place.device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
+        raise InputError(f"device: {name} is not here ({str(error).splitlines()[0]})") from error
+
+
+def _checked(precision: Precision, device: torch.device) -> Precision:
+    if precision not in get_args(Precision):
+        raise InputError(f"precision: {precision!r} is not one of {', '.join(get_args(Precision))}")
+    if precision == "float16" and device.type == "cpu":
+        raise InputError("precision: float16 is for GPUs; on a processor use bfloat16 or float32")
+    return precision

@@ -1,0 +1,1 @@
+"""Counting in videos: frames in, counts over time and annotated frames out."""

@@ -1,0 +1,82 @@
+"""A video and a model -> the counts of its frames, and an annotated video."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from crowdcount.data.sample import Image
+from crowdcount.errors import InputError
+from crowdcount.inference import Prediction
+from crowdcount.predictor import Predictor
+from crowdcount.video.frame import ColourScale, annotate
+from crowdcount.video.read import Frame, read_frames, video_info
+from crowdcount.video.series import Reading, Smoother
+from crowdcount.video.writer import VideoWriter
+from crowdcount.visualize import draw_zones
+from crowdcount.zones import Zone, zone_counts
+
+
+def count_video(
+    path: Path,
+    predictor: Predictor,
+    every: int = 1,
+    smooth: int = 1,
+    zones: Sequence[Zone] = (),
+    annotated: Path | None = None,
+) -> Iterator[Reading]:
+    """Yield the counts of every n-th frame of a video.
+
+    Args:
+        path: of the video.
+        predictor: what counts.
+        every: n.
+        smooth: counted frames whose mean is the smoothed count.
+        zones: to count in as well, in pixels of the video.
+        annotated: where to write the counted frames as a video, with the density and a chart of the counts; None for
+            not. It shows them `every` times as far apart, so that time runs as in the original.
+
+    Raises:
+        InputError: the file is no video, or breaks off; the counts before that have been yielded, and the annotated
+            video has their frames.
+    """
+    info = video_info(path)
+    film = _Film(zones, smooth, None if info.frames is None else -(-info.frames // every))
+    broken: InputError | None = None
+    with nullcontext() if annotated is None else VideoWriter(annotated, info.fps / every) as writer:
+        frames = read_frames(path, every)
+        while True:
+            try:
+                frame = next(frames)
+            except StopIteration:
+                break
+            except InputError as error:
+                broken = error
+                break
+            prediction = predictor.predict(frame.image)
+            reading = film.reading(frame, prediction)
+            if writer is not None:
+                writer.write(film.picture(frame.image, prediction, reading))
+            yield reading
+    if broken is not None:
+        raise broken
+
+
+class _Film:
+    """What one frame owes to those before: the mean of the counts, the chart and the colour scale."""
+
+    def __init__(self, zones: Sequence[Zone], smooth: int, expected: int | None) -> None:
+        self.zones, self.expected = zones, expected
+        self.smoother, self.scale = Smoother(smooth), ColourScale()
+        self.series: list[float] = []
+
+    def reading(self, frame: Frame, prediction: Prediction) -> Reading:
+        counts = zone_counts(prediction, self.zones, *frame.image.shape[:2])
+        reading = self.smoother.reading(frame.index, frame.seconds, prediction.count, counts)
+        self.series.append(reading.smoothed)
+        return reading
+
+    def picture(self, image: Image, prediction: Prediction, reading: Reading) -> Image:
+        top = self.scale(prediction)
+        drawn = annotate(image, reading, prediction, top=top, series=self.series, expected=self.expected)
+        drawn[: image.shape[0]] = draw_zones(drawn[: image.shape[0]], self.zones, reading.zones)
+        return drawn

@@ -1,0 +1,177 @@
+"""The strip under a frame of an annotated video: counts, zones and a chart; sizes follow the picture."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crowdcount.data.sample import Image
+from crowdcount.video.series import Reading
+
+Colour = tuple[int, int, int]
+
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+_PAPER: Final = 255
+_INK: Final = (30, 30, 30)
+_SMOOTH: Final = (20, 90, 200)
+"""Smoothed numbers and their chart."""
+_AREA: Final = (214, 228, 247)
+_FAINT: Final = (120, 120, 120)
+_LEAST_TEXT: Final = 9
+"""Height of a digit in pixels that is still readable."""
+_MOST_NAME: Final = 16
+"""Widest name of a zone, in heights of a digit; longer ones are cut."""
+_SHIFT: Final = 4
+"""Bits of the fraction of a pixel that OpenCV draws by."""
+
+
+class _Box(NamedTuple):
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Strip:
+    """White paper as wide as a picture, with room for its counts, a chart and rows of zones.
+
+    Args:
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+        zones: names of the zones; characters outside ASCII are shown as question marks, as OpenCV's fonts need.
+
+    Attributes:
+        paper: (strip, width, 3) uint8, RGB.
+    """
+
+    def __init__(self, height: int, width: int, zones: Sequence[str] = ()) -> None:
+        self._text = max(_LEAST_TEXT, round(0.019 * (height * width) ** 0.5))
+        self._line = 2 * self._text
+        self._margin = 2 * self._text // 3
+        # Beside a chart, a narrow picture has no room for numbers.
+        self._middle = width if width < 26 * self._text else width // 2
+        self._number = _wide(" 0000.0", self._text)
+        self._zones = self._cells(zones, width)
+        end = max((box.bottom for box in self._zones.values()), default=self._margin + 2 * self._line)
+        self.paper: Image = np.full((end + self._margin, width, 3), _PAPER, np.uint8)
+
+    def write_counts(self, reading: Reading) -> None:
+        """Write the count, the time and the smoothed count."""
+        first = _Box(self._margin, self._margin, self._middle - self._margin, self._margin + self._line)
+        clock = _clock(reading.seconds)
+        split = first.right - _wide(clock, self._text)
+        self._write(first._replace(left=split), clock, _FAINT)
+        self._write(first._replace(right=split - self._margin), f"count {reading.count:.1f}", _INK)
+        second = first._replace(top=first.bottom, bottom=first.bottom + self._line)
+        self._write(second, f"smoothed {reading.smoothed:.1f}", _SMOOTH)
+
+    def write_zones(self, reading: Reading) -> None:
+        """Write the name of each zone, its count and its smoothed count, in columns."""
+        for name, box in self._zones.items():
+            smoothed = box.right - self._number
+            counts = smoothed - self._number
+            self._write(box._replace(right=counts), _shortened(name, counts - box.left, self._text), _INK)
+            for left, values, colour in ((counts, reading.zones, _INK), (smoothed, reading.smoothed_zones, _SMOOTH)):
+                if name in values:
+                    cell = box._replace(left=left, right=left + self._number)
+                    self._write(cell, f"{values[name]:.1f}", colour, right=True)
+
+    def draw_chart(self, series: Sequence[float], expected: int | None = None) -> None:
+        """Draw values over time, from zero to the largest so far.
+
+        Args:
+            series: the values so far; with none there is no chart, nor in a picture too narrow for it.
+            expected: number of values in the end, where that is known.
+        """
+        top, bottom = 2 * self._margin, self._margin + 2 * self._line - self._text // 2
+        box = _Box(self._middle + 5 * self._text, top, self.paper.shape[1] - 2 * self._margin, bottom)
+        if not len(series) or box.left >= box.right:
+            return
+        peak = max(1.0, max(series))
+        for value, y in ((f"{peak:.0f}", box.top), ("0", box.bottom)):
+            label = _Box(self._middle, y - self._text, box.left - self._margin, y + self._text)
+            self._write(label, value, _FAINT, right=True)
+        self._draw(box, _polyline(box, series, peak, expected))
+
+    def _draw(self, box: _Box, points: NDArray[np.int32]) -> None:
+        thick = max(1, round(self._text / 9))
+        ground = [(x, box.bottom << _SHIFT) for x in (points[-1, 0], points[0, 0])]
+        cv2.fillPoly(self.paper, [np.vstack([points, ground]).astype(np.int32)], _AREA, cv2.LINE_AA, _SHIFT)
+        cv2.line(self.paper, (box.left, box.bottom), (box.right, box.bottom), _FAINT, 1)
+        cv2.polylines(self.paper, [points], False, _SMOOTH, thick, cv2.LINE_AA, _SHIFT)
+        x, y = points[-1].tolist()
+        cv2.circle(self.paper, (x, y), (self._text << _SHIFT) // 4, _SMOOTH, -1, cv2.LINE_AA, _SHIFT)
+
+    def _cells(self, names: Sequence[str], width: int) -> dict[str, _Box]:
+        """Place the zones below the counts, in as many columns as their longest name allows."""
+        longest = max((_wide(name, self._text) for name in names), default=0)
+        cell = min(longest, _MOST_NAME * self._text) + 2 * self._number + self._text // 2
+        room = width - 2 * self._margin + self._text
+        columns = max(1, room // (cell + self._text))
+        step, top = room // columns, 2 * self._margin + 2 * self._line
+        cells = {}
+        for number, name in enumerate(names):
+            left, y = self._margin + number % columns * step, top + number // columns * self._line
+            cells[name] = _Box(left, y, left + min(cell, step - self._text), y + self._line)
+        return cells
+
+    def _write(self, box: _Box, words: str, colour: Colour, *, right: bool = False) -> None:
+        """Write words into a box, smaller where they would not fit."""
+        words = _ascii(words)
+        text = self._text * min(1.0, (box.right - box.left) / max(1, _wide(words, self._text)))
+        x = box.right - _wide(words, text) if right else box.left
+        y = round((box.top + box.bottom + text) / 2)
+        thick = max(1, round(self._text / 11))
+        cv2.putText(self.paper, words, (x, y), _FONT, _scale(text), colour, thick, cv2.LINE_AA)
+
+
+def _polyline(box: _Box, series: Sequence[float], peak: float, expected: int | None) -> NDArray[np.int32]:
+    """Return the chart's line (N, 2) in fractions of pixels; of a long series no more points than can be seen."""
+    last = max(len(series), expected or 0, 2) - 1
+    shown = min(len(series), 2 * (box.right - box.left))
+    places = np.linspace(0, len(series) - 1, shown).round().astype(int)
+    values = np.array([max(0.0, series[place]) for place in places])
+    x = box.left + (box.right - box.left) * places / last
+    y = box.bottom - (box.bottom - box.top) * values / peak
+    return np.rint(np.stack([x, y], axis=1) * (1 << _SHIFT)).astype(np.int32)
+
+
+def _clock(seconds: float) -> str:
+    """Return a time such as 0:04.8, or 1:02:03 from an hour on."""
+    tenths = round(seconds * 10)
+    minutes = tenths // 600
+    if minutes < 60:
+        return f"{minutes}:{tenths % 600 / 10:04.1f}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{tenths % 600 // 10:02d}"
+
+
+def _shortened(name: str, room: int, text: float) -> str:
+    """Cut a name so that it fits."""
+    if _wide(name, text) <= room:
+        return name
+    kept = next((n for n in range(len(name) - 1, 0, -1) if _wide(f"{name[:n]}..", text) <= room), 1)
+    return f"{name[:kept]}.."
+
+
+def _ascii(words: str) -> str:
+    return words.encode("ascii", "replace").decode()
+
+
+def _scale(text: float) -> float:
+    return text / _digit()
+
+
+@cache
+def _digit() -> float:
+    """Measure a digit at scale 1: fonts differ between versions of OpenCV, and so do the margins it reports."""
+    paper = np.zeros((200, 200), np.uint8)
+    cv2.putText(paper, "0", (20, 160), _FONT, 4.0, 255, 1, cv2.LINE_AA)
+    return int(np.count_nonzero(paper.max(axis=1) > 100)) / 4
+
+
+def _wide(words: str, text: float) -> int:
+    size, _ = cv2.getTextSize(_ascii(words), _FONT, _scale(text), max(1, round(text / 11)))
+    return int(size[0])

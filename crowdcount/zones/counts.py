@@ -1,0 +1,58 @@
+"""Regions of interest: how many people stand in each named part of a photograph.
+
+Zones are drawn on the photograph as a person sees it, upright, in its pixels: pixel i covers [i, i + 1). The network
+may have seen it at another size. A block of the density that a boundary crosses gives each side its share of the area,
+so that zones that divide the photograph among them add up to the whole count.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points
+from crowdcount.zones.zone import Zone
+
+if TYPE_CHECKING:  # zones need no torch
+    from crowdcount.inference import Prediction
+
+
+def zone_counts(prediction: "Prediction", zones: Sequence[Zone], height: int, width: int) -> dict[str, float]:
+    """Return how many people stand in each zone, by its name; each is counted on its own where zones overlap.
+
+    Args:
+        prediction: what the model says of the photograph, at whatever size the network saw it.
+        zones: with different names.
+        height: height of the photograph in pixels.
+        width: its width.
+
+    Raises:
+        InputError: two zones have one name, or see `Zone.coverage`.
+    """
+    _check_names(zones)
+    density = prediction.density.astype(np.float64)
+    return {zone.name: float((density * zone.coverage(prediction, height, width)).sum()) for zone in zones}
+
+
+def point_counts(points: Points, zones: Sequence[Zone], height: int, width: int) -> dict[str, int]:
+    """Return how many points lie in each zone, by its name; see `Zone.holds` for those on an edge.
+
+    Args:
+        points: (N, 2) in pixels of the photograph, such as `PointPrediction.resized(height, width).points`.
+        zones: with different names.
+        height: height of the photograph in pixels.
+        width: its width.
+
+    Raises:
+        InputError: two zones have one name, or see `Zone.holds`.
+    """
+    _check_names(zones)
+    return {zone.name: int(np.count_nonzero(zone.holds(points, height, width))) for zone in zones}
+
+
+def _check_names(zones: Sequence[Zone]) -> None:
+    repeated = [name for name, times in Counter(zone.name for zone in zones).items() if times > 1]
+    if repeated:
+        raise InputError(f"zone {repeated[0]!r}: is given twice; rename one, or join their areas")

@@ -1,0 +1,119 @@
+"""Which share of every block of a density map lies in a region of the photograph: exact areas, nothing is sampled.
+
+Blocks are given by their edges in pixels of the photograph: (rows + 1,) from top to bottom and (columns + 1,) from left
+to right, the first 0 and the last the side of the photograph. Regions that divide the photograph among them have shares
+that add up to 1 in every block, to rounding.
+"""
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
+
+from crowdcount.errors import InputError
+
+Shares = NDArray[np.float64]
+"""(rows, columns), 0 for a block outside the region, 1 for one inside."""
+
+_Edges = NDArray[np.float64]
+_Tiles = NDArray[np.int64]
+"""(N, 4) rectangles of blocks: first row, row after the last, first column, column after the last."""
+
+
+def block_edges(blocks: int, stride: int, seen: int, side: int) -> _Edges:
+    """Return where blocks begin and end along one side of a photograph.
+
+    Args:
+        blocks: how many there are along this side.
+        stride: side of a block in pixels of the image as the network saw it.
+        seen: side of that image in pixels. What of the last block reaches beyond it is left out: the people of that
+            block stand in its visible part.
+        side: the same side of the photograph in pixels.
+
+    Returns:
+        (blocks + 1,) in pixels of the photograph.
+    """
+    edges: _Edges = np.minimum(np.arange(blocks + 1) * stride, seen) * float(side) / seen
+    return edges
+
+
+def mask_shares(mask: NDArray[np.bool_], ys: _Edges, xs: _Edges) -> Shares:
+    """Return the share of every block that a mask covers, exact also where edges of blocks cut through pixels.
+
+    Args:
+        mask: (height, width), true inside.
+        ys: (rows + 1,) edges of the blocks from top to bottom.
+        xs: (columns + 1,) edges of the blocks from left to right.
+    """
+    covered = _between(_between(mask, ys).T, xs).T
+    return np.clip(covered / np.outer(np.diff(ys), np.diff(xs)), 0, 1)
+
+
+def _between(values: NDArray[np.bool_] | NDArray[np.float64], edges: _Edges) -> NDArray[np.float64]:
+    """Integrate (pixels, n) values along their first axis from each edge to the next, to (edges - 1, n).
+
+    The values are constant within a pixel, so their integral is linear between whole pixels.
+    """
+    sums = np.zeros((len(values) + 1, values.shape[1]), np.int32 if values.dtype == bool else np.float64)
+    np.cumsum(values, axis=0, out=sums[1:])
+    pixel = np.minimum(edges.astype(np.int64), len(values) - 1)
+    to_edge: NDArray[np.float64] = sums[pixel] + (edges - pixel)[:, None] * values[pixel]
+    return np.diff(to_edge, axis=0)
+
+
+def check_polygons(place: str, area: Polygon | MultiPolygon) -> None:
+    """Refuse polygons whose area is not defined.
+
+    Raises:
+        InputError: a ring crosses itself or another, or encloses nothing; names `place` and where.
+    """
+    if area.is_empty:
+        raise InputError(f"{place}: its polygon is empty; draw it with at least 3 corners")
+    if not area.is_valid:
+        raise InputError(
+            f"{place}: its outline is not valid ({shapely.is_valid_reason(area)}); draw it without crossing"
+        )
+
+
+def polygon_shares(area: Polygon | MultiPolygon, ys: _Edges, xs: _Edges) -> Shares:
+    """Return the share of every block that polygons cover.
+
+    Rectangles of blocks are quartered until they lie wholly inside or outside, so that blocks are looked at one by one
+    only along the boundary. The polygons are cut along with them: a block meets the few corners around it, not all.
+
+    Args:
+        area: valid polygons in pixels of the photograph; they may reach beyond it.
+        ys: (rows + 1,) edges of the blocks from top to bottom.
+        xs: (columns + 1,) edges of the blocks from left to right.
+    """
+    whole = np.outer(np.diff(ys), np.diff(xs))
+    covered = np.zeros_like(whole)
+    shapely.prepare(area)
+    tiles, pieces = np.array([[0, whole.shape[0], 0, whole.shape[1]]]), np.array([area], np.object_)
+    while len(tiles):
+        boxes = shapely.box(xs[tiles[:, 2]], ys[tiles[:, 0]], xs[tiles[:, 3]], ys[tiles[:, 1]])
+        inside = shapely.contains_properly(area, boxes)
+        for top, bottom, left, right in tiles[inside].tolist():
+            covered[top:bottom, left:right] = whole[top:bottom, left:right]
+        tiles, pieces = _cut(tiles[~inside], pieces[~inside], boxes[~inside])
+        alone = (tiles[:, 1] - tiles[:, 0] == 1) & (tiles[:, 3] - tiles[:, 2] == 1)
+        covered[tiles[alone, 0], tiles[alone, 2]] = shapely.area(pieces[alone])
+        tiles, pieces = _quarters(tiles[~alone], pieces[~alone])
+    return np.clip(covered / whole, 0, 1)
+
+
+def _cut(tiles: _Tiles, pieces: NDArray[np.object_], boxes: NDArray[np.object_]) -> tuple[_Tiles, NDArray[np.object_]]:
+    """Cut polygons to the boxes of the tiles, and leave out the tiles in which nothing of them is."""
+    pieces = np.asarray(shapely.intersection(pieces, boxes), np.object_)
+    some = shapely.area(pieces) > 0
+    return tiles[some], pieces[some]
+
+
+def _quarters(tiles: _Tiles, pieces: NDArray[np.object_]) -> tuple[_Tiles, NDArray[np.object_]]:
+    """Halve tiles along both axes; of what is one block high or wide, the empty halves are left out."""
+    top, bottom, left, right = tiles.T
+    row, column = (top + bottom) // 2, (left + right) // 2
+    halves = [(rows, columns) for rows in ((top, row), (row, bottom)) for columns in ((left, column), (column, right))]
+    quarters = np.concatenate([np.stack([*rows, *columns], axis=1) for rows, columns in halves])
+    some = (quarters[:, 0] < quarters[:, 1]) & (quarters[:, 2] < quarters[:, 3])
+    return quarters[some], np.tile(pieces, 4)[some]

@@ -1,0 +1,273 @@
+"""Count people in photographs and videos.
+
+    python tools/predict.py photo.jpg
+    python tools/predict.py photos/ 'more/**/*.png' --output results
+    python tools/predict.py photos/ --model RUN/checkpoints/best.ckpt --output results --save csv json npz
+    find . -name '*.jpg' | python tools/predict.py - --output results
+    python tools/predict.py square.jpg --zones zones.json --output results
+    python tools/predict.py walk.mp4 --every 10 --smooth 5 --output results
+    python tools/predict.py photo.jpg --model REC_RUN/checkpoints/best.ckpt --expression "person in red"
+
+Without --model counts the model that comes with the package. Prints a line for each picture. With --output: counts.csv,
+counts.json, NAME.npz (density, points, class probabilities) and NAME_overlay.png; of a video NAME_counts.csv and
+NAME_counted.mp4, with the counted frames alone. Zones are polygons ({"entrance": [[x, y], ...]}, LabelMe, GeoJSON) or
+masks, in pixels. A picture that cannot be counted is reported and the rest are counted; the exit status is then 2.
+"""
+
+import argparse
+import itertools
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from statistics import fmean
+from typing import get_args
+
+import numpy as np
+from tqdm import tqdm
+
+from crowdcount.ahead import ahead
+from crowdcount.captions import count_text
+from crowdcount.command_line import parser_of
+from crowdcount.counted import Counted, counts_csv, counts_json, npz_bytes
+from crowdcount.data.photo import find_photos, read_photo
+from crowdcount.data.sample import IMAGE_SUFFIXES, Image
+from crowdcount.errors import InputError
+from crowdcount.files import write_whole
+from crowdcount.inference import Prediction
+from crowdcount.predictor import DEFAULT_MEMORY, Precision, Predictor, points_of
+from crowdcount.video.counting import count_video
+from crowdcount.video.read import VIDEO_SUFFIXES, is_video, video_info
+from crowdcount.video.series import Reading, csv_text
+from crowdcount.visualize import caption, density_picture, draw_zones, expression_panel, png_bytes
+from crowdcount.zones import point_counts, read_zones, zone_counts
+from crowdcount.zoo import ReferringModel
+
+KINDS = ("csv", "json", "npz", "overlay")
+_LARGEST_PICTURE = 4096  # pixels along the longer side of an overlay
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return its exit status."""
+    args = _arguments(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        files = find_photos(_words(args.sources), (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
+        run = Run(args)
+    except (InputError, OSError) as error:
+        print(f"predict: {error}", file=sys.stderr)
+        return 2
+    try:
+        for each in tqdm(run.count(files), total=len(files), disable=len(files) < 2, file=sys.stderr, unit="file"):
+            line = f"predict: {each.error}" if each.error else f"{each.image}: {_summary(each)}"
+            tqdm.write(line, sys.stderr if each.error else sys.stdout)
+    finally:  # also after Ctrl-C: what was counted is not lost
+        run.write_tables()
+    return 2 if any(each.error for each in run.results) else 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file and, where it is a picture that can be read, its image."""
+
+    path: Path
+    image: Image | None = None
+    error: str = ""
+
+    @property
+    def kind(self) -> object:
+        """Equal for pictures that can be counted together."""
+        return self.path if self.image is None else self.image.shape
+
+
+class Run:
+    """The files of a call, one after the other, and what is written of them.
+
+    Args:
+        args: of the command line.
+
+    Raises:
+        InputError: the model or the zones cannot be had, or do not suit the other arguments.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.zones = read_zones(args.zones)
+        self.predictor = Predictor(
+            args.model, args.weights, args.device, args.precision, args.max_memory, args.long_side
+        )
+        self.results: list[Counted] = []
+        self._taken: set[str] = set()
+        model = self.predictor.model
+        if isinstance(model, ReferringModel) != bool(args.expression):
+            advice = "reads no text; leave --expression out" if args.expression else "needs --expression TEXT ..."
+            raise InputError(f"{model.name}: {advice}")
+        if args.output is not None:
+            args.output.mkdir(parents=True, exist_ok=True)
+
+    def count(self, files: Sequence[Path]) -> Iterator[Counted]:
+        """Count in all files, in order; those at fault give an error."""
+        for _, alike in groupby(_read(files), key=lambda source: source.kind):
+            while sources := list(islice(alike, self.args.batch)):
+                found = self._counted(sources)
+                self.results += found
+                yield from found
+
+    def _counted(self, sources: list[Source]) -> list[Counted]:
+        path, error = sources[0].path, sources[0].error
+        try:
+            if not error and is_video(path):
+                return [self._video(path)]
+            if not error:
+                return self._pictures([(each.path, each.image) for each in sources if each.image is not None])
+        except (InputError, OSError) as mistake:
+            error = str(mistake)
+        return [Counted(str(source.path), error=_naming(source.path, error)) for source in sources]
+
+    def _pictures(self, pictures: list[tuple[Path, Image]]) -> list[Counted]:
+        if self.args.expression:
+            return [self._expressions(path, image) for path, image in pictures]
+        predictions = self.predictor.together([self.predictor.seen(image) for _, image in pictures])
+        return [self._picture(path, image, each) for (path, image), each in zip(pictures, predictions, strict=True)]
+
+    def _picture(self, path: Path, image: Image, prediction: Prediction) -> Counted:
+        height, width = image.shape[:2]
+        counted = Counted(
+            str(path),
+            prediction.count,
+            zone_counts(prediction, self.zones, height, width),
+            points_of(prediction, height, width),
+            (width, height),
+            prediction.exact,
+        )
+        if self._wants("npz"):
+            write_whole(self._free(path, ".npz"), npz_bytes(prediction, counted))
+        if self._wants("overlay"):
+            drawn = density_picture(image, prediction, _LARGEST_PICTURE)
+            drawn = draw_zones(drawn, self.zones, counted.parts, (height, width))
+            write_whole(self._free(path, "_overlay.png"), png_bytes(caption(drawn, count_text(counted.count))))
+        return counted
+
+    def _expressions(self, path: Path, image: Image) -> Counted:
+        """Find what each expression names; the count is that of all of them together."""
+        height, width = image.shape[:2]
+        found = self.predictor.find(image, self.args.expression)
+        parts: dict[str, float] = {each.text: each.count for each in found}
+        for each in found:
+            inside = point_counts(each.points, self.zones, height, width)
+            parts |= {f"{each.text} / {zone}": number for zone, number in inside.items()}
+        points = np.concatenate([each.points for each in found])
+        if self._wants("overlay"):
+            drawn = expression_panel(image, [(each.text, each.points, None) for each in found])
+            write_whole(self._free(path, "_overlay.png"), png_bytes(drawn))
+        return Counted(str(path), len(points), parts, points, (width, height))
+
+    def _video(self, path: Path) -> Counted:
+        """Count the chosen frames of a video; its own count is their mean."""
+        annotated = self._free(path, "_counted.mp4") if self._wants("overlay") else None
+        counts = count_video(path, self.predictor, self.args.every, self.args.smooth, self.zones, annotated)
+        readings: list[Reading] = []
+        try:
+            readings.extend(tqdm(counts, desc=path.name, file=sys.stderr, unit="frame", leave=False))
+        finally:
+            if self._wants("csv") and readings:
+                write_whole(self._free(path, "_counts.csv"), csv_text(readings))
+        info = video_info(path)
+        mean = fmean(each.count for each in readings)
+        parts = {zone.name: fmean(each.zones[zone.name] for each in readings) for zone in self.zones}
+        return Counted(str(path), mean, parts, size=(info.width, info.height))
+
+    def _wants(self, kind: str) -> bool:
+        return self.args.output is not None and kind in self.args.save
+
+    def _free(self, path: Path, end: str) -> Path:
+        """Return the name of an output of a file that no other file of this call has."""
+        names = (f"{stem}{end}" for stem in (path.stem, path.name, *(f"{path.name}-{i}" for i in itertools.count(2))))
+        name = next(each for each in names if each not in self._taken)
+        self._taken.add(name)
+        return Path(self.args.output / name)
+
+    def write_tables(self) -> None:
+        """Write the tables of all pictures so far."""
+        if self._wants("csv"):
+            parts = list(dict.fromkeys(part for each in self.results for part in each.parts))
+            write_whole(self.args.output / "counts.csv", counts_csv(self.results, parts))
+        if self._wants("json"):
+            write_whole(self.args.output / "counts.json", counts_json(self.results, self.predictor.model.name))
+
+
+def _read(files: Sequence[Path]) -> Iterator[Source]:
+    """Yield the files; a picture is decoded while the one before is counted."""
+    for path, future in zip(files, ahead(_decoded, files), strict=True):
+        try:
+            yield Source(path, future.result())
+        except (InputError, OSError) as error:
+            yield Source(path, error=str(error))
+
+
+def _decoded(path: Path) -> Image | None:
+    return None if is_video(path) else read_photo(path)
+
+
+def _naming(path: Path, error: str) -> str:
+    return error if error.startswith(str(path)) else f"{path}: {error}"
+
+
+def _summary(each: Counted) -> str:
+    parts = ", ".join(f"{name} {number:.1f}" for name, number in each.parts.items())
+    words = f"mean {count_text(each.count)}" if is_video(each.image) else count_text(each.count)
+    return f"{words} ({parts})" if parts else words
+
+
+def _words(sources: Sequence[str]) -> Iterator[str]:
+    """Yield the sources, those of standard input in place of a dash."""
+    for word in sources:
+        yield from (line.rstrip("\n") for line in sys.stdin if line.strip()) if word == "-" else [word]
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    for name in ("batch", "every", "smooth"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name}: {getattr(args, name)} must be at least 1")
+    if args.save is not None and args.output is None:
+        parser.error("--save needs --output, the folder to write to")
+    args.save = args.save or ("csv", "overlay")
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__, "predict.py")
+    add = parser.add_argument
+    add("sources", nargs="+", metavar="FILE", help="pictures, videos, folders, patterns; - reads names from stdin")
+    add("--model", help="checkpoint of tools/train.py, release, or name in the zoo (default: the one in the package)")
+    add("--weights", help="checkpoint or tag for the network named by --model (default: the index's first for it)")
+    add("--expression", nargs="+", metavar="TEXT", help="what to look for, with a model of the family rec")
+    add("--zones", nargs="+", type=Path, default=[], metavar="FILE", help="count in these zones, too")
+    add("--output", type=Path, metavar="FOLDER", help="write results there")
+    add("--save", nargs="+", choices=KINDS, metavar="KIND", help=f"among {', '.join(KINDS)} (default: csv overlay)")
+    add("--every", type=int, default=10, metavar="N", help="of a video: count every N-th frame (default: %(default)s)")
+    add(
+        "--smooth", type=int, default=5, metavar="N", help="of a video: mean of N counted frames (default: %(default)s)"
+    )
+    add("--batch", type=int, default=1, help="pictures of one size counted together (default: %(default)s)")
+    add("--device", default="auto", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+    add(
+        "--precision", choices=get_args(Precision), default="float32", help="of the inner layers (default: %(default)s)"
+    )
+    add(
+        "--max-memory",
+        type=float,
+        metavar="GIB",
+        help="beside the model; larger pictures are counted in tiles (default: "
+        f"{DEFAULT_MEMORY:g} where tiles are exact, else no limit)",
+    )
+    add("--long-side", type=int, metavar="PIXELS", help="shrink larger pictures to it: of close-ups, try 1024")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
