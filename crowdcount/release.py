@@ -5,8 +5,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from safetensors.torch import save_file
+from torch import Tensor
 
 from crowdcount.download import require_space
 from crowdcount.errors import InputError
@@ -16,7 +18,7 @@ from crowdcount.zoo import RELEASE, Model, ReferringModel
 CARD = "README.md"
 
 
-def save_release(model: Model | ReferringModel, folder: Path, name: str) -> Path:
+def save_release(model: Model | ReferringModel, folder: Path, name: str, half: bool = False) -> Path:
     """Write `model.safetensors`, which `crowdcount.load_model` reads without any other file, and a model card.
 
     The file's metadata are texts: `name`, `config` (YAML: network, inference, size rule), `preprocessing` and `origin`
@@ -26,12 +28,13 @@ def save_release(model: Model | ReferringModel, folder: Path, name: str) -> Path
         model: what to write.
         folder: where to; made if it is not there.
         name: what the model is called from now on.
+        half: store the weights in half the room, as float16; they are float32 again once loaded, but rounded.
 
     Returns:
         The file of the weights.
 
     Raises:
-        InputError: the folder holds a release already, or the disk is too small.
+        InputError: the folder holds a release already, or the disk is too small, or a weight is too large for float16.
     """
     path, card = folder / RELEASE, folder / CARD
     for file in (path, card):
@@ -41,6 +44,8 @@ def save_release(model: Model | ReferringModel, folder: Path, name: str) -> Path
         raise InputError(f"{folder}: is a file; give a folder")
     # safetensors refuses tensors that share memory
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.network.state_dict().items()}
+    if half:
+        state = {key: _halved(key, value) for key, value in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
     require_space(folder, sum(value.nbytes for value in state.values()))
     part = folder / f"{RELEASE}.part"
@@ -52,6 +57,15 @@ def save_release(model: Model | ReferringModel, folder: Path, name: str) -> Path
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _halved(key: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    rounded = value.half()
+    if not torch.isfinite(rounded).all():
+        raise InputError(f"{key}: holds numbers that float16 cannot; save the model without --half")
+    return rounded
 
 
 def preprocessing(model: Model | ReferringModel) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def offline() -> bool:
 
 
 def file_path(entry: WeightEntry) -> Path:
-    """Return where the cache has the weights of an entry, or would have them."""
-    return cache_folder() / f"{_stem(entry)}{_SUFFIXES[entry.format]}"
+    """Return where the cache, or the package, has the weights of an entry, or would have them."""
+    return entry.packaged or cache_folder() / f"{_stem(entry)}{_SUFFIXES[entry.format]}"
 
 
 def state(entry: WeightEntry) -> State:
@@ -88,6 +88,8 @@ def local_file(entry: WeightEntry, allow_unverified: bool = False) -> Path:
     """
     if state(entry) == "right":  # without the lock: a cache may be read-only
         return file_path(entry)
+    if entry.packaged is not None:
+        raise InputError(f"{entry.packaged}: is missing or damaged; install crowdcount-zoo again")
     with _alone(entry):
         found = state(entry)
         if found == "right":  # another process was faster
@@ -121,6 +123,7 @@ def adopt(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Pat
     """
     if not file.is_file():
         raise InputError(f"{file}: no such file")
+    _require_cached(entry)
     with _alone(entry):
         expected, staged = _expected(entry, allow_unverified, f" --from {shlex.quote(str(file))}"), _staged(entry)
         require_space(staged.parent, file.stat().st_size)
@@ -138,7 +141,12 @@ def adopt(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Pat
 
 
 def remove(entry: WeightEntry) -> bool:
-    """Remove the cached file of an entry and what is recorded of it; return whether there was anything."""
+    """Remove the cached file of an entry and what is recorded of it; return whether there was anything.
+
+    Raises:
+        InputError: the file is no part of the cache, but of the package.
+    """
+    _require_cached(entry)
     with _alone(entry):
         there = file_path(entry).is_file() or entry.name in _records()
         for path in cache_folder().glob(f"{_stem(entry)}.*"):
@@ -146,6 +154,11 @@ def remove(entry: WeightEntry) -> bool:
                 path.unlink()
         _set_record(entry, None)
     return there
+
+
+def _require_cached(entry: WeightEntry) -> None:
+    if entry.packaged is not None:
+        raise InputError(f"{entry.name}: comes with the package; nothing of it is in the cache")
 
 
 def known_as(sha256: str) -> WeightEntry | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -19,6 +19,9 @@ from crowdcount.errors import InputError
 
 Format = Literal["torch", "safetensors", "torchscript", "text"]
 """`torch` and `torchscript` are read without running code in them, `text` is a vocabulary."""
+
+
+_PACKAGE: Final = "package:"
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class WeightEntry:
         name: NAME.TAG.
         config: configuration of the zoo the weights belong to; None for starts of a training and vocabularies.
         arguments: arguments of the network that differ from the configuration's.
-        urls: where the file is, the first choice first; empty where only a person can fetch it, from `page`.
+        urls: where the file is, the first choice first; empty where only a person can fetch it, from `page`. `package:`
+            and a name stand for a file that comes with the package.
         page: where a person reads about it or fetches it.
         sha256: of the file at `urls`.
         bytes: its size.
@@ -119,6 +123,13 @@ class WeightEntry:
     def tag(self) -> str:
         """Who made it."""
         return self.name.rpartition(".")[2]
+
+
+    @property
+    def packaged(self) -> Path | None:
+        """The file, where it comes with the package."""
+        names = [url.removeprefix(_PACKAGE) for url in self.urls if url.startswith(_PACKAGE)]
+        return Path(__file__).parent / "packaged" / names[0] if names else None
 
 
 def index_file() -> Path:
@@ -205,7 +216,7 @@ def _check(where: str, entry: WeightEntry) -> None:
         raise InputError(f"{where}: sha256 is {entry.sha256!r}, not 64 hexadecimal digits")
     if entry.bytes is not None and entry.bytes < 1:
         raise InputError(f"{where}: bytes is {entry.bytes}")
-    if not all(re.match("https?://", url) for url in entry.urls):
+    if not all(re.match(rf"https?://|{_PACKAGE}\w+\.safetensors$", url) for url in entry.urls):
         raise InputError(f"{where}: urls are addresses that begin with https://; got {list(entry.urls)}")
     if not entry.urls and entry.page is None:
         raise InputError(f"{where}: without urls there must be a page where a person finds the file")

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             model = crowdcount.load_model(args.model, weights=args.source, allow_unverified=args.allow_unverified)
         name = args.name or model.origin.get("name") or args.output.resolve().name
-        path = save_release(model, args.output, name)
+        path = save_release(model, args.output, name, half=args.half)
     except (InputError, OSError) as error:
         print(f"convert_weights: {error}", file=sys.stderr)
         return 2
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="model of the zoo that a file without a configuration is of")
     add("--output", type=Path, required=True, metavar="FOLDER", help="where to; must not hold a release yet")
     add("--name", help="what to call the model (default: its name in the index, or the folder's)")
+    add("--half", action="store_true", help="store the weights as float16: half the size, rounded")
     add("--allow-unverified", action="store_true", help="download also what no SHA-256 is known of")
     return parser
 

@@ -91,7 +91,8 @@ def get_command(args: argparse.Namespace) -> int:
 
 def verify_command(_args: argparse.Namespace) -> int:
     """Hash every cached file again."""
-    entries = [entry for entry in read_index().values() if file_path(entry).is_file()]
+    own = [entry for entry in read_index().values() if entry.packaged is None]
+    entries = [entry for entry in own if file_path(entry).is_file()]
     states = [(entry, state(entry)) for entry in tqdm(entries, unit="file", leave=False)]
     for entry, found in states:
         print(f"{found:12}  {entry.name}")
@@ -184,6 +185,8 @@ def _licence(entry: WeightEntry) -> str:
 
 
 def _mark(entry: WeightEntry) -> str:
+    if entry.packaged is not None:
+        return " (in the package)"
     return "" if entry.sha256 else " (unverified)" if entry.urls else " (by hand)"
 
 
