@@ -5,12 +5,14 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from crowdcount.geometry import Points, as_points
 from crowdcount.inference import Prediction
+
+_COLUMNS: Final = ("image", "count", "width", "height", "exact", "error")
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,16 @@ class Counted:
 def counts_csv(results: Sequence[Counted], parts: Sequence[str] = ()) -> str:
     """Return a line for each picture; numbers have all their digits, what is not known is empty.
 
+    A zone or an expression that is called like one of the other columns gets " (part)" behind its name.
+
     Args:
         results: the pictures.
         parts: names of zones or expressions, a column each, also where no picture could be counted.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["image", "count", "width", "height", "exact", *parts, "error"])
+    names = [f"{name} (part)" if name in _COLUMNS else name for name in parts]
+    writer.writerow([*_COLUMNS[:-1], *names, _COLUMNS[-1]])
     for each in results:
         size = each.size or ("", "")
         exact = "" if each.exact is None else str(each.exact).lower()
@@ -76,18 +81,18 @@ def npz_bytes(prediction: Prediction, each: Counted) -> bytes:
     the network saw it, which the blocks are of), `size` (of the picture), `points` (K, 2) in pixels of the picture,
     `exact`, and where the model classifies blocks `probabilities` (K, rows, columns).
     """
+    assert each.size is not None
+    arrays: dict[str, Any] = {
+        "count": np.float64(prediction.count),
+        "density": prediction.density,
+        "stride": np.int64(prediction.stride),
+        "seen": np.array([prediction.width, prediction.height]),
+        "size": np.array(each.size),
+        "points": each.points,
+        "exact": np.bool_(prediction.exact),
+    }
+    if prediction.probabilities is not None:
+        arrays["probabilities"] = prediction.probabilities
     file = io.BytesIO()
-    known = {"probabilities": prediction.probabilities} if prediction.probabilities is not None else {}
-    np.savez_compressed(
-        file,
-        allow_pickle=False,
-        count=np.float64(prediction.count),
-        density=prediction.density,
-        stride=np.int64(prediction.stride),
-        seen=np.array([prediction.width, prediction.height]),
-        size=np.array(each.size),
-        points=each.points,
-        exact=np.bool_(prediction.exact),
-        **known,
-    )
+    np.savez_compressed(file, **arrays)  # NumPy 2.0 would store the argument allow_pickle as an array
     return file.getvalue()

@@ -20,7 +20,7 @@ from crowdcount.geometry import Points, resize_points
 from crowdcount.inference import Prediction
 from crowdcount.point_inference import PointPrediction
 from crowdcount.receptive import halo
-from crowdcount.zoo import Model, ReferringModel, load_model
+from crowdcount.zoo import RELEASE, Model, ReferringModel, load_model
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class Predictor:
         precision: of the network's inner layers. Counts are added up in float32 whatever it is, and a picture whose
             count is then not finite is counted again in float32.
         max_memory: GiB that counting a picture may take beside the model; larger pictures are counted in tiles. None
-            allows 2 GiB where tiles give the density of the whole picture, and otherwise whatever it takes: tiles
-            would change the count.
+            allows what the model's configuration says, or else 2 GiB where tiles give the density of the whole
+            picture, and otherwise whatever it takes: tiles would change the count.
         long_side: pictures whose longer side is above it are shrunk to it before anything else, in pixels. A model
             counts best where people are as large as in its training.
 
@@ -83,7 +83,10 @@ class Predictor:
             InputError: it finds expressions, and has no density.
         """
         if isinstance(self.model, ReferringModel):
-            raise InputError(f"{self.model.name} counts what expressions name; give it to crowdcount.load_model")
+            raise InputError(
+                f"{self.model.name or 'this model'} counts what expressions name: call its predict(image, texts), or "
+                "give tools/predict.py an --expression"
+            )
         return self.model
 
     def predict(self, photo: Photo) -> Prediction:
@@ -101,7 +104,7 @@ class Predictor:
             InputError: the model reads no text.
         """
         if not isinstance(self.model, ReferringModel):
-            raise InputError(f"{self.model.name} reads no text; take a model of the family rec")
+            raise InputError(f"{self.model.name or 'this model'} reads no text; take a model of the family rec")
         height, width = image.shape[:2]
         with self._autocast():
             return [each.resized(height, width) for each in self.model.predict(self.seen(image), texts)]
@@ -119,15 +122,20 @@ class Predictor:
 
         Args:
             images: (H, W, 3) uint8 RGB, all of one size.
+
+        Raises:
+            InputError: the memory is too small, or the model gives no number even in float32.
         """
         model = self.counter()
         model = replace(model, inference=replace(model.inference, max_memory=self._memory(model, images)))
         with self._autocast():
-            found = model.predict_batch(images)
-        if all(math.isfinite(each.count) for each in found) or self.precision == "float32":
-            return found
-        logger.warning("%s: %s is not enough for this picture; counted in float32", model.name, self.precision)
-        return model.predict_batch(images)
+            found = _fitting(model, images)
+        if not _finite(found) and self.precision != "float32":
+            logger.warning("%s: %s is not enough for this picture; counted in float32", model.name, self.precision)
+            found = _fitting(model, images)
+        if not _finite(found):
+            raise InputError(f"{model.name or 'this model'} gives no finite count; its weights may be damaged")
+        return found
 
     @contextmanager
     def _autocast(self) -> Iterator[None]:
@@ -137,13 +145,26 @@ class Predictor:
 
     def _memory(self, model: Model, images: Sequence[Image]) -> float | None:
         """Return the limit; whether tiles are exact is looked at where images are large."""
-        if self.max_memory is not None or model.inference.window is not None:
-            return self.max_memory
+        limit = model.inference.max_memory if self.max_memory is None else self.max_memory
+        if limit is not None or model.inference.window is not None:
+            return limit
         small = sum(image.shape[0] * image.shape[1] for image in images) <= _SMALL
         return None if small or halo(model.network) is None else DEFAULT_MEMORY
 
 
 _SMALL = 2**20  # pixels: no network of the zoo needs 2 GiB for them
+
+
+def _finite(found: Sequence[Prediction]) -> bool:
+    return all(math.isfinite(each.count) for each in found)
+
+
+def _fitting(model: Model, images: Sequence[Image]) -> list[Prediction]:
+    """Count, and say what helps where a GPU is too small."""
+    try:
+        return model.predict_batch(images)
+    except torch.OutOfMemoryError as error:
+        raise InputError("the device has too little memory; set max_memory or long_side") from error
 
 
 def points_of(prediction: Prediction, height: int, width: int) -> Points:
@@ -159,7 +180,7 @@ def count(photo: Photo, model: str | Path | Model | None = None, **options: Any)
 def predict(photo: Photo, model: str | Path | Model | None = None, **options: Any) -> Prediction:
     """Return what a model says of a picture: count, density, class probabilities.
 
-    A model given by name is loaded once and kept for the next call.
+    A model given by name is loaded once and kept for the next call; a file that has changed since is loaded anew.
 
     Args:
         photo: a file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image; uint8, or floats in
@@ -172,12 +193,22 @@ def predict(photo: Photo, model: str | Path | Model | None = None, **options: An
     """
     if isinstance(model, Model | ReferringModel):
         return Predictor(model, **options).predict(photo)
-    return _kept(model, **options).predict(photo)
+    return _kept(model, _state(model), _state(options.get("weights")), **options).predict(photo)
 
 
 @lru_cache(maxsize=2)
-def _kept(model: str | Path | None, **options: Any) -> Predictor:
+def _kept(model: str | Path | None, *states: object, **options: Any) -> Predictor:
+    """Load a model; what its files are like is no more than a part of what it is kept under."""
     return Predictor(model, **options)
+
+
+def _state(source: str | Path | None) -> tuple[Path, int, int] | None:
+    """Return what changes when a file of weights does; None for what is no file, such as a name in the zoo."""
+    if source is None:
+        return None
+    path = Path(source).absolute()
+    path = path / RELEASE if path.is_dir() else path
+    return (path, path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
 
 
 def find_device(name: str) -> torch.device:
@@ -192,8 +223,10 @@ def find_device(name: str) -> torch.device:
         place = torch.zeros(1, device=name)
         place.cpu()  # of a device without memory nothing can be read
         return place.device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
-        raise InputError(f"device: {name} is not here ({str(error).splitlines()[0]})") from error
+    # torch without CUDA asserts, and of others it lacks whole modules
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"device: {name or repr(name)} is not here ({reason})") from error
 
 
 def _checked(precision: Precision, device: torch.device) -> Precision:

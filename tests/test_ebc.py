@@ -15,6 +15,7 @@ from crowdcount.models.bins import Bins
 from crowdcount.models.ebc import encoders, vit
 from crowdcount.models.ebc.convert import from_authors
 from crowdcount.models.ebc.network import Ebc
+from crowdcount.receptive import halo
 from tests.golden.fill import det_image, det_tensor
 
 BINS = Bins.published("sha")
@@ -357,3 +358,21 @@ def test_checkpoints_convert_whatever_wrapped_them(prefix):
 def test_something_else_is_no_checkpoint(state, named):
     with pytest.raises(InputError, match=named):
         from_authors(state)
+
+
+@pytest.mark.parametrize("context", [(), (1,), (2, 4)])
+def test_context_widens_what_a_block_sees_and_nothing_else(context):
+    plain = Ebc("resnet18", Bins([0, 1, "2+"]), pretrained=False, feature_level=1)
+    network = Ebc("resnet18", Bins([0, 1, "2+"]), pretrained=False, feature_level=1, context=context).eval()
+    # two 3 x 3 convolutions a block; those with the grid of the blocks shift by their dilation
+    assert halo(network) == halo(plain.eval()) + 8 * sum(2 * dilation for dilation in context)
+    own = network.state_dict().keys() - plain.state_dict().keys()
+    assert {key.split(".")[0] for key in own} <= {"context"} and len(network.context) == len(context)
+    image = torch.zeros(1, 3, 64, 96)
+    assert network(image).density.shape == plain(image).density.shape == (1, 1, 8, 12)
+
+
+@pytest.mark.parametrize("context", [[0], [-1], [1, 0]])
+def test_impossible_dilations_are_refused(context):
+    with pytest.raises(InputError, match=r"context: .* are dilations"):
+        Ebc("resnet18", Bins([0, 1, "2+"]), pretrained=False, feature_level=1, context=tuple(context))

@@ -12,18 +12,20 @@ Without --model counts the model that comes with the package. Prints a line for 
 counts.json, NAME.npz (density, points, class probabilities) and NAME_overlay.png; of a video NAME_counts.csv and
 NAME_counted.mp4, with the counted frames alone. Zones are polygons ({"entrance": [[x, y], ...]}, LabelMe, GeoJSON) or
 masks, in pixels. A picture that cannot be counted is reported and the rest are counted; the exit status is then 2.
+After Ctrl-C it is 130, and the tables have what was counted until then.
 """
 
 import argparse
 import itertools
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from statistics import fmean
-from typing import get_args
+from typing import TextIO, get_args
 
 import numpy as np
 from tqdm import tqdm
@@ -55,17 +57,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
         files = find_photos(_words(args.sources), (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
+        if not files:
+            raise InputError("no file was named: standard input is empty")
         run = Run(args)
+        try:
+            return _report(run, files)
+        finally:  # whatever ends it: what was counted is not lost
+            run.write_tables()
     except (InputError, OSError) as error:
-        print(f"predict: {error}", file=sys.stderr)
+        _say(f"predict: {error}", sys.stderr)
         return 2
+
+
+def _report(run: "Run", files: Sequence[Path]) -> int:
+    """Count in the files, print a line for each of them and return the exit status."""
     try:
         for each in tqdm(run.count(files), total=len(files), disable=len(files) < 2, file=sys.stderr, unit="file"):
             line = f"predict: {each.error}" if each.error else f"{each.image}: {_summary(each)}"
-            tqdm.write(line, sys.stderr if each.error else sys.stdout)
-    finally:  # also after Ctrl-C: what was counted is not lost
-        run.write_tables()
+            _say(line, sys.stderr if each.error else sys.stdout)
+    except KeyboardInterrupt:
+        _say(f"predict: interrupted after {len(run.results)} of {len(files)} files", sys.stderr)
+        return 130  # as shells have it
     return 2 if any(each.error for each in run.results) else 0
+
+
+def _say(line: str, file: TextIO) -> None:
+    """Print a line beside the progress bar; names that the terminal has no letters for are escaped."""
+    encoding = file.encoding or "utf-8"
+    tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file)
 
 
 @dataclass(frozen=True)
@@ -99,38 +118,56 @@ class Run:
             args.model, args.weights, args.device, args.precision, args.max_memory, args.long_side
         )
         self.results: list[Counted] = []
+        self.texts: list[str] = list(dict.fromkeys(args.expression or ()))
         self._taken: set[str] = set()
+        self._inputs: set[Path] = set()
         model = self.predictor.model
-        if isinstance(model, ReferringModel) != bool(args.expression):
-            advice = "reads no text; leave --expression out" if args.expression else "needs --expression TEXT ..."
+        if isinstance(model, ReferringModel) != bool(self.texts):
+            advice = "reads no text; leave --expression out" if self.texts else "needs --expression TEXT ..."
             raise InputError(f"{model.name}: {advice}")
+        if self.texts and self._wants("npz"):
+            raise InputError(f"{model.name}: has no density to save as npz; the points are in json")
         if args.output is not None:
             args.output.mkdir(parents=True, exist_ok=True)
 
     def count(self, files: Sequence[Path]) -> Iterator[Counted]:
         """Count in all files, in order; those at fault give an error."""
+        self._inputs = {file.absolute() for file in files}
         for _, alike in groupby(_read(files), key=lambda source: source.kind):
             while sources := list(islice(alike, self.args.batch)):
-                found = self._counted(sources)
-                self.results += found
-                yield from found
+                for each in self._counted(sources):
+                    self.results.append(each)
+                    yield each
 
-    def _counted(self, sources: list[Source]) -> list[Counted]:
-        path, error = sources[0].path, sources[0].error
+    def _counted(self, sources: list[Source]) -> Iterator[Counted]:
+        """Count in pictures of one size, or in one file of another kind."""
         try:
-            if not error and is_video(path):
-                return [self._video(path)]
-            if not error:
-                return self._pictures([(each.path, each.image) for each in sources if each.image is not None])
-        except (InputError, OSError) as mistake:
-            error = str(mistake)
-        return [Counted(str(source.path), error=_naming(source.path, error)) for source in sources]
+            predictions = self._predictions(sources)
+        except InputError as error:
+            if len(sources) == 1:
+                yield _failed(sources[0].path, error)
+            else:  # what is too much together may do one by one
+                for source in sources:
+                    yield from self._counted([source])
+            return
+        for source, prediction in zip(sources, predictions, strict=True):
+            try:
+                yield self._one(source, prediction)
+            except (InputError, OSError) as error:
+                yield _failed(source.path, error)
 
-    def _pictures(self, pictures: list[tuple[Path, Image]]) -> list[Counted]:
-        if self.args.expression:
-            return [self._expressions(path, image) for path, image in pictures]
-        predictions = self.predictor.together([self.predictor.seen(image) for _, image in pictures])
-        return [self._picture(path, image, each) for (path, image), each in zip(pictures, predictions, strict=True)]
+    def _predictions(self, sources: list[Source]) -> Sequence[Prediction | None]:
+        images = [self.predictor.seen(each.image) for each in sources if each.image is not None]
+        return [None] * len(sources) if self.texts or not images else self.predictor.together(images)
+
+    def _one(self, source: Source, prediction: Prediction | None) -> Counted:
+        if source.error:
+            raise InputError(source.error)
+        if source.image is None:
+            return self._video(source.path)
+        if prediction is None:
+            return self._expressions(source.path, source.image)
+        return self._picture(source.path, source.image, prediction)
 
     def _picture(self, path: Path, image: Image, prediction: Prediction) -> Counted:
         height, width = image.shape[:2]
@@ -153,7 +190,7 @@ class Run:
     def _expressions(self, path: Path, image: Image) -> Counted:
         """Find what each expression names; the count is that of all of them together."""
         height, width = image.shape[:2]
-        found = self.predictor.find(image, self.args.expression)
+        found = self.predictor.find(image, self.texts)
         parts: dict[str, float] = {each.text: each.count for each in found}
         for each in found:
             inside = point_counts(each.points, self.zones, height, width)
@@ -166,6 +203,8 @@ class Run:
 
     def _video(self, path: Path) -> Counted:
         """Count the chosen frames of a video; its own count is their mean."""
+        if self.texts:
+            raise InputError(f"{path}: expressions are looked for in pictures alone; save frames of the video as such")
         annotated = self._free(path, "_counted.mp4") if self._wants("overlay") else None
         counts = count_video(path, self.predictor, self.args.every, self.args.smooth, self.zones, annotated)
         readings: list[Reading] = []
@@ -183,17 +222,22 @@ class Run:
         return self.args.output is not None and kind in self.args.save
 
     def _free(self, path: Path, end: str) -> Path:
-        """Return the name of an output of a file that no other file of this call has."""
-        names = (f"{stem}{end}" for stem in (path.stem, path.name, *(f"{path.name}-{i}" for i in itertools.count(2))))
-        name = next(each for each in names if each not in self._taken)
-        self._taken.add(name)
-        return Path(self.args.output / name)
+        """Return a name for an output of a file that no other output of this call has, and none of its inputs."""
+        further = (f"{path.name}-{number}" for number in itertools.count(2))
+        names = (Path(self.args.output / f"{stem}{end}") for stem in itertools.chain((path.stem, path.name), further))
+        free = (name for name in names if name.name.casefold() not in self._taken)  # some disks know no capitals
+        found = next(name for name in free if name.absolute() not in self._inputs)
+        self._taken.add(found.name.casefold())
+        return found
 
     def write_tables(self) -> None:
         """Write the tables of all pictures so far."""
         if self._wants("csv"):
-            parts = list(dict.fromkeys(part for each in self.results for part in each.parts))
-            write_whole(self.args.output / "counts.csv", counts_csv(self.results, parts))
+            zones = [zone.name for zone in self.zones]
+            within = [f"{text} / {zone}" for text in self.texts for zone in zones]
+            table = counts_csv(self.results, [*self.texts, *within] if self.texts else zones)
+            # names of files that are no UTF-8
+            write_whole(self.args.output / "counts.csv", table.encode(errors="backslashreplace"))
         if self._wants("json"):
             write_whole(self.args.output / "counts.json", counts_json(self.results, self.predictor.model.name))
 
@@ -211,8 +255,9 @@ def _decoded(path: Path) -> Image | None:
     return None if is_video(path) else read_photo(path)
 
 
-def _naming(path: Path, error: str) -> str:
-    return error if error.startswith(str(path)) else f"{path}: {error}"
+def _failed(path: Path, error: Exception) -> Counted:
+    reason = str(error)
+    return Counted(str(path), error=reason if reason.startswith(str(path)) else f"{path}: {reason}")
 
 
 def _summary(each: Counted) -> str:
@@ -222,9 +267,14 @@ def _summary(each: Counted) -> str:
 
 
 def _words(sources: Sequence[str]) -> Iterator[str]:
-    """Yield the sources, those of standard input in place of a dash."""
+    """Yield the sources, those of standard input in place of a dash: lines, or what `find -print0` writes."""
     for word in sources:
-        yield from (line.rstrip("\n") for line in sys.stdin if line.strip()) if word == "-" else [word]
+        if word != "-":
+            yield word
+            continue
+        text = os.fsdecode(sys.stdin.buffer.read())  # names of files need not be UTF-8
+        lines = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
+        yield from (line for line in lines if line.strip())
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

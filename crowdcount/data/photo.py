@@ -1,6 +1,7 @@
 """A user's pictures: where they are, and how any form of one becomes an image."""
 
 import glob
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,7 +31,8 @@ def as_image(photo: Photo) -> Image:
     which the upper eight bits are kept, as of a file with 16 bits), or floats in [0, 1]. Transparency is left out.
 
     Raises:
-        InputError: the file is missing, damaged or cut short, or the array is no picture.
+        InputError: the file is missing, damaged or cut short, also that behind a Pillow image; or the array is no
+            picture.
     """
     if isinstance(photo, str | Path):
         return read_photo(Path(photo))
@@ -38,7 +41,8 @@ def as_image(photo: Photo) -> Image:
     if isinstance(photo, Tensor):
         if photo.ndim != 3 or photo.shape[0] not in (1, 3, 4):
             raise InputError(f"a tensor is (3, H, W), or with 1 or 4 channels; got {tuple(photo.shape)}")
-        photo = photo.detach().cpu().movedim(0, -1).numpy()
+        photo = photo.detach().cpu().movedim(0, -1)
+        photo = (photo.float() if photo.dtype == torch.bfloat16 else photo).numpy()  # NumPy has no bfloat16
     if not isinstance(photo, np.ndarray):
         raise InputError(f"a picture is a file, an array, a tensor or a Pillow image; got {type(photo).__name__}")
     return _of_array(photo)
@@ -60,7 +64,9 @@ def read_photo(path: Path) -> Image:
         except PIL.UnidentifiedImageError:
             pass
         except Exception as error:
-            reason = str(error) or type(error).__name__
+            if isinstance(error, OSError) and error.errno is not None:  # the system's, such as a forbidden file
+                raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+            reason = _reason(error)
             raise InputError(f"{path}: is damaged ({reason}); copy it again from where it came from") from error
     return read_image(path)
 
@@ -91,18 +97,31 @@ def find_photos(words: Iterable[Path | str], suffixes: tuple[str, ...] = IMAGE_S
     found: dict[Path, Path] = {}
     for word in map(Path, words):
         for file in _files(word, suffixes):
-            found.setdefault(file.resolve(), file)
+            found.setdefault(_place(file), file)
     return list(found.values())
 
 
+def _place(file: Path) -> Path:
+    """Return where a file is, its links followed as far as they lead."""
+    try:
+        return file.resolve()
+    except (OSError, RuntimeError, ValueError):  # a link to itself, or no name of a file at all
+        return file.absolute()
+
+
 def _files(word: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    if word.is_dir():
+    try:
+        folder, there = word.is_dir(), word.exists()
+    except OSError:  # its name is too long, or its folder forbidden
+        return [word]
+    if folder:
         files = pictures_in(word, suffixes)
         where = "in this folder (subfolders are not searched; a pattern such as 'FOLDER/**/*.jpg' does)"
-    elif word.exists() or not glob.has_magic(str(word)):
+    elif there or not glob.has_magic(str(word)):
         return [word]  # a missing file is reported when its turn comes
     else:
-        matches = sorted(Path(match) for match in glob.glob(str(word.expanduser()), recursive=True))  # noqa: PTH207  Path.glob takes no absolute pattern
+        # Path.glob takes no absolute pattern, and Path.expanduser no home that is not there
+        matches = sorted(Path(match) for match in glob.glob(os.path.expanduser(word), recursive=True))  # noqa: PTH111, PTH207
         files = [path for path in matches if path.suffix.lower() in suffixes and path.is_file()]
         where = "match this pattern"
     if not files:
@@ -111,10 +130,17 @@ def _files(word: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _of_pillow(photo: PIL.Image.Image) -> Image:
-    upright = PIL.ImageOps.exif_transpose(photo)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        return _of_array(_sixteen_bits(np.asarray(upright)) if upright.mode.startswith("I") else np.asarray(upright))
-    return np.array(upright.convert("RGB"), np.uint8)
+    try:  # Pillow reads a file no sooner than here
+        upright = PIL.ImageOps.exif_transpose(photo)
+        values = np.array(upright if upright.mode[0] in "IF" else upright.convert("RGB"))
+    except Exception as error:
+        name = getattr(photo, "filename", "") or "the Pillow image"
+        raise InputError(f"{name}: cannot be read ({_reason(error)})") from error
+    return _of_array(_sixteen_bits(values) if upright.mode[0] == "I" else values)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
@@ -143,4 +169,5 @@ def _of_floats(array: NDArray[np.floating]) -> Image:
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 1):  # also where one is NaN
         raise InputError(f"an array of floats is in [0, 1]; this one reaches from {low:g} to {high:g}: give uint8")
-    return np.rint(array * 255).astype(np.uint8)
+    image: Image = np.rint(array * 255).astype(np.uint8)
+    return image

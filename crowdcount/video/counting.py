@@ -33,17 +33,18 @@ def count_video(
         smooth: counted frames whose mean is the smoothed count.
         zones: to count in as well, in pixels of the video.
         annotated: where to write the counted frames as a video, with the density and a chart of the counts; None for
-            not. It shows them `every` times as far apart, so that time runs as in the original.
+            not. It shows them `every` times as far apart, so that time runs as in the original; but none longer than
+            200 seconds, as videos need.
 
     Raises:
-        InputError: the file is no video, or breaks off; the counts before that have been yielded, and the annotated
-            video has their frames.
+        InputError: `every` or `smooth` is below 1; the file is no video, or breaks off; the counts before that have
+            been yielded, and the annotated video has their frames.
     """
+    frames = read_frames(path, every)
     info = video_info(path)
     film = _Film(zones, smooth, None if info.frames is None else -(-info.frames // every))
     broken: InputError | None = None
-    with nullcontext() if annotated is None else VideoWriter(annotated, info.fps / every) as writer:
-        frames = read_frames(path, every)
+    with nullcontext() if annotated is None else VideoWriter(annotated, _rate(info.fps / every)) as writer:
         while True:
             try:
                 frame = next(frames)
@@ -59,6 +60,11 @@ def count_video(
             yield reading
     if broken is not None:
         raise broken
+
+
+def _rate(fps: float) -> float:
+    """Return the frames per second of an annotated video: as wished where `VideoWriter` can."""
+    return min(max(fps, 0.005), 600.0)
 
 
 class _Film:

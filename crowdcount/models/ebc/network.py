@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from crowdcount.errors import InputError
 from crowdcount.models.base import CountMap
 from crowdcount.models.bins import Bins
 from crowdcount.models.blocks import BasicBlock, init_weights
@@ -74,6 +75,8 @@ class Ebc(BlockwiseCounter):
 
 
 def _context(channels: int, dilations: Sequence[int]) -> nn.Sequential:
+    if any(dilation < 1 for dilation in dilations):
+        raise InputError(f"context: {list(dilations)} are dilations; use whole numbers of 1 or more")
     blocks = nn.Sequential(*(BasicBlock(channels, channels, dilation) for dilation in dilations))
     init_weights(blocks)
     return blocks
