@@ -25,7 +25,7 @@ class Counted:
         parts: people in each zone, or found for each expression, by name.
         points: (K, 2) where they are, in pixels of the picture.
         size: width and height of the picture in pixels.
-        exact: see `crowdcount.inference.Prediction`; None for points of expressions.
+        exact: see `crowdcount.inference.Prediction`; None for points of expressions and for videos.
         error: why it could not be counted.
     """
 

@@ -15,13 +15,14 @@ from torch.nn import functional
 from crowdcount.errors import InputError
 from crowdcount.models.base import Counter, CountMap
 from crowdcount.models.frame import Frame, placed
-from crowdcount.receptive import alignment, bytes_per_pixel, halo
+from crowdcount.receptive import alignment, bytes_per_pixel, halo, require_evaluation
 from crowdcount.tiles import Span, grid
 
 logger = logging.getLogger(__name__)
 
 GIB = 2**30
 
+_WASTE = 4  # a warning is due where tiles compute more than this times the pixels of the image
 _BLIND_MARGIN = 128  # pixels around a tile of a network that sees the whole image: what is lost is beyond it
 _SLACK = 2.0  # operations need workspaces, and what is freed is not always used again
 
@@ -59,7 +60,8 @@ class Inference:
         window: side in pixels of square windows; null counts the image in one pass.
         window_stride: distance of the windows in pixels, `window` if not given. Where windows overlap, their
             densities are averaged.
-        window_batch: windows in one forward pass; bounds the memory whatever the size of the image.
+        window_batch: windows in one forward pass; bounds the memory whatever the size of the image. null takes what is
+            fastest: 4 on a processor, whose caches hold no more, 16 on a GPU.
         max_memory: GiB that counting an image may take beside the model. An image that needs more is counted in tiles:
             with margins as wide as the network sees, so that its density is that of the whole image. null sets no
             limit. A model with windows needs no tiles.
@@ -70,7 +72,7 @@ class Inference:
 
     window: int | None = None
     window_stride: int | None = None
-    window_batch: int = 16
+    window_batch: int | None = None
     max_memory: float | None = None
 
     def __post_init__(self) -> None:
@@ -80,7 +82,7 @@ class Inference:
             raise InputError(
                 f"inference.window_stride: {self.window_stride} must be between 1 and {self.window}, the window"
             )
-        if self.window_batch < 1:
+        if self.window_batch is not None and self.window_batch < 1:
             raise InputError(f"inference.window_batch: {self.window_batch} must be at least 1")
         if self.max_memory is not None and not 0 < self.max_memory < math.inf:
             raise InputError(f"inference.max_memory: {self.max_memory} must be a number of GiB above 0, or null")
@@ -114,7 +116,8 @@ class Inference:
             image: (3, H, W) uint8, or float in [0, 1], RGB.
 
         Raises:
-            InputError: a window does not suit the network, or `max_memory` is too small for any tile.
+            InputError: a window does not suit the network, `max_memory` is too small for any tile, or the network is in
+                training mode.
         """
         return self.together(network, image.unsqueeze(0))[0]
 
@@ -130,17 +133,20 @@ class Inference:
             InputError: see `__call__`.
         """
         self.check(network)
-        if self.window is not None or self._room(network, images) is not None:
-            return [self._in_parts(network, image.unsqueeze(0)) for image in images]
-        maps = _maps(network(_pad(network.normalize(images), network.multiple)))
-        return [_prediction(each, network.stride, images.shape[-2:], exact=True) for each in maps]
+        require_evaluation(network)
+        room = None if self.window else self._room(network, images)
+        if self.window is None and room is None:
+            maps = _maps(network(_pad(network.normalize(images), network.multiple)))
+            return [_prediction(each, network.stride, images.shape[-2:], exact=True) for each in maps]
+        return [self._in_parts(network, image.unsqueeze(0), room) for image in images]
 
-    def _in_parts(self, network: Counter, image: Tensor) -> Prediction:
-        room = self._room(network, image)
+    def _in_parts(self, network: Counter, image: Tensor, room: float | None) -> Prediction:
+        height, width = image.shape[-2:]
         if self.window is not None and self.step is not None:
-            maps, exact = count_windows(network, image, self.window, self.step, self.window_batch), False
-        elif room is None:
-            return self.together(network, image)[0]
+            batch = self.window_batch or (4 if image.device.type == "cpu" else 16)
+            maps, exact = count_windows(network, image, self.window, self.step, batch), False
+        elif room is None or height * width <= room:  # one alone, where several do not fit
+            maps, exact = _maps(network(_pad(network.normalize(image), network.multiple))), True
         else:
             maps, exact = count_tiles(network, image, room)
         return _prediction(maps[0], network.stride, image.shape[-2:], exact)
@@ -149,11 +155,11 @@ class Inference:
         """Return how many pixels fit into the memory at a time, None where all of them do."""
         if self.max_memory is None:
             return None
-        kept = 2 * images[0].nbytes  # the image itself, and what decoding or resizing it left behind
+        kept = 2 * images.nbytes  # the images themselves, and what decoding, resizing or stacking left behind
         left = self.max_memory * GIB - kept
         room = left / (_SLACK * (bytes_per_pixel(network) + 12))  # with the normalised image
         if room <= 0:
-            raise InputError(f"inference.max_memory: {self.max_memory} GiB do not even hold the image; give more")
+            raise InputError(f"max_memory: {self.max_memory} GiB do not even hold the image; give more")
         return None if images.shape[-2] * images.shape[-1] * len(images) <= room else room
 
 
@@ -218,7 +224,12 @@ def count_tiles(network: Counter, image: Tensor, pixels: float) -> tuple[Tensor,
     try:
         tiles = grid(height, width, margin, step, pixels)
     except InputError as error:
-        raise InputError(f"inference.max_memory: too small for this image; {error}") from error
+        raise InputError(f"max_memory: too small for this image; {error}") from error
+    work = sum((row.high - row.low) * (column.high - column.low) for row, column in tiles)
+    if work > _WASTE * height * width:
+        logger.warning(
+            "max_memory: tiles so small look at every pixel %.0f times; more is faster", work / height / width
+        )
     maps: Tensor | None = None
     for row, column in tiles:
         tile = _tile(network, image, row, column, Frame(row.low, column.low, height, width))

@@ -40,11 +40,12 @@ class Predictor:
         model: see `crowdcount.load_model`, or a model that is loaded already; None takes the one in the package.
         weights: see `crowdcount.load_model`.
         device: such as cpu or cuda:1; "auto" takes a GPU where there is one.
-        precision: of the network's inner layers. Counts are added up in float32 whatever it is, and a picture whose
-            count is then not finite is counted again in float32.
+        precision: of the network's inner layers. Counts are added up in float32 whatever it is, and pictures whose
+            counts are then not finite are counted again in float32.
         max_memory: GiB that counting a picture may take beside the model; larger pictures are counted in tiles. None
             allows what the model's configuration says, or else 2 GiB where tiles give the density of the whole
-            picture, and otherwise whatever it takes: tiles would change the count.
+            picture, and otherwise whatever it takes: tiles would change the count. A model with windows never holds
+            more than a few of them, and takes no limit. Arrays of floats need further room to become pictures.
         long_side: pictures whose longer side is above it are shrunk to it before anything else, in pixels. A model
             counts best where people are as large as in its training.
 
@@ -72,7 +73,7 @@ class Predictor:
         elif weights is not None:
             raise InputError("weights: the model given has its own; leave them out")
         self.model = model
-        self.model.network.to(self.device)
+        self.model.network.to(self.device).eval()
         self.max_memory = max_memory
         self.long_side = long_side
 
@@ -148,7 +149,9 @@ class Predictor:
         limit = model.inference.max_memory if self.max_memory is None else self.max_memory
         if limit is not None or model.inference.window is not None:
             return limit
-        small = sum(image.shape[0] * image.shape[1] for image in images) <= _SMALL
+        height, width = images[0].shape[:2]
+        wide, high = (width, height) if model.resize is None else model.resize.target(width, height)
+        small = len(images) * wide * high <= _SMALL
         return None if small or halo(model.network) is None else DEFAULT_MEMORY
 
 
@@ -160,11 +163,14 @@ def _finite(found: Sequence[Prediction]) -> bool:
 
 
 def _fitting(model: Model, images: Sequence[Image]) -> list[Prediction]:
-    """Count, and say what helps where a GPU is too small."""
+    """Count, and say what helps where the memory is too small."""
     try:
         return model.predict_batch(images)
-    except torch.OutOfMemoryError as error:
-        raise InputError("the device has too little memory; set max_memory or long_side") from error
+    except (RuntimeError, MemoryError) as error:
+        # on a processor torch raises no class of its own
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+            raise InputError("there is too little memory; set max_memory or long_side") from error
+        raise
 
 
 def points_of(prediction: Prediction, height: int, width: int) -> Points:
@@ -172,12 +178,39 @@ def points_of(prediction: Prediction, height: int, width: int) -> Points:
     return resize_points(density_peaks(prediction), (prediction.width, prediction.height), (width, height))
 
 
-def count(photo: Photo, model: str | Path | Model | None = None, **options: Any) -> float:
+def count(
+    photo: Photo,
+    model: str | Path | Model | None = None,
+    *,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    precision: Precision = "float32",
+    max_memory: float | None = None,
+    long_side: int | None = None,
+) -> float:
     """Return how many people are in a picture; see `predict`."""
-    return predict(photo, model, **options).count
+    found = predict(
+        photo,
+        model,
+        weights=weights,
+        device=device,
+        precision=precision,
+        max_memory=max_memory,
+        long_side=long_side,
+    )
+    return found.count
 
 
-def predict(photo: Photo, model: str | Path | Model | None = None, **options: Any) -> Prediction:
+def predict(
+    photo: Photo,
+    model: str | Path | Model | None = None,
+    *,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    precision: Precision = "float32",
+    max_memory: float | None = None,
+    long_side: int | None = None,
+) -> Prediction:
     """Return what a model says of a picture: count, density, class probabilities.
 
     A model given by name is loaded once and kept for the next call; a file that has changed since is loaded anew.
@@ -186,20 +219,25 @@ def predict(photo: Photo, model: str | Path | Model | None = None, **options: An
         photo: a file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image; uint8, or floats in
             [0, 1], RGB.
         model: a checkpoint, or a name in the zoo; None takes the model in the package.
-        **options: further arguments of `Predictor`, such as `device` and `long_side`.
+        weights: this and the rest: see `Predictor`.
+        device: ...
+        precision: ...
+        max_memory: ...
+        long_side: ...
 
     Raises:
         InputError: the picture cannot be read, or there is no such model.
     """
+    arguments = (weights, device, precision, max_memory, long_side)
     if isinstance(model, Model | ReferringModel):
-        return Predictor(model, **options).predict(photo)
-    return _kept(model, _state(model), _state(options.get("weights")), **options).predict(photo)
+        return Predictor(model, *arguments).predict(photo)
+    return _kept((_state(model), _state(weights)), model, *arguments).predict(photo)
 
 
 @lru_cache(maxsize=2)
-def _kept(model: str | Path | None, *states: object, **options: Any) -> Predictor:
+def _kept(_states: object, *arguments: Any) -> Predictor:
     """Load a model; what its files are like is no more than a part of what it is kept under."""
-    return Predictor(model, **options)
+    return Predictor(*arguments)
 
 
 def _state(source: str | Path | None) -> tuple[Path, int, int] | None:

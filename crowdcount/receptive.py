@@ -1,8 +1,9 @@
 """How far a network sees around a block and how much memory a pixel takes, measured on the network itself."""
 
+import copy
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
@@ -11,14 +12,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from crowdcount.errors import InputError
 from crowdcount.models.base import Counter
 from crowdcount.models.frame import Frame, placed
 
 _FARTHEST = 1024
 """Pixels: a network that sees further than this around a block is taken for one that sees the whole image."""
 
-_TOLERANCE = 1e-3
-"""Of the largest density: above the rounding of every convolution, TF32 included, below what a lost margin does."""
+_TOLERANCE = 1e-5
+"""Of the range of the densities: above the rounding of what is computed in double precision."""
 
 _halos: WeakKeyDictionary[Counter, int | None] = WeakKeyDictionary()
 _costs: WeakKeyDictionary[Counter, float] = WeakKeyDictionary()
@@ -34,15 +36,19 @@ def halo(network: Counter) -> int | None:
 
     A strip of an image is set to NaN, which every operation passes on whatever its weights: the blocks that turn NaN
     are those that see the strip. Attention, global pooling and statistics over the image spread it everywhere. Whether
-    the margin holds at another place as well is then tried on noise: windows and grids that do not move with the
-    image are found out. The answer is kept as long as the network lives.
+    the margin holds one step further as well is then tried on noise: windows and grids that do not move with the image
+    are found out. The answer is kept as long as the network lives: build a new one to change its layers.
 
     Args:
         network: in evaluation mode.
 
     Returns:
         A multiple of `alignment(network)`; None where tiles cannot be exact.
+
+    Raises:
+        InputError: the network is in training mode, where images depend on each other.
     """
+    require_evaluation(network)
     if network not in _halos:
         with _plainly():
             _halos[network] = _measured(network)
@@ -63,15 +69,30 @@ def bytes_per_pixel(network: Counter) -> float:
     return _costs[network]
 
 
+def require_evaluation(network: Counter) -> None:
+    """Refuse a network in training mode.
+
+    Raises:
+        InputError: it is.
+    """
+    if network.training:
+        raise InputError(f"{type(network).__name__} is in training mode, which counts otherwise; call network.eval()")
+
+
 @contextmanager
 def _plainly() -> Iterator[None]:
     """Measure without autograd, and without the lower precision that the caller may have asked for."""
-    with torch.inference_mode(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        for device in ("cpu", "cuda", "mps"):
+            stack.enter_context(torch.autocast(device, enabled=False))
         yield
 
 
 def _measured(network: Counter) -> int | None:
     step, far = alignment(network), 128
+    if step != network.multiple:  # whole images would be padded to other sides than tiles
+        return None
     while far <= _FARTHEST:
         far = -(-far // step) * step
         reaches = [_reach(network, far, axis) for axis in (-2, -1)]
@@ -97,9 +118,14 @@ def _reach(network: Counter, far: int, axis: int) -> int | None:
 
 
 def _holds(network: Counter, margin: int, axis: int) -> bool:
-    """Whether a tile from the third step on gives the densities of the whole, the margin left out."""
-    step = alignment(network)
-    start, length = 3 * step, 2 * margin + 8 * step
+    """Whether a tile from the first step on gives the densities of the whole, the margin left out.
+
+    What does not change with one step does not change with any number of them. A copy in double precision is asked:
+    single precision would hide small differences among those of rounding.
+    """
+    network = copy.deepcopy(network).cpu().double()
+    step = start = alignment(network)
+    length = 2 * margin + 8 * step
     image = _strip(network, length, axis)
     height, width = image.shape[-2:]
     whole = network(image).density
@@ -108,7 +134,8 @@ def _holds(network: Counter, margin: int, axis: int) -> bool:
     skip = margin // network.stride
     seen = whole.narrow(axis, start // network.stride + skip, tile.shape[axis] - skip)
     error = (tile.narrow(axis, skip, tile.shape[axis] - skip) - seen).abs().max()
-    return bool(error <= _TOLERANCE * whole.abs().max())
+    spread = whole.max() - whole.min()
+    return bool(error <= _TOLERANCE * spread and spread > 0)  # a density that is the same everywhere tells nothing
 
 
 def _strip(network: Counter, length: int, axis: int) -> Tensor:
@@ -118,7 +145,8 @@ def _strip(network: Counter, length: int, axis: int) -> Tensor:
 
 def _noise(network: Counter, height: int, width: int) -> Tensor:
     values = torch.randn((1, 3, height, width), generator=torch.Generator().manual_seed(0))
-    return values.to(next(network.parameters()).device)
+    parameter = next(network.parameters())
+    return values.to(parameter.device, parameter.dtype)
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

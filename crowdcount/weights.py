@@ -124,7 +124,6 @@ class WeightEntry:
         """Who made it."""
         return self.name.rpartition(".")[2]
 
-
     @property
     def packaged(self) -> Path | None:
         """The file, where it comes with the package."""

@@ -1,16 +1,38 @@
-"""What the benchmark of localisation compares: the same scenes, the same hits."""
+"""What the benchmarks compare: the same scenes, the same hits, the same densities; what they measure is there."""
 
+import argparse
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
-from benchmarks import localisation
+from benchmarks import localisation, predict, tiles, windows
+from benchmarks.child import Peak
 
 from crowdcount.errors import InputError
+from crowdcount.inference import Inference
+from crowdcount.models.bins import Bins
+from crowdcount.models.clip_ebc.network import ClipEbc
+
+TINY = {
+    "embed_dim": 48,
+    "quick_gelu": True,
+    "vision_cfg": {"layers": 2, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_config(tmp_path_factory):
+    file = tmp_path_factory.mktemp("open_clip") / "tiny-vit-benchmark.json"
+    file.write_text(json.dumps(TINY))
+    open_clip.add_model_config(file)
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 150, 400])
@@ -30,3 +52,43 @@ def test_the_scenes_are_as_many_and_as_crowded_as_they_say():
     assert np.bincount(levels).tolist() == [35, 146, 229, 85, 5]  # of the validation split of NWPU-Crowd
     with pytest.raises(InputError, match="too few"):
         localisation._counts(1000)
+
+
+def test_a_huge_image_is_measured_in_tiles(tmp_path):
+    options = {"threads": 1, "device": "cpu", "max_memory": 0.03, "width": 640, "height": 256}
+    options |= {"small_width": 400, "small_height": 320, "model": "ebc/resnet18_sha_scratch"}
+    [row] = tiles.tiles_benchmark(argparse.Namespace(**options))
+    assert row["tiles"] > 1 and row["exact"] == "yes" and row["difference at 400 x 320"] < 1e-4
+    assert row["weights"] == "random" and row["seconds"] > 0 and row["within"] in ("yes", "no")
+    with pytest.raises(InputError, match="vit_b16_sha counts in windows"):
+        tiles._measured("clip_ebc/vit_b16_sha", tmp_path, options)
+
+
+def test_the_peak_is_what_was_taken_and_given_back():
+    with Peak(torch.device("cpu")) as peak:
+        np.ones(50 * 2**20, np.uint8).sum()
+    assert not sys.platform.startswith("linux") or peak.mebibytes > 45
+
+
+def test_each_network_is_measured_once():
+    names = predict.distinct_networks()
+    assert "clip_ebc/vit_b16_nwpu" in names and "ebc/resnet18_sha_scratch" in names
+    assert not {"ebc/vgg19ae_sha", "ebc/vgg19ae_shb"} <= set(names)  # they differ in their bins
+    assert not any(name.startswith("rec/") for name in names)  # no density
+
+
+def test_a_model_is_measured_in_a_process_of_its_own():
+    options = {"models": ["ebc/resnet18_sha_scratch"], "width": 96, "height": 64, "precision": "bfloat16"}
+    [row] = predict.predict_benchmark(argparse.Namespace(**options, threads=1, repeats=2, device="cpu"))
+    assert row["in"] == "one pass" and row["channels_last"] == "yes" and row["images/s"] > 0
+    assert row["parameters (M)"] == pytest.approx(0.68, abs=0.01)
+
+
+@pytest.mark.parametrize("step", [32, 16])
+def test_plain_windows_have_the_densities_of_ours(step):
+    torch.manual_seed(0)
+    network = ClipEbc("tiny-vit-benchmark", Bins.published("sha"), vpt=3, input_size=32).eval()
+    inference, image = Inference(window=32, window_stride=step), torch.from_numpy(tiles.scene(64, 96)).permute(2, 0, 1)
+    plain = windows.plain_windows(network, image, inference)
+    torch.testing.assert_close(windows.our_windows(network, image, inference), plain, atol=1e-5, rtol=0)
+    assert plain.std() > 1e-3

@@ -38,6 +38,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "models.blocks",
         "models.blockwise",
         "models.frame",
+        "models.prompted",
         "models.backbones",
         "models.timm_features",
         "losses",

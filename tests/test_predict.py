@@ -20,6 +20,7 @@ import crowdcount
 from crowdcount import predictor as predictor_module
 from crowdcount.configuration import build, counting_part, read_config
 from crowdcount.counted import Counted, counts_csv, counts_json, npz_bytes
+from crowdcount.data import Resize
 from crowdcount.data.photo import read_photo
 from crowdcount.data.sample import read_image
 from crowdcount.errors import InputError
@@ -443,7 +444,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(tool, release, referring, 
     out, photo = tmp_path / "out", photos / "a.png"
     cases = [
         ([tmp_path / "bare"], release, "in this folder"),
-        ([photo, f"{photos}/*.jpg"], release, "match this pattern"),
+        ([f"{photos}/*.jpg"], release, "match this pattern"),
         ([photo], "ebc/nothing_of_this_name", "ebc/nothing_of_this_name"),
         ([photo], tmp_path / "weights.ckpt", "weights.ckpt"),
         ([photo, "--weights", "x"], release, "leave weights out"),
@@ -864,3 +865,63 @@ def test_the_package_offers_them():
 
 def test_read_photo_and_the_training_read_alike(photos):
     np.testing.assert_array_equal(read_photo(photos / "a.png"), read_image(photos / "a.png"))
+
+
+def test_outputs_spare_inputs_however_they_are_named(tool, release, tmp_path):
+    """Through a link, through `..`, and masks of zones as well."""
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("a.png", "a_overlay.png"):
+        write(own / name, picture())
+    mask = np.zeros((60, 90), np.uint8)
+    mask[:, :40] = 255
+    cv2.imwrite(str(own / "q_overlay.png"), mask)
+    write(own / "q.png", picture())
+    before = {path: path.read_bytes() for path in own.iterdir()}
+    (tmp_path / "link").symlink_to(own)
+    for output in (tmp_path / "link", own / ".." / "own"):
+        files = [own / "a.png", own / "a_overlay.png", own / "q.png"]
+        assert run(tool, *files, "--zones", own / "q_overlay.png", "--output", output, model=release) == 0
+        assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_an_empty_folder_does_not_stop_the_rest(tool, release, photos, tmp_path, capsys):
+    (tmp_path / "empty.png").mkdir()
+    words = [tmp_path / "empty.png", photos, str(tmp_path / "no*.jpg")]
+    assert run(tool, *words, "--output", tmp_path / "out", model=release) == 2
+    said = capsys.readouterr()
+    assert len(table(tmp_path / "out" / "counts.csv")) == len(said.out.splitlines()) > 1
+    assert "empty.png: no .jpg" in said.err and "no*.jpg: no .jpg" in said.err
+
+
+def test_too_little_memory_of_a_processor_is_reported_in_its_turn(tool, release, photos, tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def short(self, images):
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return found(self, images)
+
+    found = Model.predict_batch
+    monkeypatch.setattr(Model, "predict_batch", short)
+    assert run(tool, photos, "--output", tmp_path / "out", model=release) == 2
+    rows = table(tmp_path / "out" / "counts.csv")
+    assert "too little memory" in rows[0]["error"] and all(row["count"] for row in rows[1:]) and len(rows) > 1
+
+
+def test_the_size_rule_decides_about_the_default_limit(model, monkeypatch):
+    """A narrow picture that the rule enlarges is no small one."""
+    asked = []
+    monkeypatch.setattr(predictor_module, "halo", lambda network: asked.append(network))
+    wide = np.zeros((8, 700, 3), np.uint8)
+    Predictor(model).predict(wide)
+    assert not asked
+    Predictor(replace(model, resize=Resize(160, 4096, 32))).predict(wide)
+    assert asked == [model.network]
+
+
+def test_a_model_in_training_mode_counts_as_in_evaluation(model):
+    before = crowdcount.count(picture(), model=model)
+    model.network.train()
+    assert crowdcount.count(picture(), model=model) == before and not model.network.training

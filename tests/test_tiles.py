@@ -50,6 +50,12 @@ WHOLE = {  # networks that see the whole image at once
 }
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Networks of random weights, but the same ones every time: some saturate, and a flat density tells nothing."""
+    torch.manual_seed(1)
+
+
 def trained(network):
     """Return a network whose statistics and biases are not those of a fresh one, so that borders show."""
     generator = torch.Generator().manual_seed(3)
@@ -157,7 +163,23 @@ class Pooled(Counter):
 
 
 class Rolled(Counter):
-    """Blocks that see 48 pixels to the left, but only in every second group of three: windows that do not move."""
+    """Blocks that see 48 pixels to the left, but only in some columns: windows that do not move with the image."""
+
+    stride = multiple = 8
+
+    def __init__(self, length, period):
+        super().__init__()
+        self.length, self.period = length, period
+        self.conv = nn.Conv2d(3, 1, 8, stride=8)
+
+    def forward(self, image):
+        scores = self.conv(image)
+        columns = torch.arange(scores.shape[-1]) // self.length % self.period == 0
+        return CountMap((scores + columns * scores.roll(6, dims=-1)).exp())
+
+
+class Dead(Counter):
+    """A convolution whose density is 0 on noise, whatever tiles do to it."""
 
     stride = multiple = 8
 
@@ -166,14 +188,29 @@ class Rolled(Counter):
         self.conv = nn.Conv2d(3, 1, 8, stride=8)
 
     def forward(self, image):
-        scores = self.conv(image)
-        columns = torch.arange(scores.shape[-1]) // 3 % 2
-        return CountMap((scores + columns * scores.roll(6, dims=-1)).exp())
+        return CountMap((self.conv(image) - 1e6).relu())
 
 
-@pytest.mark.parametrize("network", [Pooled, Rolled])
-def test_what_is_not_the_same_everywhere_is_found_out(network):
-    assert halo(network().eval()) is None
+@pytest.mark.parametrize(
+    "make", [Pooled, Dead, *(lambda n=n, p=p: Rolled(n, p) for n, p in [(3, 2), (1, 2), (1, 3), (2, 3), (4, 3)])]
+)
+def test_what_is_not_the_same_everywhere_is_found_out(make):
+    assert halo(make().eval()) is None
+
+
+def test_tiles_of_the_released_form_are_not_exact():
+    """It takes images as they are and stretches its maps: whole images and tiles end differently."""
+    assert halo(Hmode("mobilenetv4_conv_small", pretrained=False, compat="released").eval()) is None
+
+
+def test_a_network_in_training_mode_is_refused_and_stays_whole():
+    network = ebc("resnet18", feature_level=1)().train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    calls = [lambda n: Inference()(n, noise(64, 64)), lambda n: Inference(window=64)(n, noise(9, 9))]
+    for call in (halo, *calls):
+        with pytest.raises(InputError, match="training mode"):
+            call(network)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 @given(
@@ -219,6 +256,27 @@ def test_an_image_within_the_memory_is_counted_in_one_pass(height, width):
     assert limited.exact
 
 
+def test_a_batch_has_to_share_the_memory():
+    network, images = Chain([(3, 2, 1), (3, 4, 1)]).eval(), torch.stack([noise(256, 256)] * 4)
+    passes = []
+    network.register_forward_hook(lambda _, given, __: passes.append(tuple(given[0].shape)))
+    one = 2 * images.nbytes + 2 * (bytes_per_pixel(network) + 12) * 256 * 256 * 1.01
+    passes.clear()
+    Inference(max_memory=one / GIB)(network, images[0])
+    Inference(max_memory=one / GIB).together(network, images)
+    assert passes == [(1, 3, 256, 256)] * 5
+    Inference(max_memory=4 * one / GIB).together(network, images)
+    assert passes[5:] == [(4, 3, 256, 256)]
+
+
+def test_tiles_that_waste_their_time_say_so(caplog):
+    network = ebc("resnet18", feature_level=1)().eval()
+    step, wide = alignment(network), halo(network)
+    with caplog.at_level(logging.WARNING):
+        count_tiles(network, noise(20 * step, 20 * step)[None], (2 * wide + step) ** 2)
+    assert "look at every pixel" in caplog.text
+
+
 def test_the_memory_decides_about_the_tiles():
     network, image = Chain([(3, 2, 1), (3, 4, 1)]).eval(), noise(500, 700)
     sizes = []
@@ -251,7 +309,7 @@ def test_impossible_memories_are_refused(memory, message):
 @pytest.mark.parametrize(("image", "memory"), [(noise(500, 700), 1e-4), (noise(500, 700), 2.2e-3)])
 def test_too_little_memory_is_refused(image, memory):
     network = trained(ebc("resnet18", feature_level=2)())
-    with pytest.raises(InputError, match=r"inference\.max_memory: .*(give more|at least \d+ pixels)"):
+    with pytest.raises(InputError, match=r"max_memory: .*(give more|at least \d+ pixels)"):
         Inference(max_memory=memory)(network, image)
 
 

@@ -5,8 +5,12 @@
     python tools/benchmark.py density --threads 1
     python tools/benchmark.py matching --threads 1
     python tools/benchmark.py localisation --threads 1
+    python tools/benchmark.py tiles --threads 1
+    python tools/benchmark.py predict --threads 1
+    python tools/benchmark.py windows --threads 1
 
-All sides run in the same process; the best of the repeats counts. What takes minutes runs once.
+All sides of a race run in the same process; the best of the repeats counts. What takes minutes runs once. Peak memory
+is measured in a process of its own.
 """
 
 import argparse
@@ -15,7 +19,7 @@ from pathlib import Path
 
 import cv2
 import torch
-from benchmarks import density, loader, localisation, losses, matching
+from benchmarks import density, loader, localisation, losses, matching, predict, tiles, windows
 from benchmarks.race import Row, positive
 
 from crowdcount.errors import InputError
@@ -30,7 +34,7 @@ def main() -> None:
     shared.add_argument("--repeats", type=positive, default=5, help="best of so many (default %(default)s)")
     shared.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
     commands = parser.add_subparsers(required=True)
-    for benchmark in (losses, loader, density, matching, localisation):
+    for benchmark in (losses, loader, density, matching, localisation, tiles, predict, windows):
         benchmark.add_command(commands, shared)
 
     arguments = parser.parse_args()

@@ -56,17 +56,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
-        files = find_photos(_words(args.sources), (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
+        files, missing = _find(args.sources)
         if not files:
-            raise InputError("no file was named: standard input is empty")
+            raise InputError("\n".join(missing) or "no file was named: standard input is empty")
         run = Run(args)
+        for error in missing:
+            _say(f"predict: {error}", sys.stderr)
         try:
-            return _report(run, files)
+            return max(_report(run, files), 2 if missing else 0)
         finally:  # whatever ends it: what was counted is not lost
             run.write_tables()
     except (InputError, OSError) as error:
         _say(f"predict: {error}", sys.stderr)
         return 2
+
+
+def _find(sources: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Return the files that are meant, and what is wrong with names that mean none."""
+    found: dict[Path, None] = {}
+    missing = []
+    for word in _words(sources):
+        try:
+            found |= dict.fromkeys(find_photos([word], (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)))
+        except InputError as error:
+            missing.append(str(error))
+    return find_photos(found), missing
 
 
 def _report(run: "Run", files: Sequence[Path]) -> int:
@@ -120,7 +134,7 @@ class Run:
         self.results: list[Counted] = []
         self.texts: list[str] = list(dict.fromkeys(args.expression or ()))
         self._taken: set[str] = set()
-        self._inputs: set[Path] = set()
+        self._inputs: set[str] = set()
         model = self.predictor.model
         if isinstance(model, ReferringModel) != bool(self.texts):
             advice = "reads no text; leave --expression out" if self.texts else "needs --expression TEXT ..."
@@ -132,7 +146,8 @@ class Run:
 
     def count(self, files: Sequence[Path]) -> Iterator[Counted]:
         """Count in all files, in order; those at fault give an error."""
-        self._inputs = {file.absolute() for file in files}
+        given = [*files, *self.args.zones, *filter(None, (self.args.model, self.args.weights))]
+        self._inputs = {_place(path) for path in given}
         for _, alike in groupby(_read(files), key=lambda source: source.kind):
             while sources := list(islice(alike, self.args.batch)):
                 for each in self._counted(sources):
@@ -226,7 +241,7 @@ class Run:
         further = (f"{path.name}-{number}" for number in itertools.count(2))
         names = (Path(self.args.output / f"{stem}{end}") for stem in itertools.chain((path.stem, path.name), further))
         free = (name for name in names if name.name.casefold() not in self._taken)  # some disks know no capitals
-        found = next(name for name in free if name.absolute() not in self._inputs)
+        found = next(name for name in free if _place(name) not in self._inputs)
         self._taken.add(found.name.casefold())
         return found
 
@@ -237,9 +252,15 @@ class Run:
             within = [f"{text} / {zone}" for text in self.texts for zone in zones]
             table = counts_csv(self.results, [*self.texts, *within] if self.texts else zones)
             # names of files that are no UTF-8
-            write_whole(self.args.output / "counts.csv", table.encode(errors="backslashreplace"))
+            write_whole(self._table("counts.csv"), table.encode(errors="backslashreplace"))
         if self._wants("json"):
-            write_whole(self.args.output / "counts.json", counts_json(self.results, self.predictor.model.name))
+            write_whole(self._table("counts.json"), counts_json(self.results, self.predictor.model.name))
+
+    def _table(self, name: str) -> Path:
+        path = Path(self.args.output / name)
+        if _place(path) in self._inputs:
+            raise InputError(f"--output: {path} is an input; give another folder")
+        return path
 
 
 def _read(files: Sequence[Path]) -> Iterator[Source]:
@@ -249,6 +270,11 @@ def _read(files: Sequence[Path]) -> Iterator[Source]:
             yield Source(path, future.result())
         except (InputError, OSError) as error:
             yield Source(path, error=str(error))
+
+
+def _place(path: Path | str) -> str:
+    """Return where a file is, however it was named; some disks know no capitals."""
+    return os.path.realpath(path).casefold()
 
 
 def _decoded(path: Path) -> Image | None:
@@ -297,7 +323,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", help="checkpoint or tag for the network named by --model (default: the index's first for it)")
     add("--expression", nargs="+", metavar="TEXT", help="what to look for, with a model of the family rec")
     add("--zones", nargs="+", type=Path, default=[], metavar="FILE", help="count in these zones, too")
-    add("--output", type=Path, metavar="FOLDER", help="write results there")
+    add("--output", type=Path, metavar="FOLDER", help="write results there; those of an earlier call are replaced")
     add("--save", nargs="+", choices=KINDS, metavar="KIND", help=f"among {', '.join(KINDS)} (default: csv overlay)")
     add("--every", type=int, default=10, metavar="N", help="of a video: count every N-th frame (default: %(default)s)")
     add(

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ Photo = Path | str | NDArray[Any] | Tensor | PIL.Image.Image
 """A file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image."""
 
 _MOST_PIXELS: Final = 2**30  # OpenCV reads no more
+_pillow = threading.Lock()  # its limit of pixels and Python's warnings are those of the whole process
 
 
 def as_image(photo: Photo) -> Image:
@@ -56,13 +58,15 @@ def read_photo(path: Path) -> Image:
     Raises:
         InputError: the file is missing, damaged or cut short.
     """
-    if path.is_file():
+    if path.is_file() and not _is_whole_jpeg(path):
         try:
             with strictly_opened(path):
                 pass
         # Pillow raises nearly anything for a damaged file; what it does not know, OpenCV may still read
         except PIL.UnidentifiedImageError:
             pass
+        except (MemoryError, PIL.Image.DecompressionBombError) as error:
+            raise InputError(f"{path}: is too large to be decoded ({_reason(error)}); cut or shrink it") from error
         except Exception as error:
             if isinstance(error, OSError) and error.errno is not None:  # the system's, such as a forbidden file
                 raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -71,16 +75,28 @@ def read_photo(path: Path) -> Image:
     return read_image(path)
 
 
+def _is_whole_jpeg(path: Path) -> bool:
+    """Whether a file begins and ends as a JPEG does: such a one is not cut short, and need not be decoded twice."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+            file.seek(-min(2, path.stat().st_size), os.SEEK_END)
+            return start == b"\xff\xd8" and file.read() == b"\xff\xd9"
+    except OSError:
+        return False  # whoever decodes it says why
+
+
 @contextmanager
 def strictly_opened(path: Path) -> Iterator[PIL.Image.Image]:
-    """Open an image file with Pillow and decode it whole; raises whatever Pillow does."""
-    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, _MOST_PIXELS // 2  # it refuses twice that
-    try:
-        with warnings.catch_warnings(action="ignore"), PIL.Image.open(path) as image:
-            image.load()
-            yield image
-    finally:
-        PIL.Image.MAX_IMAGE_PIXELS = limit
+    """Open an image file with Pillow and decode it whole; raises whatever Pillow does. One at a time."""
+    with _pillow:
+        limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, _MOST_PIXELS // 2  # it refuses twice that
+        try:
+            with warnings.catch_warnings(action="ignore"), PIL.Image.open(path) as image:
+                image.load()
+                yield image
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = limit
 
 
 def find_photos(words: Iterable[Path | str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:

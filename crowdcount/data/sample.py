@@ -123,7 +123,10 @@ def read_image(path: Path | str) -> Image:
     if not path.is_file():
         raise InputError(f"{path}: no such image")
     data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    except cv2.error as error:  # such as more pixels than OpenCV reads
+        raise InputError(f"{path}: cannot be decoded ({error.err}); make it smaller, or copy it again") from error
     if image is None:
         raise InputError(f"{path}: not a readable image ({data.size} bytes); copy it again from the original archive")
     return image.astype(np.uint8, copy=False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crowdcount.errors import InputError
+from crowdcount.models.prompted import prompted
 
 CLIP_BACKBONES = (
     "RN50-quickgelu",
@@ -141,20 +142,25 @@ class ClipVit(nn.Module):
         return features
 
     def _run_blocks(self, x: Tensor) -> Tensor:
-        """Run the transformer on [class token, prompts, patches]; the prompts join after ln_pre and leave again."""
-        count = self.prompts[0].shape[0]
-        prompts = self._prompts(0, x)
-        for index, block in enumerate(self.trunk.transformer.resblocks):
-            if index and self.deep:
-                prompts = self._prompts(index, x)
-            x = block(torch.cat([x[:, :1], prompts, x[:, 1:]], dim=1))
-            prompts = x[:, 1 : 1 + count]
-            x = torch.cat([x[:, :1], x[:, 1 + count :]], dim=1)
-        return x
+        """Run the transformer on the class token and the patches; the prompts join after ln_pre and leave again."""
+        blocks = self.trunk.transformer.resblocks
+        if self.deep:
+            for index, block in enumerate(blocks):
+                x = prompted(block, x, self._prompts(index, x))
+            return x
+        prompts = self._prompts(0, x).expand(len(x), -1, -1)
+        x = torch.cat([x, prompts], dim=1)
+        for block in blocks:
+            x = block(x)
+        return x[:, : -prompts.shape[1]]
 
     def _prompts(self, index: int, x: Tensor) -> Tensor:
-        prompts: Tensor = self.dropout(self.prompts[index].to(x.dtype).expand(len(x), -1, -1))
-        return prompts
+        """Return a layer's prompts, (1, P, C), or (B, P, C) where each image drops out others."""
+        prompts = self.prompts[index].to(x.dtype).unsqueeze(0)
+        if self.training and self.dropout.p:
+            prompts = prompts.expand(len(x), -1, -1)
+        dropped: Tensor = self.dropout(prompts)
+        return dropped
 
     def load(self, trunk: nn.Module) -> None:
         """Copy the weights of a freshly fetched tower, its position table resized to ours."""

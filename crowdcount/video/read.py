@@ -1,6 +1,6 @@
 """Reading video files: which frames, when they are shown, and where a file breaks off.
 
-`video_frame` draws annotated frames, `video_writer` writes them, `video_series` smooths counts and tabulates them.
+`frame` draws annotated frames, `writer` writes them, `series` smooths counts and tabulates them.
 """
 
 import logging

@@ -22,6 +22,7 @@ from crowdcount.models.blocks import BasicBlock, Bottleneck, decoder, init_weigh
 from crowdcount.models.blockwise import BlockwiseCounter
 from crowdcount.models.clip_ebc.convert import from_openai
 from crowdcount.models.clip_ebc.prompts import PromptStyle, prompt
+from crowdcount.models.clip_ebc.upsampled import block_of_upsampled
 from crowdcount.weight_cache import local_file
 from crowdcount.weights import find
 
@@ -114,11 +115,20 @@ class ClipEbc(BlockwiseCounter):
 
     def forward(self, image: Tensor) -> CountMap:
         """Count in a normalised image batch (B, 3, H, W) of any size; sides are floored to whole patches."""
-        x = upsample(self.visual(image), self.visual.stride / self.stride)
-        x = self.projection(self.decoder(x))
+        x = self.projection(self._decoded(self.visual(image), self.visual.stride / self.stride))
         x = functional.normalize(x.permute(0, 2, 3, 1), dim=-1)
         logits = self.logit_scale.exp() * x @ self.text_features.to(x.dtype).t()
         return self.decode(logits.permute(0, 3, 1, 2))
+
+    def _decoded(self, features: Tensor, scale: float) -> Tensor:
+        first, *others = self.decoder
+        if scale <= 1 or not isinstance(first, BasicBlock):
+            decoded: Tensor = self.decoder(upsample(features, scale))
+            return decoded
+        x = block_of_upsampled(first, features, scale)
+        for block in others:
+            x = block(x)
+        return x
 
     def load_pretrained(self) -> None:
         """Fetch the CLIP towers (see the argument `pretrained`); decoder and projection stay as they are.

@@ -1,0 +1,26 @@
+"""A block of a frozen transformer that looks at learned prompts."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def prompted(block: Any, x: Tensor, prompts: Tensor) -> Tensor:
+    """Run a block of open_clip on tokens (B, T, C) that also look at prompts (1 or B, P, C).
+
+    What the block would make of the prompts themselves is dropped after it, as published, so only their keys and values
+    are computed: once for all images of a batch.
+    """
+    attention, width = block.attn, x.shape[-1]
+    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+    query, *own = functional.linear(block.ln_1(x), weight, bias).chunk(3, dim=-1)
+    shown = functional.linear(block.ln_1(prompts), weight[width:], bias[width:]).expand(len(x), -1, -1)
+    key, value = (torch.cat(pair, dim=1) for pair in zip(own, shown.chunk(2, dim=-1), strict=True))
+    shape = (len(x), -1, attention.num_heads, width // attention.num_heads)
+    query, key, value = (each.reshape(shape).transpose(1, 2) for each in (query, key, value))
+    seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    x = x + block.ls_1(attention.out_proj(seen))
+    y: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
+    return y
