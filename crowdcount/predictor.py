@@ -24,7 +24,7 @@ from crowdcount.zoo import RELEASE, Model, ReferringModel, load_model
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL: Final = "ebc/mobilenetv4_shab"
+DEFAULT_MODEL: Final = "ebc/mobilenetv4_shab_scratch"
 """The model whose weights are in the package."""
 
 DEFAULT_MEMORY: Final = 2.0

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from crowdcount.ahead import ahead
-from crowdcount.data.photo import as_image, find_photos, read_photo, strictly_opened
+from crowdcount.data.photo import as_image
+from crowdcount.data.photo_file import find_photos, read_photo, strictly_opened
 from crowdcount.errors import InputError
 
 

@@ -21,7 +21,7 @@ from crowdcount import predictor as predictor_module
 from crowdcount.configuration import build, counting_part, read_config
 from crowdcount.counted import Counted, counts_csv, counts_json, npz_bytes
 from crowdcount.data import Resize
-from crowdcount.data.photo import read_photo
+from crowdcount.data.photo_file import read_photo
 from crowdcount.data.sample import read_image
 from crowdcount.errors import InputError
 from crowdcount.inference import Prediction

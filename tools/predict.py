@@ -34,7 +34,7 @@ from crowdcount.ahead import ahead
 from crowdcount.captions import count_text
 from crowdcount.command_line import parser_of
 from crowdcount.counted import Counted, counts_csv, counts_json, npz_bytes
-from crowdcount.data.photo import find_photos, read_photo
+from crowdcount.data.photo_file import find_photos, read_photo
 from crowdcount.data.sample import IMAGE_SUFFIXES, Image
 from crowdcount.errors import InputError
 from crowdcount.files import write_whole

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import crowdcount
 from crowdcount.command_line import parser_of
-from crowdcount.data.photo import find_photos, read_photo
+from crowdcount.data.photo_file import find_photos, read_photo
 from crowdcount.data.point_file import ANNOTATIONS, annotation_of, read_points
 from crowdcount.data.point_table import Entry, is_table, points_of, read_table
 from crowdcount.data.sample import IMAGE_SUFFIXES, Image

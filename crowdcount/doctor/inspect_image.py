@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from crowdcount.data.photo import strictly_opened
+from crowdcount.data.photo_file import strictly_opened
 from crowdcount.data.sample import read_image
 from crowdcount.doctor.photographs import Appearance, appearance_of
 from crowdcount.errors import InputError
