@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -21,7 +20,7 @@ from crowdcount.data.paper_size import PaperSize
 from crowdcount.data.resize import Resize, ShortSide, SizeRule
 from crowdcount.errors import InputError, input_error
 from crowdcount.inference import Inference
-from crowdcount.models.base import Counter, Network
+from crowdcount.models.base import Network
 from crowdcount.point_inference import PointInference
 
 SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "paper_size": PaperSize}
@@ -159,7 +158,4 @@ def build(config: dict[str, Any], name: str) -> Built:
             raise
         raise mistake from error
     resize = next((built[key] for key in SIZE_RULES if built[key]), None)
-    network = built.network.eval()
-    if isinstance(network, Counter):
-        network.to(memory_format=torch.channels_last)  # a third faster on processors
-    return Built(network, built.inference, resize)
+    return Built(built.network.eval(), built.inference, resize)

@@ -53,7 +53,7 @@ def test_clip_ebc(shared, tmp_path, local_index, case, name, tag):
         file = tmp_path / "release.tgz"
     local_index({f"{name}.{tag}": {"sha256": file_sha256(file), "bytes": None}})
     assert tool.main(["get", f"{name}.{tag}", "--from", str(file)]) == 0
-    network = crowdcount.create_model(name, weights=tag)
+    network = crowdcount.create_model(name, weights=tag).to(memory_format=torch.channels_last)
     parameters = list(network.parameters())
     assert sum(p.numel() for p in parameters) == recorded["n_params"]
     assert sum(p.numel() for p in parameters if p.requires_grad) == recorded["n_trainable"]
@@ -75,7 +75,7 @@ def test_hmode(golden, tmp_path, local_index):
     torch.save({"model": published_weights(), "best_mae": np.float64(54.0)}, tmp_path / "best_model.pth")
     local_index({f"{name}.authors": {}})
     assert tool.main(["get", name, "--from", str(tmp_path / "best_model.pth"), "--allow-unverified"]) == 0
-    network = crowdcount.create_model(name, weights="authors")
+    network = crowdcount.create_model(name, weights="authors").to(memory_format=torch.channels_last)
     again = released(crowdcount.load_model(name), tmp_path / "release").network
     image = torch.from_numpy(make_image("eval", *(json.loads(str(recorded["recipe"]))["shape"][i] for i in (0, 2, 3))))
     with torch.inference_mode():

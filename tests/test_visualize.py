@@ -10,10 +10,13 @@ from scipy.io import savemat
 
 import crowdcount
 from crowdcount import captions, visualize
+from crowdcount.data.photo_file import find_photos
 from crowdcount.data.sample import read_image
 from crowdcount.data.synthetic import Synthetic
 from crowdcount.errors import InputError
+from crowdcount.files import write_whole
 from crowdcount.geometry import as_points
+from crowdcount.visualize import png_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -303,7 +306,7 @@ def photos(tmp_path, scene, tool):
     (tmp_path / "images").mkdir()
     (tmp_path / "truth").mkdir()
     for stem in ("a", "b"):
-        tool.write_png(tmp_path / "images" / f"{stem}.png", image)
+        write_whole(tmp_path / "images" / f"{stem}.png", png_bytes(image))
         np.save(tmp_path / "truth" / f"{stem}.npy", points)
     return tmp_path
 
@@ -388,17 +391,17 @@ def test_tool_leaves_no_half_written_file(tool, photos, monkeypatch):
     assert names(photos / "out") == []
 
 
-def test_tool_searches_folders_but_not_their_folders(tool, tmp_path):
+def test_tool_searches_folders_but_not_their_folders(tmp_path):
     for name in ("b.JPG", "a.png", "notes.txt", "c.tiff"):
         (tmp_path / name).touch()
     (tmp_path / "inner.png").mkdir()
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "d.png").touch()
-    found = tool.find_images([tmp_path, tmp_path / "a.png"])
+    found = find_photos([tmp_path, tmp_path / "a.png"])
     assert [path.name for path in found] == ["a.png", "b.JPG", "c.tiff"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty: no \.jpg"):
-        tool.find_images([tmp_path / "empty"])
+        find_photos([tmp_path / "empty"])
 
 
 def test_a_model_that_cannot_be_loaded_is_reported(tool, photos, monkeypatch, capsys):
@@ -527,10 +530,10 @@ def test_mat_without_a_known_variable(tool, tmp_path):
         tool.read_points(tmp_path / "b.mat")
 
 
-def test_written_pictures_are_rgb(tool, tmp_path):
+def test_written_pictures_are_rgb(tmp_path):
     picture = np.zeros((4, 6, 3), np.uint8)
     picture[..., 0] = 200
-    tool.write_png(tmp_path / "x.png", picture)
+    write_whole(tmp_path / "x.png", png_bytes(picture))
     np.testing.assert_array_equal(read_image(tmp_path / "x.png"), picture)
     assert names(tmp_path) == ["x.png"]
     assert cv2.imread(str(tmp_path / "x.png")).shape == (4, 6, 3)
