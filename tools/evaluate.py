@@ -213,7 +213,10 @@ def _join_processes() -> int:
 def _device(name: str | None) -> torch.device:
     if name is None:
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    return find_device(name)
+    try:
+        return find_device(name)
+    except InputError as error:
+        raise InputError(f"--{error}") from error
 
 
 def _write(
