@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from crowdcount.errors import InputError
 from crowdcount.models.base import Counter, CountMap
-from crowdcount.models.frame import Frame, placed
+from crowdcount.models.placement import Placement, placed
 from crowdcount.receptive import alignment, bytes_per_pixel, halo, require_evaluation
 from crowdcount.tiles import Span, grid
 
@@ -119,10 +119,10 @@ class Inference:
             InputError: a window does not suit the network, `max_memory` is too small for any tile, or the network is in
                 training mode.
         """
-        return self.together(network, image.unsqueeze(0))[0]
+        return self.predict_batch(network, image.unsqueeze(0))[0]
 
     @torch.inference_mode()
-    def together(self, network: Counter, images: Tensor) -> list[Prediction]:
+    def predict_batch(self, network: Counter, images: Tensor) -> list[Prediction]:
         """Count in images of one size, in one forward pass where each of them needs no more than one.
 
         Args:
@@ -232,7 +232,7 @@ def count_tiles(network: Counter, image: Tensor, pixels: float) -> tuple[Tensor,
         )
     maps: Tensor | None = None
     for row, column in tiles:
-        tile = _tile(network, image, row, column, Frame(row.low, column.low, height, width))
+        tile = _tile(network, image, row, column, Placement(row.low, column.low, height, width))
         if maps is None:
             maps = tile.new_empty(1, tile.shape[1], height // network.stride, width // network.stride)
         maps[..., _cells(row, network.stride), _cells(column, network.stride)] = tile
@@ -240,10 +240,10 @@ def count_tiles(network: Counter, image: Tensor, pixels: float) -> tuple[Tensor,
     return maps, exact
 
 
-def _tile(network: Counter, image: Tensor, row: Span, column: Span, frame: Frame) -> Tensor:
+def _tile(network: Counter, image: Tensor, row: Span, column: Span, placement: Placement) -> Tensor:
     """Return the maps of a tile without its margin, on the CPU."""
     part = _cut(network, image, row.low, column.low, row.high - row.low, column.high - column.low)
-    with placed(frame):
+    with placed(placement):
         maps = _maps(network(part))
     rows, columns = ((span.start - span.low) // network.stride for span in (row, column))
     high, wide = ((span.stop - span.start) // network.stride for span in (row, column))

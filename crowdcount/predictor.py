@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 import torch
 
@@ -29,6 +29,9 @@ DEFAULT_MODEL: Final = "ebc/mobilenetv4_shab_scratch"
 
 DEFAULT_MEMORY: Final = 2.0
 """GiB that counting an image may take where tiles are exact."""
+
+_SMALL: Final = 2**20
+"""Pixels: no network of the zoo needs that much memory for them."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -96,7 +99,7 @@ class Predictor:
         Raises:
             InputError: it cannot be read, or the memory is too small for any tile.
         """
-        return self.together([self.seen(as_image(photo))])[0]
+        return self.predict_batch([self.seen(as_image(photo))])[0]
 
     def find(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
         """Find what expressions name in an image (H, W, 3) uint8 RGB; points in its pixels.
@@ -118,7 +121,7 @@ class Predictor:
             return image
         return cv_resized(image, (max(1, round(width * ratio)), max(1, round(height * ratio))), "area")
 
-    def together(self, images: Sequence[Image]) -> list[Prediction]:
+    def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
         """Count in images of one size, in one forward pass where they fit.
 
         Args:
@@ -155,9 +158,6 @@ class Predictor:
         return None if small or halo(model.network) is None else DEFAULT_MEMORY
 
 
-_SMALL = 2**20  # pixels: no network of the zoo needs 2 GiB for them
-
-
 def _finite(found: Sequence[Prediction]) -> bool:
     return all(math.isfinite(each.count) for each in found)
 
@@ -178,39 +178,22 @@ def points_of(prediction: Prediction, height: int, width: int) -> Points:
     return resize_points(density_peaks(prediction), (prediction.width, prediction.height), (width, height))
 
 
-def count(
-    photo: Photo,
-    model: str | Path | Model | None = None,
-    *,
-    weights: str | Path | None = None,
-    device: str = "auto",
-    precision: Precision = "float32",
-    max_memory: float | None = None,
-    long_side: int | None = None,
-) -> float:
+class Options(TypedDict, total=False):
+    """Arguments of `Predictor` behind the model."""
+
+    weights: str | Path | None
+    device: str
+    precision: Precision
+    max_memory: float | None
+    long_side: int | None
+
+
+def count(photo: Photo, model: str | Path | Model | None = None, **options: Unpack[Options]) -> float:
     """Return how many people are in a picture; see `predict`."""
-    found = predict(
-        photo,
-        model,
-        weights=weights,
-        device=device,
-        precision=precision,
-        max_memory=max_memory,
-        long_side=long_side,
-    )
-    return found.count
+    return predict(photo, model, **options).count
 
 
-def predict(
-    photo: Photo,
-    model: str | Path | Model | None = None,
-    *,
-    weights: str | Path | None = None,
-    device: str = "auto",
-    precision: Precision = "float32",
-    max_memory: float | None = None,
-    long_side: int | None = None,
-) -> Prediction:
+def predict(photo: Photo, model: str | Path | Model | None = None, **options: Unpack[Options]) -> Prediction:
     """Return what a model says of a picture: count, density, class probabilities.
 
     A model given by name is loaded once and kept for the next call; a file that has changed since is loaded anew.
@@ -219,25 +202,20 @@ def predict(
         photo: a file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image; uint8, or floats in
             [0, 1], RGB.
         model: a checkpoint, or a name in the zoo; None takes the model in the package.
-        weights: this and the rest: see `Predictor`.
-        device: ...
-        precision: ...
-        max_memory: ...
-        long_side: ...
+        **options: weights, device, precision, max_memory and long_side, as for `Predictor`.
 
     Raises:
         InputError: the picture cannot be read, or there is no such model.
     """
-    arguments = (weights, device, precision, max_memory, long_side)
     if isinstance(model, Model | ReferringModel):
-        return Predictor(model, *arguments).predict(photo)
-    return _kept((_state(model), _state(weights)), model, *arguments).predict(photo)
+        return Predictor(model, **options).predict(photo)
+    return _kept((_state(model), _state(options.get("weights"))), model, **options).predict(photo)
 
 
 @lru_cache(maxsize=2)
-def _kept(_states: object, *arguments: Any) -> Predictor:
+def _kept(_states: object, model: str | Path | None, **options: Any) -> Predictor:
     """Load a model; what its files are like is no more than a part of what it is kept under."""
-    return Predictor(*arguments)
+    return Predictor(model, **options)
 
 
 def _state(source: str | Path | None) -> tuple[Path, int, int] | None:

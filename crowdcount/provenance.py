@@ -26,14 +26,16 @@ class WeightsFile:
 
     @classmethod
     def look(cls, path: Path, entry: WeightEntry | None = None) -> "WeightsFile":
-        """Look at a file, which is of the entry where one is given.
+        """Look at a file, which is of the entry where one is given, as `local_file` returns it.
 
         Raises:
             InputError: there is no such file.
         """
         if not path.is_file():
             raise InputError(f"{path}: no such checkpoint")
-        digest = file_sha256(path)
+        # one that the index knows by its hash has just been checked by `local_file`
+        checked = entry.sha256 if entry is not None and entry.member is None else None
+        digest = checked or file_sha256(path)
         try:
             return cls(path, digest, entry or known_as(digest))
         except InputError as error:  # a file of the user's own needs no cache

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from crowdcount.errors import InputError
 from crowdcount.models.base import Counter
-from crowdcount.models.frame import Frame, placed
+from crowdcount.models.placement import Placement, placed
 
 _FARTHEST = 1024
 """Pixels: a network that sees further than this around a block is taken for one that sees the whole image."""
@@ -129,7 +129,7 @@ def _holds(network: Counter, margin: int, axis: int) -> bool:
     image = _strip(network, length, axis)
     height, width = image.shape[-2:]
     whole = network(image).density
-    with placed(Frame(start if axis == -2 else 0, start if axis == -1 else 0, height, width)):
+    with placed(Placement(start if axis == -2 else 0, start if axis == -1 else 0, height, width)):
         tile = network(image.narrow(axis, start, length - start)).density
     skip = margin // network.stride
     seen = whole.narrow(axis, start // network.stride + skip, tile.shape[axis] - skip)

@@ -69,7 +69,7 @@ class Model:
         pixels = [_pixels(image, self.resize, self.network) for image in images]
         if len({each.shape for each in pixels}) > 1:
             raise InputError("images of several sizes are no batch; give those of one size together")
-        return self.inference.together(self.network, torch.stack(pixels) if len(pixels) > 1 else pixels[0][None])
+        return self.inference.predict_batch(self.network, torch.stack(pixels) if len(pixels) > 1 else pixels[0][None])
 
 
 @dataclass

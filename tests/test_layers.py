@@ -37,7 +37,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "models.bins",
         "models.blocks",
         "models.blockwise",
-        "models.frame",
+        "models.placement",
         "models.prompted",
         "models.backbones",
         "models.timm_features",

@@ -393,7 +393,7 @@ def test_an_archive_without_classes():
 
 
 def test_ctrl_c_still_writes_the_tables(tool, release, photos, tmp_path, monkeypatch, capsys):
-    together, calls = Predictor.together, []
+    together, calls = Predictor.predict_batch, []
 
     def stop(self, images):
         calls.append(len(images))
@@ -401,7 +401,7 @@ def test_ctrl_c_still_writes_the_tables(tool, release, photos, tmp_path, monkeyp
             raise KeyboardInterrupt  # a signal would not do where the shell has it ignored
         return together(self, images)
 
-    monkeypatch.setattr(Predictor, "together", stop)
+    monkeypatch.setattr(Predictor, "predict_batch", stop)
     out = tmp_path / "out"
     assert run(tool, photos, "--output", out, "--save", "csv", "json", "npz", model=release) == 130
     assert [Path(row["image"]).name for row in table(out / "counts.csv")] == ["a.png", "b.png"]
@@ -765,8 +765,8 @@ def test_the_model_is_on_the_device_and_batches_are_of_one_size(model):
     predictor = Predictor(model, device="cpu")
     assert {each.device for each in model.network.parameters()} == {predictor.device}
     with pytest.raises(InputError, match="images of several sizes are no batch"):
-        predictor.together([picture(), picture(40, 50)])
-    one, two = predictor.together([picture(), picture(seed=1)])
+        predictor.predict_batch([picture(), picture(40, 50)])
+    one, two = predictor.predict_batch([picture(), picture(seed=1)])
     assert one.count == pytest.approx(predictor.predict(picture()).count, rel=1e-5)
     assert two.count == pytest.approx(predictor.predict(picture(seed=1)).count, rel=1e-5) != one.count
 

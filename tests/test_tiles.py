@@ -17,8 +17,8 @@ from crowdcount.inference import GIB, Inference, count_tiles
 from crowdcount.models.base import Counter, CountMap
 from crowdcount.models.bins import Bins
 from crowdcount.models.ebc.network import Ebc
-from crowdcount.models.frame import Frame, placed, stretch
 from crowdcount.models.hmode.network import Hmode
+from crowdcount.models.placement import Placement, placed, stretch
 from crowdcount.receptive import alignment, bytes_per_pixel, halo
 from crowdcount.tiles import grid, spans
 
@@ -263,9 +263,9 @@ def test_a_batch_has_to_share_the_memory():
     one = 2 * images.nbytes + 2 * (bytes_per_pixel(network) + 12) * 256 * 256 * 1.01
     passes.clear()
     Inference(max_memory=one / GIB)(network, images[0])
-    Inference(max_memory=one / GIB).together(network, images)
+    Inference(max_memory=one / GIB).predict_batch(network, images)
     assert passes == [(1, 3, 256, 256)] * 5
-    Inference(max_memory=4 * one / GIB).together(network, images)
+    Inference(max_memory=4 * one / GIB).predict_batch(network, images)
     assert passes[5:] == [(4, 3, 256, 256)]
 
 
@@ -325,7 +325,7 @@ def test_stretching_a_tile_is_stretching_the_image(cells, strides, data):
     size = (rows * coarse // fine, columns * coarse // fine)
     expected = functional.interpolate(whole, size=size, mode="bilinear", align_corners=True)
     low, high = max(first - 1, 0), min(last + 1, columns)  # a cell of margin at each side
-    with placed(Frame(0, low * coarse, rows * coarse, columns * coarse)):
+    with placed(Placement(0, low * coarse, rows * coarse, columns * coarse)):
         wanted = (size[0], (high - low) * coarse // fine)
         found = stretch(whole[..., low:high], wanted, (rows * coarse, (high - low) * coarse))
     skip, ratio = (first - low) * coarse // fine, coarse // fine
@@ -338,7 +338,7 @@ def test_several_images_of_one_size_are_counted_as_one_by_one():
     network = trained(ebc("resnet18", feature_level=2)())
     images = torch.stack([noise(90, 130, seed) for seed in range(3)])
     for inference in (Inference(), Inference(window=64), Inference(max_memory=0.02)):
-        for image, together in zip(images, inference.together(network, images), strict=True):
+        for image, together in zip(images, inference.predict_batch(network, images), strict=True):
             alone = inference(network, image)
             np.testing.assert_allclose(together.density, alone.density, rtol=1e-4, atol=1e-6)
             assert together.count == pytest.approx(alone.count, rel=1e-5) and together.exact == alone.exact

@@ -173,7 +173,7 @@ class Run:
 
     def _predictions(self, sources: list[Source]) -> Sequence[Prediction | None]:
         images = [self.predictor.seen(each.image) for each in sources if each.image is not None]
-        return [None] * len(sources) if self.texts or not images else self.predictor.together(images)
+        return [None] * len(sources) if self.texts or not images else self.predictor.predict_batch(images)
 
     def _one(self, source: Source, prediction: Prediction | None) -> Counted:
         if source.error:

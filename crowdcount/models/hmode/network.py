@@ -17,7 +17,7 @@ from torch.nn import functional
 from crowdcount.errors import InputError
 from crowdcount.models.base import Counter, CountMap
 from crowdcount.models.blocks import init_weights
-from crowdcount.models.frame import stretch
+from crowdcount.models.placement import stretch
 from crowdcount.models.timm_features import FeaturePyramid
 
 SCALE = 100.0

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
-class Frame:
+class Placement:
     """A tile of an image that is too large for one pass; all in pixels, multiples of what the network needs.
 
     Attributes:
@@ -27,17 +27,17 @@ class Frame:
     width: int
 
 
-_frame: ContextVar[Frame | None] = ContextVar("frame", default=None)
+_placement: ContextVar[Placement | None] = ContextVar("placement", default=None)
 
 
 @contextmanager
-def placed(frame: Frame) -> Iterator[None]:
+def placed(placement: Placement) -> Iterator[None]:
     """Let the networks inside see their input as a tile of a larger image."""
-    token = _frame.set(frame)
+    token = _placement.set(placement)
     try:
         yield
     finally:
-        _frame.reset(token)
+        _placement.reset(token)
 
 
 def stretch(features: Tensor, size: Sequence[int], image: Sequence[int]) -> Tensor:
@@ -51,10 +51,10 @@ def stretch(features: Tensor, size: Sequence[int], image: Sequence[int]) -> Tens
         size: rows and columns wanted.
         image: height and width in pixels of what the network was given.
     """
-    frame = _frame.get()
-    if frame is None:
+    placement = _placement.get()
+    if placement is None:
         return functional.interpolate(features, size=tuple(size), mode="bilinear", align_corners=True)
-    starts, whole = (frame.top, frame.left), (frame.height, frame.width)
+    starts, whole = (placement.top, placement.left), (placement.height, placement.width)
     for axis, wanted, pixels, start, side in zip((-2, -1), size, image, starts, whole, strict=True):
         features = _stretched(features, axis, wanted, (pixels, start, side))
     return features
