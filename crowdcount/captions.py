@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import cache
 from typing import Final
 
 import cv2
@@ -10,12 +9,10 @@ import numpy as np
 
 from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
+from crowdcount.lettering import FONT, LEAST_TEXT, font_scale, text_width, thickness
 
-_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _PAPER: Final = 255
 _INK: Final = (30, 30, 30)
-_LEAST_TEXT: Final = 9
-"""Height of a digit in pixels that is still readable."""
 _LEAST_SIDE: Final = 160
 """Smaller pictures are enlarged before text is set beside them."""
 _LEAST_LINE: Final = 18
@@ -67,7 +64,7 @@ def with_scale(picture: Image, colours: Image, ends: tuple[float, float], label:
     bar[text // 2 : 3 * text // 2, left:right] = colours[np.linspace(0, 255, right - left).round().astype(int)]
     for value in _ticks(*ends, max(2, (right - left) // (6 * text))):
         x = left + round((value - ends[0]) / (ends[1] - ends[0]) * (right - left - 1))
-        cv2.line(bar, (x, 3 * text // 2), (x, 7 * text // 4), _INK, _thickness(text))
+        cv2.line(bar, (x, 3 * text // 2), (x, 7 * text // 4), _INK, thickness(text))
         _write(bar, f"{value:g}", x, 3 * text, text, centred=True)
     lines = _wrap(label, width, text)
     strip = np.full((_strip(lines, text), width, 3), _PAPER, np.uint8)
@@ -95,28 +92,7 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 
 def _text_size(height: int, width: int) -> int:
     """Return the height of a digit that suits a picture."""
-    return max(_LEAST_TEXT, round(0.018 * math.sqrt(height * width)))
-
-
-def _thickness(text: int) -> int:
-    return max(1, round(text / 10))
-
-
-def _scale(text: int) -> float:
-    return text / _digit()
-
-
-@cache
-def _digit() -> int:
-    """Measure a digit at scale 1: fonts differ between versions of cv2, and getTextSize adds a margin."""
-    paper = np.zeros((80, 80), np.uint8)
-    cv2.putText(paper, "0", (10, 60), _FONT, 1.0, 255, 1, cv2.LINE_AA)
-    return int(np.count_nonzero(paper.max(axis=1) > 100))
-
-
-def _wide(line: str, text: int) -> int:
-    size, _ = cv2.getTextSize(line, _FONT, _scale(text), _thickness(text))
-    return int(size[0])
+    return max(LEAST_TEXT, round(0.018 * math.sqrt(height * width)))
 
 
 def _wrap(words: str, width: int, text: int) -> list[str]:
@@ -124,7 +100,7 @@ def _wrap(words: str, width: int, text: int) -> list[str]:
     lines = [""]
     for word in words.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _wide(longer, text) > width - text:
+        if lines[-1] and text_width(longer, text) > width - text:
             lines.append(word)
         else:
             lines[-1] = longer
@@ -137,8 +113,8 @@ def _strip(lines: list[str], text: int) -> int:
 
 def _write(paper: Image, line: str, x: int, y: int, text: int, *, centred: bool = False) -> None:
     if centred:
-        x = min(max(0, x - _wide(line, text) // 2), max(0, paper.shape[1] - _wide(line, text)))
-    cv2.putText(paper, line, (x, y), _FONT, _scale(text), _INK, _thickness(text), cv2.LINE_AA)
+        x = min(max(0, x - text_width(line, text) // 2), max(0, paper.shape[1] - text_width(line, text)))
+    cv2.putText(paper, line, (x, y), FONT, font_scale(text), _INK, thickness(text), cv2.LINE_AA)
 
 
 def _write_lines(paper: Image, lines: list[str], text: int) -> None:
@@ -153,7 +129,7 @@ def _join(pictures: list[tuple[str, Image]], text: int) -> Image:
     height = head + max(picture.shape[0] for _, picture in wrapped)
     columns = []
     for lines, picture in wrapped:
-        width = max([picture.shape[1], *(_wide(line, text) + text for line in lines)])
+        width = max([picture.shape[1], *(text_width(line, text) + text for line in lines)])
         column = np.full((height, width, 3), _PAPER, np.uint8)
         column[head : head + picture.shape[0], : picture.shape[1]] = picture
         _write_lines(column, lines, text)

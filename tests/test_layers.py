@@ -54,6 +54,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "point_inference",
         "visualize",
         "captions",
+        "lettering",
         "zones",
         "counted",
         "video",

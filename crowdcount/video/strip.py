@@ -1,7 +1,6 @@
 """The strip under a frame of an annotated video: counts, zones and a chart; sizes follow the picture."""
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Final, NamedTuple
 
 import cv2
@@ -9,19 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.data.sample import Image
+from crowdcount.lettering import FONT, LEAST_TEXT, font_scale, text_width, thickness
 from crowdcount.video.series import Reading
 
 Colour = tuple[int, int, int]
 
-_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _PAPER: Final = 255
 _INK: Final = (30, 30, 30)
 _SMOOTH: Final = (20, 90, 200)
 """Smoothed numbers and their chart."""
 _AREA: Final = (214, 228, 247)
 _FAINT: Final = (120, 120, 120)
-_LEAST_TEXT: Final = 9
-"""Height of a digit in pixels that is still readable."""
 _MOST_NAME: Final = 16
 """Widest name of a zone, in heights of a digit; longer ones are cut."""
 _SHIFT: Final = 4
@@ -48,7 +45,7 @@ class Strip:
     """
 
     def __init__(self, height: int, width: int, zones: Sequence[str] = ()) -> None:
-        self._text = max(_LEAST_TEXT, round(0.019 * (height * width) ** 0.5))
+        self._text = max(LEAST_TEXT, round(0.019 * (height * width) ** 0.5))
         self._line = 2 * self._text
         self._margin = 2 * self._text // 3
         # Beside a chart, a narrow picture has no room for numbers.
@@ -124,8 +121,7 @@ class Strip:
         text = self._text * min(1.0, (box.right - box.left) / max(1, _wide(words, self._text)))
         x = box.right - _wide(words, text) if right else box.left
         y = round((box.top + box.bottom + text) / 2)
-        thick = max(1, round(self._text / 11))
-        cv2.putText(self.paper, words, (x, y), _FONT, _scale(text), colour, thick, cv2.LINE_AA)
+        cv2.putText(self.paper, words, (x, y), FONT, font_scale(text), colour, thickness(self._text), cv2.LINE_AA)
 
 
 def _polyline(box: _Box, series: Sequence[float], peak: float, expected: int | None) -> NDArray[np.int32]:
@@ -160,18 +156,5 @@ def _ascii(words: str) -> str:
     return words.encode("ascii", "replace").decode()
 
 
-def _scale(text: float) -> float:
-    return text / _digit()
-
-
-@cache
-def _digit() -> float:
-    """Measure a digit at scale 1: fonts differ between versions of OpenCV, and so do the margins it reports."""
-    paper = np.zeros((200, 200), np.uint8)
-    cv2.putText(paper, "0", (20, 160), _FONT, 4.0, 255, 1, cv2.LINE_AA)
-    return int(np.count_nonzero(paper.max(axis=1) > 100)) / 4
-
-
 def _wide(words: str, text: float) -> int:
-    size, _ = cv2.getTextSize(_ascii(words), _FONT, _scale(text), max(1, round(text / 11)))
-    return int(size[0])
+    return text_width(_ascii(words), text)

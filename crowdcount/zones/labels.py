@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.data.sample import Image
+from crowdcount.lettering import FONT, LEAST_TEXT, font_scale
 
 Colour = tuple[int, int, int]
 """RGB, 0 to 255."""
 
-_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
-_LEAST_TEXT: Final = 9
-"""Height of a digit in pixels that is still readable."""
 _PAPER: Final = 25
 _OPACITY: Final = 0.85
 _COARSE: Final = 500
@@ -69,7 +67,7 @@ def write_labels(picture: Image, labels: Sequence[Label]) -> None:
         picture: (H, W, 3).
         labels: the first ones keep their spots.
     """
-    text = max(_LEAST_TEXT, round(0.018 * sqrt(picture.shape[0] * picture.shape[1])))
+    text = max(LEAST_TEXT, round(0.018 * sqrt(picture.shape[0] * picture.shape[1])))
     taken: list[Box] = []
     for label in labels:
         sign = _sign(label, text, picture)
@@ -114,9 +112,7 @@ def _sign(label: Label, text: int, picture: Image) -> Image:
 
 def _ink(words: str, text: int) -> NDArray[np.uint8]:
     """Return words (2 text, W) in white on black, their digits halfway down and their first letter at the left."""
-    # getTextSize adds a margin that differs between versions of cv2, so a digit is measured.
-    digit = np.count_nonzero(_written("0", 1.0, 1, 60)[0].any(axis=1))
-    paper, base = _written(words, text / digit, max(1, round(text / 8)), 2 * text)
+    paper, base = _written(words, font_scale(text), max(1, round(text / 8)), 2 * text)
     columns = np.flatnonzero(paper.any(axis=0))
     middle = base - text // 2
     return paper[middle - text : middle + text, columns[0] : columns[-1] + 1]
@@ -124,7 +120,7 @@ def _ink(words: str, text: int) -> NDArray[np.uint8]:
 
 def _written(words: str, scale: float, thickness: int, around: int) -> tuple[NDArray[np.uint8], int]:
     """Write on black paper with room around, and return it with the row that the letters stand on."""
-    (wide, _), _ = cv2.getTextSize(words, _FONT, scale, thickness)
+    (wide, _), _ = cv2.getTextSize(words, FONT, scale, thickness)
     paper = np.zeros((2 * around, wide + 2 * around), np.uint8)
-    cv2.putText(paper, words, (around, around), _FONT, scale, 255, thickness, cv2.LINE_AA)
+    cv2.putText(paper, words, (around, around), FONT, scale, 255, thickness, cv2.LINE_AA)
     return paper, around
