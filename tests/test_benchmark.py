@@ -59,7 +59,7 @@ def test_a_huge_image_is_measured_in_tiles(tmp_path):
     options |= {"small_width": 400, "small_height": 320, "model": "ebc/resnet18_sha_scratch"}
     [row] = tiles.tiles_benchmark(argparse.Namespace(**options))
     assert row["tiles"] > 1 and row["exact"] == "yes" and row["difference at 400 x 320"] < 1e-4
-    assert row["weights"] == "random" and row["seconds"] > 0 and row["within"] in ("yes", "no")
+    assert row["weights"] == "random" and row["seconds"] > 0
     with pytest.raises(InputError, match="vit_b16_sha counts in windows"):
         tiles._measured("clip_ebc/vit_b16_sha", tmp_path, options)
 

@@ -57,6 +57,7 @@ LEVELS = (  # a file imports from its own level and those before it
         "lettering",
         "zones",
         "counted",
+        "output_folder",
         "video",
         "configuration",
         "zoo",

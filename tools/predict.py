@@ -16,7 +16,6 @@ After Ctrl-C it is 130, and the tables have what was counted until then.
 """
 
 import argparse
-import itertools
 import logging
 import os
 import sys
@@ -39,6 +38,7 @@ from crowdcount.data.sample import IMAGE_SUFFIXES, Image
 from crowdcount.errors import InputError
 from crowdcount.files import write_whole
 from crowdcount.inference import Prediction
+from crowdcount.output_folder import OutputFolder
 from crowdcount.predictor import DEFAULT_MEMORY, Precision, Predictor, points_of
 from crowdcount.video.counting import count_video
 from crowdcount.video.read import VIDEO_SUFFIXES, is_video, video_info
@@ -48,7 +48,6 @@ from crowdcount.zones import point_counts, read_zones, zone_counts
 from crowdcount.zoo import ReferringModel
 
 KINDS = ("csv", "json", "npz", "overlay")
-_LARGEST_PICTURE = 4096  # pixels along the longer side of an overlay
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         files, missing = _find(args.sources)
         if not files:
             raise InputError("\n".join(missing) or "no file was named: standard input is empty")
-        run = Run(args)
+        run = Run(args, files)
         for error in missing:
             _say(f"predict: {error}", sys.stderr)
         try:
-            return max(_report(run, files), 2 if missing else 0)
+            return max(_report(run), 2 if missing else 0)
         finally:  # whatever ends it: what was counted is not lost
             run.write_tables()
     except (InputError, OSError) as error:
@@ -83,14 +82,14 @@ def _find(sources: Sequence[str]) -> tuple[list[Path], list[str]]:
     return find_photos(found), missing
 
 
-def _report(run: "Run", files: Sequence[Path]) -> int:
+def _report(run: "Run") -> int:
     """Count in the files, print a line for each of them and return the exit status."""
     try:
-        for each in tqdm(run.count(files), total=len(files), disable=len(files) < 2, file=sys.stderr, unit="file"):
+        for each in tqdm(run.count(), total=len(run.files), disable=len(run.files) < 2, file=sys.stderr, unit="file"):
             line = f"predict: {each.error}" if each.error else f"{each.image}: {_summary(each)}"
             _say(line, sys.stderr if each.error else sys.stdout)
     except KeyboardInterrupt:
-        _say(f"predict: interrupted after {len(run.results)} of {len(files)} files", sys.stderr)
+        _say(f"predict: interrupted after {len(run.results)} of {len(run.files)} files", sys.stderr)
         return 130  # as shells have it
     return 2 if any(each.error for each in run.results) else 0
 
@@ -120,35 +119,32 @@ class Run:
 
     Args:
         args: of the command line.
+        files: pictures and videos.
 
     Raises:
         InputError: the model or the zones cannot be had, or do not suit the other arguments.
     """
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
+    def __init__(self, args: argparse.Namespace, files: Sequence[Path]) -> None:
+        self.args, self.files = args, files
         self.zones = read_zones(args.zones)
         self.predictor = Predictor(
             args.model, args.weights, args.device, args.precision, args.max_memory, args.long_side
         )
         self.results: list[Counted] = []
         self.texts: list[str] = list(dict.fromkeys(args.expression or ()))
-        self._taken: set[str] = set()
-        self._inputs: set[str] = set()
         model = self.predictor.model
         if isinstance(model, ReferringModel) != bool(self.texts):
             advice = "reads no text; leave --expression out" if self.texts else "needs --expression TEXT ..."
             raise InputError(f"{model.name}: {advice}")
-        if self.texts and self._wants("npz"):
+        if self.texts and args.output is not None and "npz" in args.save:
             raise InputError(f"{model.name}: has no density to save as npz; the points are in json")
-        if args.output is not None:
-            args.output.mkdir(parents=True, exist_ok=True)
+        given = [*files, *args.zones, *filter(None, (args.model, args.weights))]
+        self.output = None if args.output is None else OutputFolder(args.output, given)
 
-    def count(self, files: Sequence[Path]) -> Iterator[Counted]:
+    def count(self) -> Iterator[Counted]:
         """Count in all files, in order; those at fault give an error."""
-        given = [*files, *self.args.zones, *filter(None, (self.args.model, self.args.weights))]
-        self._inputs = {_place(path) for path in given}
-        for _, alike in groupby(_read(files), key=lambda source: source.kind):
+        for _, alike in groupby(_read(self.files), key=lambda source: source.kind):
             while sources := list(islice(alike, self.args.batch)):
                 for each in self._counted(sources):
                     self.results.append(each)
@@ -194,12 +190,11 @@ class Run:
             (width, height),
             prediction.exact,
         )
-        if self._wants("npz"):
-            write_whole(self._free(path, ".npz"), npz_bytes(prediction, counted))
-        if self._wants("overlay"):
-            drawn = density_picture(image, prediction, _LARGEST_PICTURE)
-            drawn = draw_zones(drawn, self.zones, counted.parts, (height, width))
-            write_whole(self._free(path, "_overlay.png"), png_bytes(caption(drawn, count_text(counted.count))))
+        if file := self._path("npz", path, ".npz"):
+            write_whole(file, npz_bytes(prediction, counted))
+        if file := self._path("overlay", path, "_overlay.png"):
+            drawn = draw_zones(density_picture(image, prediction), self.zones, counted.parts, (height, width))
+            write_whole(file, png_bytes(caption(drawn, count_text(counted.count))))
         return counted
 
     def _expressions(self, path: Path, image: Image) -> Counted:
@@ -211,56 +206,43 @@ class Run:
             inside = point_counts(each.points, self.zones, height, width)
             parts |= {f"{each.text} / {zone}": number for zone, number in inside.items()}
         points = np.concatenate([each.points for each in found])
-        if self._wants("overlay"):
-            drawn = expression_panel(image, [(each.text, each.points, None) for each in found])
-            write_whole(self._free(path, "_overlay.png"), png_bytes(drawn))
+        if file := self._path("overlay", path, "_overlay.png"):
+            write_whole(file, png_bytes(expression_panel(image, [(each.text, each.points, None) for each in found])))
         return Counted(str(path), len(points), parts, points, (width, height))
 
     def _video(self, path: Path) -> Counted:
         """Count the chosen frames of a video; its own count is their mean."""
         if self.texts:
             raise InputError(f"{path}: expressions are looked for in pictures alone; save frames of the video as such")
-        annotated = self._free(path, "_counted.mp4") if self._wants("overlay") else None
+        annotated = self._path("overlay", path, "_counted.mp4")
         counts = count_video(path, self.predictor, self.args.every, self.args.smooth, self.zones, annotated)
         readings: list[Reading] = []
         try:
             readings.extend(tqdm(counts, desc=path.name, file=sys.stderr, unit="frame", leave=False))
         finally:
-            if self._wants("csv") and readings:
-                write_whole(self._free(path, "_counts.csv"), csv_text(readings))
+            if readings and (file := self._path("csv", path, "_counts.csv")):
+                write_whole(file, csv_text(readings))
         info = video_info(path)
         mean = fmean(each.count for each in readings)
         parts = {zone.name: fmean(each.zones[zone.name] for each in readings) for zone in self.zones}
         return Counted(str(path), mean, parts, size=(info.width, info.height))
 
-    def _wants(self, kind: str) -> bool:
-        return self.args.output is not None and kind in self.args.save
-
-    def _free(self, path: Path, end: str) -> Path:
-        """Return a name for an output of a file that no other output of this call has, and none of its inputs."""
-        further = (f"{path.name}-{number}" for number in itertools.count(2))
-        names = (Path(self.args.output / f"{stem}{end}") for stem in itertools.chain((path.stem, path.name), further))
-        free = (name for name in names if name.name.casefold() not in self._taken)  # some disks know no capitals
-        found = next(name for name in free if _place(name) not in self._inputs)
-        self._taken.add(found.name.casefold())
-        return found
+    def _path(self, kind: str, source: Path, end: str) -> Path | None:
+        """Return where an output of a file goes; None where this kind is not wanted."""
+        return self.output.beside(source, end) if self.output is not None and kind in self.args.save else None
 
     def write_tables(self) -> None:
         """Write the tables of all pictures so far."""
-        if self._wants("csv"):
+        if self.output is None:
+            return
+        if "csv" in self.args.save:
             zones = [zone.name for zone in self.zones]
             within = [f"{text} / {zone}" for text in self.texts for zone in zones]
             table = counts_csv(self.results, [*self.texts, *within] if self.texts else zones)
             # names of files that are no UTF-8
-            write_whole(self._table("counts.csv"), table.encode(errors="backslashreplace"))
-        if self._wants("json"):
-            write_whole(self._table("counts.json"), counts_json(self.results, self.predictor.model.name))
-
-    def _table(self, name: str) -> Path:
-        path = Path(self.args.output / name)
-        if _place(path) in self._inputs:
-            raise InputError(f"--output: {path} is an input; give another folder")
-        return path
+            write_whole(self.output.table("counts.csv"), table.encode(errors="backslashreplace"))
+        if "json" in self.args.save:
+            write_whole(self.output.table("counts.json"), counts_json(self.results, self.predictor.model.name))
 
 
 def _read(files: Sequence[Path]) -> Iterator[Source]:
@@ -270,11 +252,6 @@ def _read(files: Sequence[Path]) -> Iterator[Source]:
             yield Source(path, future.result())
         except (InputError, OSError) as error:
             yield Source(path, error=str(error))
-
-
-def _place(path: Path | str) -> str:
-    """Return where a file is, however it was named; some disks know no capitals."""
-    return os.path.realpath(path).casefold()
 
 
 def _decoded(path: Path) -> Image | None:
