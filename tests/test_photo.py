@@ -356,3 +356,14 @@ def test_nothing_is_logged(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         read_photo(turned(smooth(), tmp_path / "a.png", 1))
     assert not caplog.records
+
+
+def test_what_opencv_gives_up_on_names_its_file(tmp_path, monkeypatch):
+    def refuse(*_):
+        return cv2.resize(np.zeros((0, 0, 3), np.uint8), (4, 4))  # an error of OpenCV's own making
+
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    with pytest.raises(InputError, match=r"a\.png: cannot be decoded \(.*empty.*\); make it smaller"):
+        read_photo(path)
