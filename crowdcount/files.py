@@ -1,7 +1,10 @@
-"""Files that are complete or absent."""
+"""Files that are complete or absent, and texts read with errors that name the line."""
 
+import json
 import os
 from pathlib import Path
+
+from crowdcount.errors import InputError
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -18,3 +21,47 @@ def write_whole(path: Path, content: bytes | str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        InputError: it cannot be read, or is not text; names the line of the first byte that is none.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})", path) from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}: line {line} is not text in UTF-8; save the file in this encoding") from error
+
+
+def json_of(path: Path, unique: bool = False) -> object:
+    """Return what a JSON file holds.
+
+    Args:
+        path: the file.
+        unique: refuse an object with a key that is repeated; JSON itself lets the last one hold.
+
+    Raises:
+        InputError: it is not JSON; names line and column. A key is repeated.
+    """
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        table: dict[str, object] = {}
+        for key, value in pairs:
+            if key in table:
+                raise InputError(f"{path}: has the key {key!r} twice; keep the one that holds")
+            table[key] = value
+        return table
+
+    try:
+        return json.loads(text_of(path), object_pairs_hook=once if unique else None)
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and thousands of brackets
+        raise InputError(f"{path}: not readable as JSON ({error}); correct it, or copy it again") from error

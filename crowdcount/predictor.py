@@ -11,16 +11,16 @@ from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 import torch
 
-from crowdcount.data.photo import Photo, as_image
-from crowdcount.data.resize import cv_resized
-from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
-from crowdcount.evaluation.peaks import density_peaks
 from crowdcount.geometry import Points, resize_points
-from crowdcount.inference import Prediction
-from crowdcount.point_inference import PointPrediction
-from crowdcount.receptive import halo
-from crowdcount.zoo import RELEASE, Model, ReferringModel, load_model
+from crowdcount.images.convert import Photo, as_image
+from crowdcount.images.read import Image
+from crowdcount.images.resize import cv_resized
+from crowdcount.inference.density import Prediction
+from crowdcount.inference.peaks import density_peaks
+from crowdcount.inference.points import PointPrediction
+from crowdcount.inference.receptive_field import halo
+from crowdcount.zoo.models import RELEASE, Model, ReferringModel, load_model
 
 logger = logging.getLogger(__name__)
 

@@ -302,7 +302,7 @@ def local_index(tmp_path, monkeypatch):
 
     Its argument says what is different from the shipped entry of that name, for each entry it should have.
     """
-    from crowdcount import weights
+    from crowdcount.weights import index as weights
 
     shipped = json.loads(weights.index_file().read_text())["weights"]
     path = tmp_path / "index.json"

@@ -10,20 +10,9 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from crowdcount.data import (
-    Expression,
-    Fsc147,
-    JhuCrowd,
-    Mall,
-    Nwpu,
-    Rec8k,
-    Record,
-    ShanghaiTech,
-    UcfCc50,
-    UcfQnrf,
-    rec8k,
-)
-from crowdcount.data.annotation import load_mat
+from crowdcount.data import Expression, Fsc147, JhuCrowd, Mall, Nwpu, Rec8k, Record, ShanghaiTech, UcfCc50, UcfQnrf
+from crowdcount.data.annotations.common_formats import load_mat
+from crowdcount.data.sources import rec8k
 from crowdcount.errors import InputError, about, path_of
 
 

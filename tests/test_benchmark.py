@@ -10,14 +10,13 @@ import open_clip
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import localisation, predict, tiles, windows
 from benchmarks.child import Peak
-
 from crowdcount.errors import InputError
-from crowdcount.inference import Inference
-from crowdcount.models.bins import Bins
+from crowdcount.inference.density import Inference
+from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.clip_ebc.network import ClipEbc
 
 TINY = {

@@ -5,11 +5,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdcount.block_bins import add_up, histogram, propose, single_counts, truncation_for
 from crowdcount.data import PaperSize, Record, Resize, ShanghaiTech, read_image
+from crowdcount.doctor.count_bins import add_up, histogram, propose, single_counts, truncation_for
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
-from crowdcount.models.bins import Bins
+from crowdcount.models.blockwise.bins import Bins
 
 
 def slow_histogram(points, width, height, side, once):

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from crowdcount.checkpoint import read_checkpoint, read_metadata
 from crowdcount.errors import InputError
-from crowdcount.torchscript import is_torchscript, read_torchscript
+from crowdcount.weights.checkpoint import read_checkpoint, read_metadata
+from crowdcount.weights.torchscript import is_torchscript, read_torchscript
 
 
 class Net(nn.Module):

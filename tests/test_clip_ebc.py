@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch.nn import functional
 
-from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
-from crowdcount.losses.dace import Dace
-from crowdcount.models import backbones
-from crowdcount.models.backbones import CLIP_BACKBONES, resize_positions
-from crowdcount.models.bins import Bins
+from crowdcount.models.blockwise.bins import Bins
+from crowdcount.models.blockwise.loss import Dace
+from crowdcount.models.clip_ebc import towers as backbones
 from crowdcount.models.clip_ebc.convert import from_authors, from_openai
 from crowdcount.models.clip_ebc.network import ClipEbc
 from crowdcount.models.clip_ebc.prompts import number_words, prompt
-from crowdcount.weight_cache import adopt
-from crowdcount.weights import find
+from crowdcount.models.clip_ebc.towers import CLIP_BACKBONES, resize_positions
+from crowdcount.weights.cache import adopt
+from crowdcount.weights.download import file_sha256
+from crowdcount.weights.index import find
 from tests.golden.fill import det_image, det_tensor
 
 TINY = {

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from crowdcount.data import Folder, JhuCrowd, Nwpu, UcfQnrf, read_image
-from crowdcount.data.point_file import json_of, read_points
-from crowdcount.data.point_table import read_table
+from crowdcount.data.annotations.point_file import read_points
+from crowdcount.data.annotations.point_table import read_table
 from crowdcount.errors import InputError
+from crowdcount.files import json_of
 
 POINTS = [[1.5, 2.0], [30.25, 4.0]]
 WHOLE = {

@@ -16,10 +16,10 @@ from scipy.io import savemat
 from crowdcount.data.sample import Record
 from crowdcount.doctor import CHECKS, LEVELS, DataSet, Finding, examine
 from crowdcount.doctor.datasets import known, options_of
+from crowdcount.doctor.duplicates import WINDOWS, appearance_of, likeness, same_photographs
 from crowdcount.doctor.inspect_image import inspect_image
-from crowdcount.doctor.photographs import WINDOWS, appearance_of, likeness, same_photographs
-from crowdcount.doctor.reading import read_split
-from crowdcount.doctor.totals import TOTALS
+from crowdcount.doctor.published_totals import TOTALS
+from crowdcount.doctor.read_split import read_split
 from crowdcount.errors import InputError
 
 
@@ -259,7 +259,7 @@ def test_many_faults_cost_one_reading(part, monkeypatch):
     for number in range(1, 5):
         (part / "train_data" / "ground-truth" / f"GT_IMG_{number}.mat").write_bytes(b"damaged")
     calls = []
-    monkeypatch.setattr("crowdcount.data.annotation.check_types", lambda data: calls.append(data))
+    monkeypatch.setattr("crowdcount.data.annotations.common_formats.check_types", lambda data: calls.append(data))
     report = examined(part)
     assert len(found(report, "file")) == 4
     assert len(calls) == 4 + 3  # train and test, each file once

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from crowdcount import download as module
-from crowdcount.download import download, file_sha256, require_space
 from crowdcount.errors import InputError
+from crowdcount.weights import download as module
+from crowdcount.weights.download import download, file_sha256, require_space
 from tests.server import serving
 
 CONTENT = random.Random(0).randbytes(3_000_000)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from crowdcount.weight_cache import cache_folder
-from crowdcount.weights import find
+from crowdcount.weights.cache import cache_folder
+from crowdcount.weights.index import find
 from tests.server import serving
 
 ROOT = Path(__file__).resolve().parents[1]

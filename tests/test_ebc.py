@@ -10,12 +10,13 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from crowdcount.errors import InputError
+from crowdcount.inference.receptive_field import halo
 from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
-from crowdcount.models.bins import Bins
-from crowdcount.models.ebc import encoders, vit
+from crowdcount.models.blockwise.bins import Bins
+from crowdcount.models.ebc import backbones as encoders
+from crowdcount.models.ebc import vit
 from crowdcount.models.ebc.convert import from_authors
 from crowdcount.models.ebc.network import Ebc
-from crowdcount.receptive import halo
 from tests.golden.fill import det_image, det_tensor
 
 BINS = Bins.published("sha")

@@ -18,21 +18,21 @@ from torch import nn
 
 import crowdcount
 from crowdcount.data import JhuCrowd, Nwpu, Record, ShanghaiTech, UcfCc50
-from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
 from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
-from crowdcount.evaluation.measured import commit, data_name, index_key, protocol, public_command, update_index
-from crowdcount.evaluation.peaks import density_peaks
+from crowdcount.evaluation.index_record import commit, data_name, index_key, protocol, public_command, update_index
 from crowdcount.evaluation.submission import check_ids
 from crowdcount.evaluation.summary import Tables, summarise
 from crowdcount.evaluation.table import results_csv
 from crowdcount.evaluation.text import summary_text
 from crowdcount.geometry import as_points, inside
-from crowdcount.inference import Inference, Prediction
+from crowdcount.inference.density import Inference, Prediction
+from crowdcount.inference.peaks import density_peaks
 from crowdcount.metrics import count_errors, heads_of_boxes, hits, pairs_within
-from crowdcount.visualize import true_density
-from crowdcount.weight_cache import adopt
-from crowdcount.weights import Measured, find, read_index
+from crowdcount.visualize.density import true_density
+from crowdcount.weights.cache import adopt
+from crowdcount.weights.download import file_sha256
+from crowdcount.weights.index import Measured, find, read_index
 
 ROOT = Path(__file__).resolve().parents[1]
 EBC = {"class_path": "crowdcount.models.ebc.network.Ebc", "init_args": {"backbone": "test_resnet", "pretrained": False}}
@@ -86,7 +86,7 @@ def run(tmp_path_factory, shanghaitech_root):
             },
         },
         "model": {
-            "class_path": "crowdcount.module.BlockwiseModule",
+            "class_path": "crowdcount.training.BlockwiseModule",
             "init_args": {
                 "network": network,
                 "loss": {},

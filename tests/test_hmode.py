@@ -12,8 +12,8 @@ from torch.nn import functional
 
 import crowdcount
 from crowdcount.errors import InputError
-from crowdcount.inference import Inference
-from crowdcount.models import timm_features
+from crowdcount.inference.density import Inference
+from crowdcount.models import timm_backbone as timm_features
 from crowdcount.models.hmode.convert import _rename, from_authors
 from crowdcount.models.hmode.loss import (
     HmodeLoss,

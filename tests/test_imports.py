@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdcount.data import Folder
-from crowdcount.data.imports import FORMATS
-from crowdcount.data.imports.annotated import Choice
-from crowdcount.data.imports.pictures import Pictures, checked
-from crowdcount.data.imports.write import write_beside, write_folder
+from crowdcount.data.importers import FORMATS
+from crowdcount.data.importers.annotated import Choice
+from crowdcount.data.importers.image_matching import Pictures, checked
+from crowdcount.data.importers.write import write_beside, write_folder
 from crowdcount.errors import InputError
 
 WIDTH, HEIGHT = 64, 40

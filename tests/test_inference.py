@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from crowdcount.errors import InputError
-from crowdcount.inference import Inference, count_windows, window_starts
+from crowdcount.inference.density import Inference, count_windows, window_starts
 from crowdcount.models.base import Counter, CountMap
 from tests.golden.fill import det_image, window_model
 

@@ -8,11 +8,11 @@ import torch
 from crowdcount.errors import InputError
 from crowdcount.geometry import block_counts
 from crowdcount.losses import transport as transport_module
-from crowdcount.losses.dace import Dace
 from crowdcount.losses.transport import Kernel, gibbs_kernel, sinkhorn, transport, variation
 from crowdcount.models.base import CountMap
-from crowdcount.models.bins import Bins
-from crowdcount.models.blockwise import BlockwiseCounter
+from crowdcount.models.blockwise.bins import Bins
+from crowdcount.models.blockwise.counter import BlockwiseCounter
+from crowdcount.models.blockwise.loss import Dace
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 STRIDE = 8

@@ -9,9 +9,9 @@ from jsonargparse import ArgumentParser
 
 import crowdcount
 from crowdcount.data import CrowdData, PaperSize, Resize, ShortSide
-from crowdcount.data.paper_size import LIMITS, Limits
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
+from crowdcount.images.resize_presets import LIMITS, Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)

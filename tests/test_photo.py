@@ -10,10 +10,10 @@ import PIL.Image
 import pytest
 import torch
 
-from crowdcount.ahead import ahead
-from crowdcount.data.photo import as_image
-from crowdcount.data.photo_file import find_photos, read_photo, strictly_opened
 from crowdcount.errors import InputError
+from crowdcount.images.convert import as_image
+from crowdcount.images.files import find_photos, read_photo, strictly_opened
+from crowdcount.prefetch import ahead
 
 
 def smooth(height=24, width=36, seed=0):

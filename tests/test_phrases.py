@@ -6,7 +6,7 @@ import torch
 
 from crowdcount.errors import InputError
 from crowdcount.models.rec.network import ReferringDetector
-from crowdcount.models.rec.phrases import SPECIAL, caption, tokenize, vocabulary
+from crowdcount.models.rec.tokenize import SPECIAL, caption, tokenize, vocabulary
 
 WORDS = ("person", "in", "red", "blue", "on", "the", "left", "side", "woman", "man", "small", "car")
 

@@ -11,13 +11,13 @@ import torch
 
 import crowdcount
 from crowdcount.data.dataset import Crops, CrowdDataset, collate
-from crowdcount.data.resize import ShortSide
 from crowdcount.data.sample import Expression, Record
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
-from crowdcount.models.rec.detections import PointDetections
+from crowdcount.images.resize import ShortSide
+from crowdcount.inference.points import PointInference, PointPrediction
 from crowdcount.models.rec.network import ReferringDetector
-from crowdcount.point_inference import PointInference, PointPrediction
+from crowdcount.models.rec.outputs import PointDetections
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ("person in red", "red")

@@ -17,19 +17,19 @@ import torch
 
 import crowdcount
 from crowdcount import predictor as predictor_module
-from crowdcount.configuration import build, counting_part, read_config
-from crowdcount.counted import Counted, counts_csv, counts_json, npz_bytes
+from crowdcount.cli.tables import Counted, counts_csv, counts_json, npz_bytes
 from crowdcount.data import Resize
-from crowdcount.data.photo_file import read_photo
-from crowdcount.data.sample import read_image
 from crowdcount.errors import InputError
-from crowdcount.inference import Prediction
-from crowdcount.point_inference import PointInference
+from crowdcount.images.files import read_photo
+from crowdcount.images.read import read_image
+from crowdcount.inference.density import Prediction
+from crowdcount.inference.points import PointInference
 from crowdcount.predictor import Predictor, find_device, points_of
-from crowdcount.release import save_release
 from crowdcount.video.counting import count_video
-from crowdcount.visualize import density_picture, png_bytes
-from crowdcount.zoo import Model
+from crowdcount.visualize.density import density_picture, png_bytes
+from crowdcount.zoo.config import build, counting_part, read_config
+from crowdcount.zoo.models import Model
+from crowdcount.zoo.release import save_release
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES, FPS = 24, 12
@@ -71,7 +71,7 @@ def referring(tmp_path_factory):
     network = crowdcount.create_model("rec/tiny_scenes")
     config = counting_part(read_config("rec/tiny_scenes"))
     points = {"cls_threshold": 0.0, "word_threshold": 0.0, "full": 1}
-    inference = {"class_path": "crowdcount.point_inference.PointInference", "init_args": points}
+    inference = {"class_path": "crowdcount.inference.points.PointInference", "init_args": points}
     config["model"]["init_args"]["inference"] = inference
     model = crowdcount.ReferringModel(network, PointInference(0.0, 0.0, full=1), name="finder", config=config)
     return str(save_release(model, tmp_path_factory.mktemp("referring") / "r", "finder"))

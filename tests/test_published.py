@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import crowdcount
-from crowdcount.download import file_sha256
 from crowdcount.models.rec import network as rec_network
-from crowdcount.models.rec.detections import Phrases
-from crowdcount.release import save_release
+from crowdcount.models.rec.outputs import Phrases
+from crowdcount.weights.download import file_sha256
+from crowdcount.zoo.release import save_release
 from tests.golden.fill import det_image, det_tensor, make_image
 from tests.test_hmode import published_weights
 from tests.test_rec import as_released, original_keys

@@ -14,8 +14,8 @@ import pytest
 import crowdcount
 from crowdcount.data import Synthetic
 from crowdcount.predictor import DEFAULT_MODEL
-from crowdcount.weight_cache import state
-from crowdcount.weights import find
+from crowdcount.weights.cache import state
+from crowdcount.weights.index import find
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

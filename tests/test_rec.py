@@ -9,18 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
+from crowdcount.inference.points import PointInference
 from crowdcount.losses.contrastive import SupCon
 from crowdcount.models.rec import network as network_module
 from crowdcount.models.rec.convert import from_authors
-from crowdcount.models.rec.detections import Phrases
 from crowdcount.models.rec.loss import RecLoss
-from crowdcount.models.rec.module import ReferringModule
 from crowdcount.models.rec.network import ReferringDetector
-from crowdcount.point_inference import PointInference
-from crowdcount.weight_cache import adopt
-from crowdcount.weights import find
+from crowdcount.models.rec.outputs import Phrases
+from crowdcount.training.referring import ReferringModule
+from crowdcount.weights.cache import adopt
+from crowdcount.weights.download import file_sha256
+from crowdcount.weights.index import find
 
 WORDS = ("person", "in", "red", "blue", "green")
 BUILD = network_module._build

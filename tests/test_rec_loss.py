@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from crowdcount.errors import InputError
 from crowdcount.losses.contrastive import SupCon
-from crowdcount.models.rec.detections import Phrases, PointDetections, selected
 from crowdcount.models.rec.loss import RecLoss, strangers, text_topn
 from crowdcount.models.rec.matcher import PointMatcher
+from crowdcount.models.rec.outputs import Phrases, PointDetections, selected
 
 CASES = ["one_caption", "three_captions", "two_images", "lonely_caption", "more_gt_than_queries", "t256"]
 ALL = {"label_weight": 5.0, "point_weight": 1.0, "image_text_weight": 0.06, "contrast_weight": 0.005}

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from crowdcount.data import ReferringScenes, referring_scenes
-from crowdcount.data.referring_scenes import ReferringScene
+from crowdcount.data import ReferringScenes
+from crowdcount.data.synthetic import referring as referring_scenes
+from crowdcount.data.synthetic.referring import ReferringScene
 from crowdcount.errors import InputError
 from crowdcount.geometry import inside
 

@@ -12,12 +12,12 @@ import yaml
 from safetensors.torch import save_file
 
 import crowdcount
-from crowdcount import release
-from crowdcount.checkpoint import read_metadata
-from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
-from crowdcount.release import model_card, preprocessing, save_release
-from crowdcount.weights import Measured, find
+from crowdcount.weights.checkpoint import read_metadata
+from crowdcount.weights.download import file_sha256
+from crowdcount.weights.index import Measured, find
+from crowdcount.zoo import release
+from crowdcount.zoo.release import model_card, preprocessing, save_release
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "ebc/vgg19ae_qnrf.v1"

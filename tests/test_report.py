@@ -16,10 +16,10 @@ from crowdcount.evaluation.chart import bars, scatter
 from crowdcount.evaluation.harness import evaluate
 from crowdcount.evaluation.report import report_html
 from crowdcount.evaluation.summary import summarise
-from crowdcount.inference import Inference
-from crowdcount.models.bins import Bins
+from crowdcount.inference.density import Inference
+from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.ebc.network import Ebc
-from crowdcount.zoo import Model
+from crowdcount.zoo.models import Model
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from crowdcount.errors import InputError
-from crowdcount.schedule import WarmupRestarts
+from crowdcount.training.schedule import WarmupRestarts
 
 
 def rates(epochs, **arguments):

@@ -6,9 +6,10 @@ import zlib
 import numpy as np
 import pytest
 
-from crowdcount.data import scene_paint, synthetic
-from crowdcount.data.scene_layout import Layout, arrange
-from crowdcount.data.synthetic import Scene, Synthetic
+from crowdcount.data.synthetic import render as scene_paint
+from crowdcount.data.synthetic import scenes as synthetic
+from crowdcount.data.synthetic.layout import Layout, arrange
+from crowdcount.data.synthetic.scenes import Scene, Synthetic
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points, inside
 
@@ -67,7 +68,7 @@ def test_order_and_length_do_not_matter(train):
 
 def test_another_process_draws_the_same_scene(train):
     code = (
-        "import sys, zlib; from crowdcount.data.synthetic import Synthetic; record = Synthetic().records('train')[7];"
+        "import sys, zlib; from crowdcount.data import Synthetic; record = Synthetic().records('train')[7];"
         "print(zlib.crc32(record.read().tobytes()), zlib.crc32(record.points.tobytes()), 'torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

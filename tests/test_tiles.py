@@ -13,14 +13,14 @@ from torch.nn import functional
 
 import crowdcount
 from crowdcount.errors import InputError
-from crowdcount.inference import GIB, Inference, count_tiles
+from crowdcount.inference.density import GIB, Inference, count_tiles
+from crowdcount.inference.receptive_field import alignment, bytes_per_pixel, halo
+from crowdcount.inference.tiling import grid, spans
 from crowdcount.models.base import Counter, CountMap
-from crowdcount.models.bins import Bins
+from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.ebc.network import Ebc
 from crowdcount.models.hmode.network import Hmode
-from crowdcount.models.placement import Placement, placed, stretch
-from crowdcount.receptive import alignment, bytes_per_pixel, halo
-from crowdcount.tiles import grid, spans
+from crowdcount.models.tile_context import Placement, placed, stretch
 
 BINS = Bins([0, 1, 2, "3+"])
 
@@ -115,7 +115,7 @@ def test_the_halo_is_as_wide_as_it_must_be_and_no_wider(margin, monkeypatch):
     network = Chain([(3, 2, 1), (5, 2, 1), (5, 2, 2), (3, 1, 3)]).eval()
     step, wide = alignment(network), halo(network)
     if margin == "less":
-        monkeypatch.setattr("crowdcount.inference.halo", lambda _: wide - step)
+        monkeypatch.setattr("crowdcount.inference.density.halo", lambda _: wide - step)
     image = noise(4 * step, 12 * wide)
     maps, _ = count_tiles(network, image[None], 4 * step * (2 * wide + 4 * step))
     whole = Inference()(network, image).density

@@ -29,7 +29,7 @@ VGG = {**EBC, "init_args": {"backbone": "vgg11_ae", "pretrained": False}}
 CLIP = {"class_path": "crowdcount.models.clip_ebc.network.ClipEbc", "init_args": {"backbone": "train-vit"}}
 
 HMODE = {
-    "class_path": "crowdcount.models.hmode.module.HmodeModule",
+    "class_path": "crowdcount.training.HmodeModule",
     "init_args": {
         "network": {
             "class_path": "crowdcount.models.hmode.network.Hmode",
@@ -40,7 +40,7 @@ HMODE = {
 }
 
 REC = {
-    "class_path": "crowdcount.models.rec.module.ReferringModule",
+    "class_path": "crowdcount.training.ReferringModule",
     "init_args": {
         "network": {
             "class_path": "crowdcount.models.rec.network.ReferringDetector",
@@ -96,7 +96,7 @@ def config(tmp_path, shanghaitech_root):
                 },
                 **dict(trainer),
             },
-            "model": {"class_path": "crowdcount.module.BlockwiseModule", "init_args": arguments},
+            "model": {"class_path": "crowdcount.training.BlockwiseModule", "init_args": arguments},
             "data": {
                 "source": source,
                 "augment": {"crop": 64},
@@ -171,7 +171,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, tmp_path, stop):
         trainer={"max_epochs": 4},
         last={"every_n_train_steps": 1},
     )
-    schedule = ["--model.schedule=crowdcount.schedule.WarmupRestarts", "--model.schedule.warmup_epochs=2"]
+    schedule = ["--model.schedule=crowdcount.training.WarmupRestarts", "--model.schedule.warmup_epochs=2"]
     train.main(["fit", "--config", path, *schedule])
     train.main(["fit", "--config", path, *schedule, stop])
     checkpoint = str(tmp_path / "run/version_1/checkpoints/last.ckpt")
@@ -407,7 +407,7 @@ def test_a_test_that_cannot_be_is_refused_before_the_training(config, tmp_path, 
     ("wrong", "message"),
     [
         ({"dta": {"batch_size": 3}}, "dta.batch_size: no such key; did you mean data.batch_size?"),
-        ({"model": {"class_path": "crowdcount.module.BlockwiseModul"}}, "did you mean BlockwiseModule?"),
+        ({"model": {"class_path": "crowdcount.training.base.BlockwiseModul"}}, "did you mean BlockwiseModule?"),
     ],
 )
 def test_mistakes_in_a_file_are_refused(config, capsys, wrong, message):

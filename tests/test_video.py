@@ -12,11 +12,11 @@ import pytest
 from crowdcount.errors import InputError
 from crowdcount.video import read as video
 from crowdcount.video import writer as video_writer
-from crowdcount.video.container import is_cut
-from crowdcount.video.frame import ColourScale, annotate
+from crowdcount.video.annotate import ColourScale, annotate
 from crowdcount.video.read import is_video, read_frames, video_info
-from crowdcount.video.series import Reading, Smoother, csv_text
+from crowdcount.video.smoothing import Reading, Smoother, csv_text
 from crowdcount.video.strip import Strip, _clock
+from crowdcount.video.truncation import is_cut
 from crowdcount.video.writer import VideoWriter
 
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "MJPG", ".mpg": "MPG1"}

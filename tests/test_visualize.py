@@ -9,14 +9,15 @@ import pytest
 from scipy.io import savemat
 
 import crowdcount
-from crowdcount import captions, visualize
-from crowdcount.data.photo_file import find_photos
-from crowdcount.data.sample import read_image
-from crowdcount.data.synthetic import Synthetic
+from crowdcount.data.synthetic.scenes import Synthetic
 from crowdcount.errors import InputError
 from crowdcount.files import write_whole
 from crowdcount.geometry import as_points
-from crowdcount.visualize import png_bytes
+from crowdcount.images.files import find_photos
+from crowdcount.images.read import read_image
+from crowdcount.visualize import captions
+from crowdcount.visualize import density as visualize
+from crowdcount.visualize.density import png_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 

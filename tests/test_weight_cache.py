@@ -16,11 +16,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from crowdcount import download as download_module
-from crowdcount import unpack, weight_cache
 from crowdcount.errors import InputError
-from crowdcount.weight_cache import adopt, cache_folder, file_path, known_as, local_file, offline, remove, state
-from crowdcount.weights import find
+from crowdcount.weights import archive as unpack
+from crowdcount.weights import cache as weight_cache
+from crowdcount.weights import download as download_module
+from crowdcount.weights.cache import adopt, cache_folder, file_path, known_as, local_file, offline, remove, state
+from crowdcount.weights.index import find
 from tests.server import serving
 
 CONTENT = b"\x80" + random.Random(1).randbytes(2_000_000)  # begins like a pickle
@@ -340,9 +341,10 @@ def test_removing(known, server):
 def started(index, name=NAME):
     """Start a process that wants the weights."""
     code = (
-        "import sys; from pathlib import Path; from crowdcount import download, weights; download.BACKOFF = 0.01; "
-        f"weights.index_file = lambda: Path({str(index)!r}); from crowdcount.weight_cache import local_file; "
-        f"print(local_file(weights.find({name!r}), allow_unverified=True))"
+        "import sys; from pathlib import Path; from crowdcount.weights import download, index; "
+        "download.BACKOFF = 0.01; "
+        f"index.index_file = lambda: Path({str(index)!r}); from crowdcount.weights.cache import local_file; "
+        f"print(local_file(index.find({name!r}), allow_unverified=True))"
     )
     return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True)
 

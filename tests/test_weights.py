@@ -13,9 +13,9 @@ import torch
 
 import crowdcount
 from crowdcount.errors import InputError
-from crowdcount.models.backbones import CLIP_BACKBONES
+from crowdcount.models.clip_ebc.towers import CLIP_BACKBONES
 from crowdcount.models.rec.network import ReferringDetector
-from crowdcount.weights import find, index_file, list_weights, read_index
+from crowdcount.weights.index import find, index_file, list_weights, read_index
 
 ROOT = Path(__file__).resolve().parents[1]
 INDEX = json.loads(index_file().read_text())

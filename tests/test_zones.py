@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from shapely import MultiPolygon, Polygon, box
 
-from crowdcount import visualize
-from crowdcount.data.sample import read_image
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
-from crowdcount.inference import Prediction
+from crowdcount.images.read import read_image
+from crowdcount.inference.density import Prediction
+from crowdcount.visualize import density as visualize
+from crowdcount.visualize import zone_labels as zone_labels
+from crowdcount.visualize import zones as zone_drawing
 from crowdcount.zones import Zone, point_counts, read_zones, zone_counts
-from crowdcount.zones import drawing as zone_drawing
-from crowdcount.zones import labels as zone_labels
 
 per_test = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -645,5 +645,5 @@ def test_small_and_grey_pictures(shape):
 
 
 def test_zones_and_their_pictures_need_no_torch():
-    code = "import sys, crowdcount.zones, crowdcount.visualize; sys.exit('torch' in sys.modules)"
+    code = "import sys, crowdcount.zones, crowdcount.visualize.density; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode == 0

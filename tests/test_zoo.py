@@ -13,11 +13,11 @@ import yaml
 from safetensors.torch import save_file
 
 import crowdcount
-from crowdcount.download import file_sha256
 from crowdcount.errors import InputError
-from crowdcount.models.bins import Bins
-from crowdcount.weight_cache import adopt, remove
-from crowdcount.weights import find
+from crowdcount.models.blockwise.bins import Bins
+from crowdcount.weights.cache import adopt, remove
+from crowdcount.weights.download import file_sha256
+from crowdcount.weights.index import find
 from tests.server import serving
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,69 +1,11 @@
-"""Measure the package beside plain restatements of what published code does.
+"""The same as `python -m benchmarks`; kept so that every documented command keeps working."""
 
-    python tools/benchmark.py losses --threads 1
-    python tools/benchmark.py loader --threads 1 --image photo.jpg
-    python tools/benchmark.py density --threads 1
-    python tools/benchmark.py matching --threads 1
-    python tools/benchmark.py localisation --threads 1
-    python tools/benchmark.py tiles --threads 1
-    python tools/benchmark.py predict --threads 1
-    python tools/benchmark.py windows --threads 1
-
-All sides of a race run in the same process; the best of the repeats counts. What takes minutes runs once. Peak memory
-is measured in a process of its own.
-"""
-
-import argparse
-import json
+import sys
 from pathlib import Path
 
-import cv2
-import torch
-from benchmarks import density, loader, localisation, losses, matching, predict, tiles, windows
-from benchmarks.race import Row, positive
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from crowdcount.errors import InputError
-from crowdcount.files import write_whole
-
-
-def main() -> None:
-    """Run one benchmark and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--threads", type=positive, default=1, help="of torch and OpenCV (default %(default)s)")
-    shared.add_argument("--repeats", type=positive, default=5, help="best of so many (default %(default)s)")
-    shared.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
-    commands = parser.add_subparsers(required=True)
-    for benchmark in (losses, loader, density, matching, localisation, tiles, predict, windows):
-        benchmark.add_command(commands, shared)
-
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    cv2.setNumThreads(arguments.threads)
-    try:
-        rows = arguments.run(arguments)
-    except InputError as error:
-        parser.exit(2, f"{error}\n")
-    _print_table(rows)
-    if arguments.json:
-        write_whole(arguments.json, json.dumps(rows, indent=2) + "\n")
-
-
-def _print_table(rows: list[Row]) -> None:
-    """Print rows with the same keys under one heading."""
-    table = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells in table:
-        print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)))
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
+from benchmarks.__main__ import main
 
 if __name__ == "__main__":
     main()

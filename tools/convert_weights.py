@@ -1,56 +1,8 @@
-"""Turn a training's or a published checkpoint into one safetensors file that says what it is, with a model card.
+"""The same as `crowdcount convert`; kept so that every documented command keeps working."""
 
-    python tools/convert_weights.py RUN/checkpoints/best.ckpt --output my_counter
-    python tools/convert_weights.py clip_ebc/rn50_sha.v1 --output rn50_sha
-    python tools/convert_weights.py best_model.pth --model hmode/vgg16bn_sha_released --output hmode_sha
-
-The folder gets model.safetensors, with configuration, preprocessing and origin of the weights in its metadata, and
-README.md, a card for the Hugging Face hub. crowdcount.load_model("my_counter/model.safetensors") needs nothing else.
-"""
-
-import argparse
-import logging
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-import crowdcount
-from crowdcount.command_line import parser_of
-from crowdcount.errors import InputError
-from crowdcount.release import save_release
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool and return its exit status."""
-    args = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        if args.model is None:
-            model = crowdcount.load_model(args.source, allow_unverified=args.allow_unverified)
-        else:
-            model = crowdcount.load_model(args.model, weights=args.source, allow_unverified=args.allow_unverified)
-        name = args.name or model.origin.get("name") or args.output.resolve().name
-        path = save_release(model, args.output, name, half=args.half)
-    except (InputError, OSError) as error:
-        print(f"convert_weights: {error}", file=sys.stderr)
-        return 2
-    print(f"{path}: {name}, {path.stat().st_size / 1e6:.1f} MB")
-    print(f"Look at what it counts: python tools/visualize_density.py photo.jpg --model {path}")
-    print("Before you pass it on, read the terms in its README.md.")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = parser_of(__doc__, "convert_weights.py")
-    add = parser.add_argument
-    add("source", help="a checkpoint of tools/train.py, an entry of the index, or a published file with --model")
-    add("--model", metavar="NAME", help="model of the zoo that a file without a configuration is of")
-    add("--output", type=Path, required=True, metavar="FOLDER", help="where to; must not hold a release yet")
-    add("--name", help="what to call the model (default: its name in the index, or the folder's)")
-    add("--half", action="store_true", help="store the weights as float16: half the size, rounded")
-    add("--allow-unverified", action="store_true", help="download also what no SHA-256 is known of")
-    return parser
-
+from crowdcount.cli.convert import main
 
 if __name__ == "__main__":
     sys.exit(main())

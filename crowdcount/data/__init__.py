@@ -1,32 +1,29 @@
 """Data sets and the way from a record to a batch.
 
-The adapters need neither torch nor lightning nor albumentations; names whose modules do are imported on first use.
+The adapters need neither torch nor lightning nor albumentations.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from crowdcount.data.folder import Folder
-from crowdcount.data.fsc147 import Fsc147
-from crowdcount.data.jhu_crowd import JhuCrowd
-from crowdcount.data.joined import Joined
-from crowdcount.data.mall import Mall
-from crowdcount.data.nwpu import Nwpu
-from crowdcount.data.paper_size import PaperSize
-from crowdcount.data.rec8k import Rec8k
-from crowdcount.data.referring_scenes import ReferringScenes
-from crowdcount.data.resize import Resize, ShortSide
-from crowdcount.data.sample import CrowdSource, Expression, Record, read_image
-from crowdcount.data.shanghaitech import ShanghaiTech
-from crowdcount.data.synthetic import Synthetic
-from crowdcount.data.ucf_cc_50 import UcfCc50
-from crowdcount.data.ucf_qnrf import UcfQnrf
+from crowdcount.images import PaperSize, Resize, ShortSide, read_image
+from crowdcount.lazy import lazy_names
 
 if TYPE_CHECKING:
     from crowdcount.data.augment import Augment
     from crowdcount.data.datamodule import CrowdData
-
-_HEAVY = {"Augment": "augment", "CrowdData": "datamodule"}
+    from crowdcount.data.sample import CrowdSource, Expression, Record
+    from crowdcount.data.sources.concat import Joined
+    from crowdcount.data.sources.folder import Folder
+    from crowdcount.data.sources.fsc147 import Fsc147
+    from crowdcount.data.sources.jhu_crowd import JhuCrowd
+    from crowdcount.data.sources.mall import Mall
+    from crowdcount.data.sources.nwpu import Nwpu
+    from crowdcount.data.sources.rec8k import Rec8k
+    from crowdcount.data.sources.shanghaitech import ShanghaiTech
+    from crowdcount.data.sources.ucf_cc_50 import UcfCc50
+    from crowdcount.data.sources.ucf_qnrf import UcfQnrf
+    from crowdcount.data.synthetic.referring import ReferringScenes
+    from crowdcount.data.synthetic.scenes import Synthetic
 
 __all__ = [
     "Augment",
@@ -52,8 +49,27 @@ __all__ = [
     "read_image",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HEAVY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"crowdcount.data.{_HEAVY[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "augment": ("Augment",),
+        "datamodule": ("CrowdData",),
+        "sample": (
+            "CrowdSource",
+            "Expression",
+            "Record",
+        ),
+        "sources.concat": ("Joined",),
+        "sources.folder": ("Folder",),
+        "sources.fsc147": ("Fsc147",),
+        "sources.jhu_crowd": ("JhuCrowd",),
+        "sources.mall": ("Mall",),
+        "sources.nwpu": ("Nwpu",),
+        "sources.rec8k": ("Rec8k",),
+        "sources.shanghaitech": ("ShanghaiTech",),
+        "sources.ucf_cc_50": ("UcfCc50",),
+        "sources.ucf_qnrf": ("UcfQnrf",),
+        "synthetic.referring": ("ReferringScenes",),
+        "synthetic.scenes": ("Synthetic",),
+    },
+)

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, crop_points, flip_points, resize_points
+from crowdcount.images.read import Image
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import asks the package index
 import albumentations

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from crowdcount.data.augment import Augment
 from crowdcount.data.dataset import Crops, CrowdDataset, collate
 from crowdcount.data.loader import EpochSampler, ResumableLoader
-from crowdcount.data.paper_size import PaperSize
-from crowdcount.data.resize import Resize, ShortSide, SizeRule
 from crowdcount.data.sample import CrowdSource, Record
 from crowdcount.errors import InputError
+from crowdcount.images.resize import Resize, ShortSide, SizeRule
+from crowdcount.images.resize_presets import PaperSize
 
 logger = logging.getLogger(__name__)
 

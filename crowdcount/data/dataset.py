@@ -11,9 +11,10 @@ from torch.utils.data import Dataset
 
 from crowdcount.data.augment import Augment
 from crowdcount.data.image_cache import ImageCache
-from crowdcount.data.resize import SizeRule
-from crowdcount.data.sample import Expression, Image, Record
+from crowdcount.data.sample import Expression, Record
 from crowdcount.geometry import Points
+from crowdcount.images.read import Image
+from crowdcount.images.resize import SizeRule
 
 _STREAM = 101  # first word of the seeds here: another use of the same seed has another one
 

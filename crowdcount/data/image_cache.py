@@ -6,11 +6,12 @@ from pathlib import Path
 import cv2
 import PIL
 
-from crowdcount.data.resize import SizeRule, decoded, jpeg_of, moved
-from crowdcount.data.sample import Image, Record, read_image
+from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
 from crowdcount.files import write_whole
 from crowdcount.geometry import Points
+from crowdcount.images.read import Image, read_image
+from crowdcount.images.resize import SizeRule, decoded, jpeg_of, moved
 
 
 class ImageCache:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from crowdcount.data.sample import Record, Split
+from crowdcount.doctor.duplicates import same_photographs
 from crowdcount.doctor.finding import Finding
 from crowdcount.doctor.inspect_image import Inspection
-from crowdcount.doctor.photographs import same_photographs
-from crowdcount.doctor.totals import TOTALS, Total
+from crowdcount.doctor.published_totals import TOTALS, Total
 from crowdcount.geometry import Points, inside
 
 SAME = " = "

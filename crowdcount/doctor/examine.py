@@ -16,7 +16,7 @@ from crowdcount.doctor.checks import Item, images_of, of_image, of_photographs, 
 from crowdcount.doctor.datasets import DataSet
 from crowdcount.doctor.finding import CHECKS, Finding
 from crowdcount.doctor.inspect_image import Inspection, inspect_image
-from crowdcount.doctor.reading import read_split
+from crowdcount.doctor.read_split import read_split
 from crowdcount.doctor.report import Report, SplitFacts
 from crowdcount.errors import InputError
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from crowdcount.data.photo_file import strictly_opened
-from crowdcount.data.sample import read_image
-from crowdcount.doctor.photographs import Appearance, appearance_of
+from crowdcount.doctor.duplicates import Appearance, appearance_of
 from crowdcount.errors import InputError
+from crowdcount.images.files import strictly_opened
+from crowdcount.images.read import read_image
 
 _ORIENTATION: Final = 0x0112
 _BITS_PER_SAMPLE: Final = 258  # of TIFF

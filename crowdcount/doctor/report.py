@@ -11,7 +11,7 @@ from crowdcount.data.sample import Split
 from crowdcount.doctor.checks import SAME, Item
 from crowdcount.doctor.datasets import DataSet
 from crowdcount.doctor.finding import CHECKS, LEVELS, Finding, Level
-from crowdcount.doctor.totals import TOTALS
+from crowdcount.doctor.published_totals import TOTALS
 
 _WIDTH: Final = 110
 _SHOWN: Final = 40

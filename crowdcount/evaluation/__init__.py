@@ -1,8 +1,8 @@
 """Evaluation of a model on a split: results of images, their summary, files of both, and the index of weights."""
 
 from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
-from crowdcount.evaluation.peaks import density_peaks
 from crowdcount.evaluation.summary import Tables, summarise
 from crowdcount.evaluation.text import summary_text
+from crowdcount.inference.peaks import density_peaks
 
 __all__ = ["ImageResult", "Scoring", "Tables", "density_peaks", "evaluate", "summarise", "summary_text"]

@@ -10,16 +10,17 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from crowdcount.ahead import ahead
-from crowdcount.data.sample import Image, Record
+from crowdcount.data.sample import Record
+from crowdcount.distributed import of_all_processes
 from crowdcount.errors import InputError
-from crowdcount.evaluation.peaks import density_peaks
 from crowdcount.geometry import Points, inside, resize_points
+from crowdcount.images.read import Image
+from crowdcount.inference.peaks import density_peaks
 from crowdcount.metrics.game import GAME_LEVELS, cells_of_density, cells_of_points, game
 from crowdcount.metrics.localisation import match_points, predicted_radius
-from crowdcount.metrics.processes import of_all_processes
-from crowdcount.metrics.radius import heads_of_boxes, hits, level_hits, pairs_within
-from crowdcount.zoo import Model, ReferringModel
+from crowdcount.metrics.nwpu_localisation import heads_of_boxes, hits, level_hits, pairs_within
+from crowdcount.prefetch import ahead
+from crowdcount.zoo.models import Model, ReferringModel
 
 Hits = tuple[int, int, int]
 Cells = Callable[[int], NDArray[Any]]

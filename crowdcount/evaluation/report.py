@@ -7,14 +7,15 @@ from html import escape
 import cv2
 import numpy as np
 
-from crowdcount.data.sample import Image, Record
+from crowdcount.data.sample import Record
 from crowdcount.evaluation.chart import bars, scatter
 from crowdcount.evaluation.harness import ImageResult
 from crowdcount.evaluation.summary import Summary
 from crowdcount.evaluation.text import summary_text
 from crowdcount.geometry import resize_points
-from crowdcount.visualize import count_text, draw_points, expression_panel, overlay, panel
-from crowdcount.zoo import Model, ReferringModel
+from crowdcount.images.read import Image
+from crowdcount.visualize.density import count_text, draw_points, expression_panel, overlay, panel
+from crowdcount.zoo.models import Model, ReferringModel
 
 _WIDEST = 1400
 """Most pixels of a picture's width in the report."""

@@ -5,7 +5,7 @@ from crowdcount.metrics.breakdown import NWPU_EDGES, crowd_level, crowd_levels, 
 from crowdcount.metrics.count import CountErrors, count_errors
 from crowdcount.metrics.game import cells_of_density, cells_of_points, game
 from crowdcount.metrics.localisation import Localisation, localisation_scores, match_points, predicted_radius
-from crowdcount.metrics.radius import Heads, heads_of_boxes, hits, largest_matching, level_hits, pairs_within
+from crowdcount.metrics.nwpu_localisation import Heads, heads_of_boxes, hits, largest_matching, level_hits, pairs_within
 
 __all__ = [
     "NWPU_EDGES",

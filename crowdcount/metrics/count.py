@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from crowdcount.metrics.processes import of_all_processes
+from crowdcount.distributed import of_all_processes
 
 
 def count_errors(predicted: Sequence[float], true: Sequence[float]) -> dict[str, float]:

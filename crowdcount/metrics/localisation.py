@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from crowdcount.metrics.processes import of_all_processes
+from crowdcount.distributed import of_all_processes
 
 
 def match_points(

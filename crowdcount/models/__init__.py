@@ -1,1 +1,43 @@
-"""Networks, one folder a family."""
+"""Networks by family: what they take, return and declare. No Lightning, no data, no inference."""
+
+from typing import TYPE_CHECKING
+
+from crowdcount.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from crowdcount.models.base import Counter, CountMap, Network
+    from crowdcount.models.blockwise.bins import Bins
+    from crowdcount.models.blockwise.counter import BlockwiseCounter
+    from crowdcount.models.clip_ebc.network import ClipEbc
+    from crowdcount.models.ebc.network import Ebc
+    from crowdcount.models.hmode.network import Hmode
+    from crowdcount.models.rec.network import ReferringDetector
+
+__all__ = [
+    "Bins",
+    "BlockwiseCounter",
+    "ClipEbc",
+    "CountMap",
+    "Counter",
+    "Ebc",
+    "Hmode",
+    "Network",
+    "ReferringDetector",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "base": (
+            "CountMap",
+            "Counter",
+            "Network",
+        ),
+        "blockwise.bins": ("Bins",),
+        "blockwise.counter": ("BlockwiseCounter",),
+        "clip_ebc.network": ("ClipEbc",),
+        "ebc.network": ("Ebc",),
+        "hmode.network": ("Hmode",),
+        "rec.network": ("ReferringDetector",),
+    },
+)

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
-from crowdcount.inference import Prediction
+from crowdcount.images.read import Image
+from crowdcount.inference.density import Prediction
 from crowdcount.predictor import Predictor
-from crowdcount.video.frame import ColourScale, annotate
+from crowdcount.video.annotate import ColourScale, annotate
 from crowdcount.video.read import Frame, read_frames, video_info
-from crowdcount.video.series import Reading, Smoother
+from crowdcount.video.smoothing import Reading, Smoother
 from crowdcount.video.writer import VideoWriter
-from crowdcount.visualize import draw_zones
+from crowdcount.visualize.density import draw_zones
 from crowdcount.zones import Zone, zone_counts
 
 

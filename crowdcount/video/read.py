@@ -14,9 +14,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
-from crowdcount.video.container import is_cut
+from crowdcount.images.read import Image
+from crowdcount.video.truncation import is_cut
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crowdcount.data.sample import Image
-from crowdcount.lettering import FONT, LEAST_TEXT, font_scale, text_width, thickness
-from crowdcount.video.series import Reading
+from crowdcount.images.read import Image
+from crowdcount.video.smoothing import Reading
+from crowdcount.visualize.text import FONT, LEAST_TEXT, font_scale, text_width, thickness
 
 Colour = tuple[int, int, int]
 

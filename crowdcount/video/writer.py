@@ -7,8 +7,8 @@ from typing import Final, Self
 
 import cv2
 
-from crowdcount.data.sample import Image
 from crowdcount.errors import InputError
+from crowdcount.images.read import Image
 from crowdcount.video.read import video_info
 
 CODECS: Final = {".mp4": "mp4v", ".avi": "MJPG"}

@@ -1,7 +1,7 @@
 """Regions of interest: polygons and masks on a photograph, and how many people are in each."""
 
 from crowdcount.zones.counts import point_counts, zone_counts
-from crowdcount.zones.file import read_zones
+from crowdcount.zones.read import read_zones
 from crowdcount.zones.zone import Zone
 
 __all__ = ["Zone", "point_counts", "read_zones", "zone_counts"]

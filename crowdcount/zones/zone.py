@@ -10,10 +10,10 @@ from shapely import MultiPolygon, Polygon
 
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, inside
-from crowdcount.zones.shares import Shares, block_edges, check_polygons, mask_shares, polygon_shares
+from crowdcount.zones.coverage import Shares, block_edges, check_polygons, mask_shares, polygon_shares
 
 if TYPE_CHECKING:  # drawing zones needs no torch
-    from crowdcount.inference import Prediction
+    from crowdcount.inference.density import Prediction
 
 _RIGHT: Final = 2.0**-16
 _DOWN: Final = 2.0**-36

@@ -13,18 +13,18 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crowdcount.checkpoint import read_checkpoint
 from crowdcount.errors import InputError
-from crowdcount.models.backbones import ClipResNet, ClipVit, build_clip
 from crowdcount.models.base import CountMap
-from crowdcount.models.bins import Bins
-from crowdcount.models.blocks import BasicBlock, Bottleneck, decoder, init_weights, upsample
-from crowdcount.models.blockwise import BlockwiseCounter
+from crowdcount.models.blockwise.bins import Bins
+from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.clip_ebc.convert import from_openai
+from crowdcount.models.clip_ebc.fused_upsample import block_of_upsampled
 from crowdcount.models.clip_ebc.prompts import PromptStyle, prompt
-from crowdcount.models.clip_ebc.upsampled import block_of_upsampled
-from crowdcount.weight_cache import local_file
-from crowdcount.weights import find
+from crowdcount.models.clip_ebc.towers import ClipResNet, ClipVit, build_clip
+from crowdcount.models.layers import BasicBlock, Bottleneck, decoder, init_weights, upsample
+from crowdcount.weights.cache import local_file
+from crowdcount.weights.checkpoint import read_checkpoint
+from crowdcount.weights.index import find
 
 _DECODERS = {
     "RN101": [2048, 1024],

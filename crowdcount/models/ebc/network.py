@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from crowdcount.errors import InputError
 from crowdcount.models.base import CountMap
-from crowdcount.models.bins import Bins
-from crowdcount.models.blocks import BasicBlock, init_weights
-from crowdcount.models.blockwise import BlockwiseCounter
-from crowdcount.models.ebc.encoders import build
+from crowdcount.models.blockwise.bins import Bins
+from crowdcount.models.blockwise.counter import BlockwiseCounter
+from crowdcount.models.ebc.backbones import build
+from crowdcount.models.layers import BasicBlock, init_weights
 
 _HIDDEN = 512
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crowdcount.models.blocks import init_weights, upsample
 from crowdcount.models.ebc.backbone import Backbone
-from crowdcount.models.timm_features import fetch
+from crowdcount.models.layers import init_weights, upsample
+from crowdcount.models.timm_backbone import fetch
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _DEPTHS = {

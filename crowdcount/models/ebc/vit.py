@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from crowdcount.errors import InputError
 from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
-from crowdcount.models.blocks import upsample
 from crowdcount.models.ebc.backbone import Backbone
-from crowdcount.models.timm_features import fetch
+from crowdcount.models.layers import upsample
+from crowdcount.models.timm_backbone import fetch
 
 
 @dataclass(frozen=True)

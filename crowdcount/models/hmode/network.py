@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from crowdcount.errors import InputError
 from crowdcount.models.base import Counter, CountMap
-from crowdcount.models.blocks import init_weights
-from crowdcount.models.placement import stretch
-from crowdcount.models.timm_features import FeaturePyramid
+from crowdcount.models.layers import init_weights
+from crowdcount.models.tile_context import stretch
+from crowdcount.models.timm_backbone import FeaturePyramid
 
 SCALE = 100.0
 """The maps hold people per pixel times this, as published: the peak of one person's kernel is then about 1."""

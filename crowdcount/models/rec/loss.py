@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from crowdcount.errors import InputError
 from crowdcount.losses.contrastive import ContrastiveLoss, SupCon
-from crowdcount.models.rec.detections import PointDetections
 from crowdcount.models.rec.matcher import Match, PointMatcher
+from crowdcount.models.rec.outputs import PointDetections
 
 Positives = Literal["hungarian", "text_topn"]
 Negatives = Literal["own", "image"]

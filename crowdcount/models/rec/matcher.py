@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from crowdcount.errors import InputError
-from crowdcount.models.rec.detections import PointDetections
+from crowdcount.models.rec.outputs import PointDetections
 
 Match = tuple[Tensor, Tensor]
 """Indices of the matched queries, ascending, and of their points: two (min(Q, N),) int64 tensors."""

@@ -14,14 +14,14 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from crowdcount.checkpoint import read_checkpoint
 from crowdcount.errors import InputError
 from crowdcount.models.base import Network
 from crowdcount.models.rec.convert import from_authors
-from crowdcount.models.rec.detections import Phrases, PointDetections
-from crowdcount.models.rec.phrases import tokenize, vocabulary
-from crowdcount.weight_cache import local_file
-from crowdcount.weights import find
+from crowdcount.models.rec.outputs import Phrases, PointDetections
+from crowdcount.models.rec.tokenize import tokenize, vocabulary
+from crowdcount.weights.cache import local_file
+from crowdcount.weights.checkpoint import read_checkpoint
+from crowdcount.weights.index import find
 
 Detector = Literal["swin_t", "swin_b", "mm_swin_t", "tiny"]
 
@@ -142,7 +142,7 @@ class ReferringDetector(Network):
         )
 
     def tokenize(self, texts: Sequence[str], attributes: Sequence[str]) -> Phrases:
-        """Return the tokens of expressions; see `crowdcount.models.rec.phrases.tokenize`."""
+        """Return the tokens of expressions; see `crowdcount.models.rec.tokenize.tokenize`."""
         return tokenize(self.tokenizer, texts, attributes, self.detector.config.max_text_len)
 
     @cached_property

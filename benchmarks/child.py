@@ -1,0 +1,117 @@
+"""A model, and the memory that counting takes, in a process of its own: nothing before it blurs the peak."""
+
+import ctypes
+import gc
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import cv2
+import torch
+
+from crowdcount.errors import InputError
+from crowdcount.inference.density import Inference
+from crowdcount.models.base import Counter
+from crowdcount.zoo.config import build, read_config
+from crowdcount.zoo.models import Model, load_model
+
+Result = TypeVar("Result")
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def in_child(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what a function of a module returns in a fresh process of the same Python.
+
+    Raises:
+        InputError: the process was ended from outside.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise InputError(f"{arguments[0]}: its process was ended; most likely the memory ran out") from error
+
+
+def opened(source: str, threads: int) -> tuple[Model, str]:
+    """Set the threads; return a model without its size rule, and whether its weights are "trained" or "random".
+
+    A file is loaded. A name gets its weights where they are on this computer, otherwise random ones: nothing is
+    fetched. Memory and speed do not depend on them.
+    """
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    os.environ["CROWDCOUNT_OFFLINE"] = "1"
+    try:
+        model = load_model(source)
+    except InputError:
+        if Path(source).exists():
+            raise
+        return _untrained(source), "random"
+    if not isinstance(model, Model):
+        raise InputError(f"--model: {source} has no density")
+    model.resize = None
+    return model, "trained"
+
+
+def _untrained(name: str) -> Model:
+    """Return a model of the zoo as `load_model` would, with random weights."""
+    torch.manual_seed(0)
+    built = build(read_config(name), name)
+    if not isinstance(built.network, Counter):
+        raise InputError(f"--model: {name} has no density")
+    built.network.to(memory_format=torch.channels_last)
+    inference = built.inference if isinstance(built.inference, Inference) else Inference()
+    return Model(built.network, inference, None, name)
+
+
+class Peak:
+    """The most memory that a block of code takes above what was taken before it, in MiB.
+
+    On a GPU it is what torch allocates. On a processor it is the peak of the resident memory (VmHWM), less the
+    resident memory at the start; what was freed is handed back to the system before (malloc_trim of glibc), or it
+    would be used again without being seen. The peak is reset by writing 5 to /proc/self/clear_refs; where that is
+    forbidden, an earlier peak, such as that of loading the model, stays, and the figure is too high rather than too
+    low. NaN where there is no /proc.
+    """
+
+    mebibytes = float("nan")
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __enter__(self) -> "Peak":
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self._before = torch.cuda.memory_allocated(self.device)
+        else:
+            _forget_peak()
+            self._before = _resident("VmRSS")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        on_gpu = self.device.type == "cuda"
+        most = torch.cuda.max_memory_allocated(self.device) if on_gpu else _resident("VmHWM")
+        self.mebibytes = (most - self._before) / 2**20 if most else float("nan")
+
+
+def _forget_peak() -> None:
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):  # another library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):
+        _CLEAR.write_text("5")
+
+
+def _resident(key: str) -> int:
+    """Return an entry of /proc/self/status in bytes; 0 where there is none."""
+    lines = _STATUS.read_text().splitlines() if _STATUS.is_file() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), 0)

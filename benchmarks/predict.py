@@ -1,0 +1,103 @@
+"""Images per second and peak memory of the models of the zoo, with random weights where there are no others.
+
+Each model counts in a process of its own, as its configuration says but for the size rule, after it has counted a small
+image. The memory is what the first image of full size takes above the loaded model.
+"""
+
+import argparse
+import json
+import time
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any, get_args
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.child import Peak, in_child, opened
+from benchmarks.race import Commands, Row, positive
+from benchmarks.tiles import scene
+from crowdcount.images.read import Image
+from crowdcount.models.base import Counter
+from crowdcount.predictor import Precision, find_device
+from crowdcount.zoo.config import list_models, read_config
+from crowdcount.zoo.models import Model
+
+_LONG = 5.0
+"""Seconds: what takes longer is not repeated."""
+
+
+def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
+    """Add the command and its options."""
+    predict = commands.add_parser("predict", parents=[shared], help="speed and memory of the models")
+    predict.add_argument("--models", nargs="+", metavar="NAME", help="default: one of each network of the zoo")
+    predict.add_argument("--width", type=positive, default=1024, help="of the image (default %(default)s)")
+    predict.add_argument("--height", type=positive, default=768, help="of the image (default %(default)s)")
+    predict.add_argument("--precision", choices=get_args(Precision), default="float32", help="default %(default)s")
+    predict.add_argument("--device", default="auto", help="default %(default)s")
+    predict.set_defaults(run=predict_benchmark)
+
+
+def predict_benchmark(arguments: argparse.Namespace) -> list[Row]:
+    """Measure one model after the other."""
+    options = vars(arguments) | {"run": None}
+    names = tqdm(arguments.models or distinct_networks(), "models", leave=False, disable=None)
+    return [in_child(_measured, name, options) for name in names]
+
+
+def distinct_networks() -> list[str]:
+    """Return the first configuration of each network with a density; bins and pretrained weights do not count."""
+    found: dict[str, str] = {}
+    for name in list_models():
+        network = read_config(name)["model"]["init_args"]["network"]
+        module, _, kind = network["class_path"].rpartition(".")
+        if issubclass(getattr(import_module(module), kind), Counter):
+            shape = {k: v for k, v in network["init_args"].items() if k not in ("bins", "pretrained")}
+            found.setdefault(json.dumps([kind, shape], sort_keys=True), name)
+    return list(found.values())
+
+
+def _measured(name: str, options: dict[str, Any]) -> Row:
+    """Return the row of a model; runs in the child."""
+    model, _ = opened(name, options["threads"])
+    device = find_device(options["device"])
+    model.network.to(device)
+    with _precision(options["precision"], device):
+        seconds, peak = _timed(model, scene(options["height"], options["width"]), device, options["repeats"])
+    return {
+        "model": name,
+        "parameters (M)": sum(each.numel() for each in model.network.parameters()) / 1e6,
+        "image": f"{options['width']} x {options['height']}",
+        "in": "one pass" if model.inference.window is None else f"windows of {model.inference.window}",
+        "images/s": 1 / seconds,
+        "peak MiB above the model": peak,
+        "channels_last": "yes" if _channels_last(model) else "no",
+        "precision": options["precision"],
+    }
+
+
+def _timed(model: Model, image: Image, device: torch.device, repeats: int) -> tuple[float, float]:
+    """Return the best time of an image, which comes back to the processor, and the peak memory of the first."""
+    model.predict(image[:256, :256])
+    with Peak(device) as peak:
+        best = _seconds(model, image)
+    if best < _LONG:
+        best = min([best, *(_seconds(model, image) for _ in range(repeats - 1))])
+    return best, peak.mebibytes
+
+
+def _seconds(model: Model, image: Image) -> float:
+    start = time.perf_counter()
+    model.predict(image)
+    return time.perf_counter() - start
+
+
+def _precision(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Return what `crowdcount.predictor.Predictor` counts under."""
+    return torch.autocast(device.type, dtype=getattr(torch, precision), enabled=precision != "float32")
+
+
+def _channels_last(model: Model) -> bool:
+    """Whether every kernel of a convolution lies in memory as `load_model` lays it."""
+    kernels = [each for each in model.network.parameters() if each.ndim == 4]
+    return all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)

@@ -1,0 +1,196 @@
+"""Look a data set over, import annotations, propose count bins.
+
+    python tools/check_dataset.py doctor ~/ShanghaiTech --dataset shanghaitech --part A
+    python tools/check_dataset.py doctor ~/NWPU --dataset nwpu --json report.json --fail-on warning
+    python tools/check_dataset.py import labelme ~/marked --label head
+    python tools/check_dataset.py import yolo ~/heads/labels --images ~/heads/images --output ~/crowd --link
+    python tools/check_dataset.py bins ~/crowd --dataset folder --reduction 8
+
+`SUBCOMMAND --help` says more; options of a data set (`--part A`) are listed by its class in crowdcount.data.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from crowdcount.cli.parser import parser_of
+from crowdcount.data.importers import FORMATS
+from crowdcount.data.importers.annotated import Choice
+from crowdcount.data.importers.image_matching import Picture, Pictures, checked
+from crowdcount.data.importers.write import write_beside, write_folder
+from crowdcount.doctor import LEVELS, DataSet, examine
+from crowdcount.doctor.datasets import known, options_of
+from crowdcount.errors import InputError
+from crowdcount.files import write_whole
+from crowdcount.images.resize import Resize
+from crowdcount.images.resize_presets import PaperSize
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return its exit status: 0, 1 where the doctor found what it should stop at, 2 for bad input."""
+    parser = _parser()
+    args, options = parser.parse_known_args(argv)
+    if options and "dataset" not in args:
+        parser.error(f"unrecognized arguments: {' '.join(options)}")
+    args.options = options
+    try:
+        status: int = args.run(args)
+    except (InputError, OSError) as error:
+        sys.stderr.write(f"check_dataset: {error}\n")
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__, "check_dataset.py")
+    commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
+    # Without abbreviations, as the options of the data sets are not known to this parser.
+    add = partial(commands.add_parser, allow_abbrev=False)
+    _add_doctor(add("doctor", help="look for what is missing, damaged, doubled or different from what was published"))
+    _add_import(add("import", help="turn what an annotation tool exported into a folder of points"))
+    _add_bins(add("bins", help="propose count bins and their mean counts for training on a data set"))
+    return parser
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, help="folder of the data set")
+    parser.add_argument("--dataset", required=True, choices=known(), metavar="NAME", help=f"among {', '.join(known())}")
+    options = (f"{name} {' '.join(options_of(adapter))}" for name, adapter in known().items() if options_of(adapter))
+    parser.epilog = f"options of the data sets: {'; '.join(options)}"
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Look a data set over. An error is what would make training fail, a warning what changes its numbers, a note "
+        "is good to know. The exit status is 1 where something as bad as --fail-on was found, 2 for bad input."
+    )
+    _add_dataset(parser)
+    add = parser.add_argument
+    add("--json", type=Path, metavar="FILE", help="write the whole report as JSON as well")
+    add("--fail-on", choices=LEVELS, default="error", help="from when on the exit status is 1 (default: %(default)s)")
+    add("--jobs", type=int, default=_cores(), help="processes (default: %(default)s)")
+    parser.set_defaults(run=_doctor)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    report = examine(DataSet.parse(args.dataset, args.root, args.options), args.jobs)
+    sys.stdout.write(report.text().encode(errors="backslashreplace").decode())
+    if args.json is not None:
+        write_whole(args.json, report.json())
+    return 1 if report.fails(args.fail_on) else 0
+
+
+def _add_bins(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Count the people in the blocks at every position of the images, choose the open bin, and print a fragment of "
+        "a configuration with the mean count of every bin as its anchor, and how many blocks each class has."
+    )
+    _add_dataset(parser)
+    add = parser.add_argument
+    add("--split", choices=("train", "val", "test"), default="train", help="images to count (default: %(default)s)")
+    add("--reduction", type=int, default=8, help="side of a block in pixels (default: %(default)s)")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--truncation", type=int, help="lowest count of the open bin (default: chosen by --share)")
+    how.add_argument(
+        "--share",
+        type=float,
+        default=1e-3,
+        help="part of the blocks with people that the open bin must have (default: %(default)s)",
+    )
+    how.add_argument("--intervals", nargs="+", metavar="BIN", help="the bins themselves, such as 0 1 2-3 4+")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--resize",
+        nargs=3,
+        type=int,
+        metavar=("MIN", "MAX", "MULTIPLE"),
+        help="bring images to a size first, as data.resize of CLIP-EBC's recipes does (448 4096 32)",
+    )
+    size.add_argument("--paper", metavar="RULE", help="the same by a rule of crowdcount.data.PaperSize")
+    add("--once-per-pixel", action="store_true", help="count a pixel once, for loss.once_per_pixel: true (published)")
+    parser.set_defaults(run=_bins)
+
+
+def _bins(args: argparse.Namespace) -> int:
+    from crowdcount.doctor import count_bins  # it imports torch, which takes seconds
+
+    data = DataSet.parse(args.dataset, args.root, args.options)
+    records = data.source().records(args.split)
+    if not records:
+        raise InputError(f"--split: {data.key} in {data.root} has no split {args.split!r}")
+    resize = Resize(*args.resize) if args.resize else PaperSize(args.paper) if args.paper else None
+    bar = tqdm(records, unit="image", disable=None)
+    counts = count_bins.add_up(bar, args.reduction, resize, once_per_pixel=args.once_per_pixel)
+    truncation = count_bins.truncation_for(counts, args.share) if args.truncation is None else args.truncation
+    proposal = count_bins.propose(counts, args.intervals or count_bins.single_counts(truncation))
+    what = f"{len(records):,} images of {data.key} ({args.split}), {counts.sum():,} blocks of {args.reduction} pixels"
+    comments = "".join(f"# {line}\n" for line in [what, *proposal.table().splitlines()])
+    sys.stdout.write(comments + proposal.yaml())
+    return 0
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Read points (and centres of boxes) from an export and write what crowdcount.data.Folder reads: points.json "
+        "beside the images, or with --output a new folder with the images in it."
+    )
+    add = parser.add_argument
+    add("format", choices=FORMATS, metavar="FORMAT", help=f"among {', '.join(FORMATS)}")
+    add("export", type=Path, help="the exported file, or the folder of files (labelme, yolo)")
+    add("--images", type=Path, help="folder of the images (default: where the export is)")
+    add("--label", nargs="+", default=[], metavar="LABEL", help="take shapes with these labels (default: all)")
+    add("--keypoint", metavar="NAME", help="of a category with several keypoints take this one (coco)")
+    add("--output", type=Path, help="new folder to write, with --copy or --link")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--copy", dest="transfer", action="store_const", const="copy", help="copy the images into --output"
+    )
+    how.add_argument("--link", dest="transfer", action="store_const", const="link", help="link them instead")
+    add("--overwrite", action="store_true", help="replace a points.json that is there")
+    parser.set_defaults(run=_import)
+
+
+def _import(args: argparse.Namespace) -> int:
+    if (args.output is None) != (args.transfer is None):
+        raise InputError("--output gets the images, too: say whether by --copy or by --link")
+    if args.keypoint is not None and args.format != "coco":
+        raise InputError(f"--keypoint: {args.format} has no named keypoints; only coco has")
+    if not args.export.exists():
+        raise InputError(f"{args.export}: no such file or folder; give what the annotation tool exported")
+    pictures = Pictures(args.images or (args.export if args.export.is_dir() else args.export.parent))
+    choice = Choice(frozenset(args.label), args.keypoint, frozenset(path.stem for path in pictures.files))
+    annotated = FORMATS[args.format](args.export, choice)
+    choice.check(str(args.export))
+    bar = tqdm(annotated, file=sys.stderr, unit="image", disable=None)
+    found = list(checked(bar, pictures))
+    if not choice.taken.total():
+        reasons = "; ".join(f"{number} x {reason}" for reason, number in choice.left_out.most_common()) or "no shapes"
+        raise InputError(f"{args.export}: has no head to import ({reasons})")
+    if args.output is None:
+        written = write_beside(found, pictures, args.overwrite)
+    else:
+        written = write_folder(found, pictures, args.output, args.transfer)
+    sys.stdout.write(_summary(found, choice) + f"written: {written}\n")
+    return 0
+
+
+def _summary(found: Sequence[Picture], choice: Choice) -> str:
+    kinds = ", ".join(f"{number:,} {kind}s" for kind, number in choice.taken.items()) or "nothing"
+    empty, outside = sum(not len(each.points) for each in found), sum(each.outside for each in found)
+    lines = [f"images:   {len(found):,}, {empty:,} of them without people", f"heads:    {kinds}"]
+    lines += [f"left out: {number:,} x {reason}" for reason, number in choice.left_out.most_common()]
+    lines += [f"outside:  {outside:,} points lie outside their image (kept)"] * bool(outside)
+    return "".join(f"{line}\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""Evaluate a model on a data set: errors of counts and of points, a table of images, a report, submission files.
+
+    python tools/evaluate.py RUN/checkpoints/best.ckpt --data RUN/config.yaml --output results
+    python tools/evaluate.py ebc/vgg19ae_sha --weights best.ckpt --data CONFIG --data.source.root ~/ShanghaiTech
+    python tools/evaluate.py clip_ebc/rn50_sha.v1 --data zoo_configs/clip_ebc/rn50_sha.yaml --update-index
+    python tools/evaluate.py RUN/checkpoints/best.ckpt --data nwpu.yaml --submission counts.txt
+    torchrun --nproc_per_node 2 tools/evaluate.py RUN/checkpoints/best.ckpt --data RUN/config.yaml
+
+CONFIG is a YAML file with a section `data:` as in the configurations of tools/train.py; --data.KEY VALUE overrides its
+keys. Only its data set is used, and for --split val its rule of what is held out: size rule, windows and everything
+else that decides about a count belong to the model. The figures are those that tools/train.py test logs,
+and with the same OMP_NUM_THREADS (which torchrun sets to 1) bit for bit the same for any number of processes.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+import crowdcount
+from crowdcount.cli.parser import parser_of
+from crowdcount.config_errors import explain
+from crowdcount.data import Record
+from crowdcount.data.datamodule import CrowdData
+from crowdcount.errors import InputError, input_error
+from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
+from crowdcount.evaluation.index_record import (
+    data_name,
+    head_of,
+    index_key,
+    measurement,
+    require_published,
+    update_index,
+)
+from crowdcount.evaluation.report import report_html
+from crowdcount.evaluation.submission import check_ids, write_count_submission, write_localisation_submission
+from crowdcount.evaluation.summary import Summary, Tables, summarise
+from crowdcount.evaluation.table import results_csv
+from crowdcount.evaluation.text import summary_text
+from crowdcount.files import write_whole
+from crowdcount.predictor import find_device
+from crowdcount.weights.index import index_file
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return its exit status: 2 for what the user can mend."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    sys.path.append(str(Path.cwd()))  # a configuration may name classes of the user's own
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    try:
+        own, overrides = split_overrides(words)
+        _run(_arguments(own), words, overrides)
+    except (InputError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = parser_of(__doc__, "evaluate.py", allow_abbrev=False)
+    add = parser.add_argument
+    add("model", help="checkpoint of tools/train.py, release, or name in the zoo or of its weights")
+    add("--weights", help="checkpoint or tag for the network named by MODEL (default: the index's first for it)")
+    add("--data", type=Path, required=True, metavar="CONFIG", help="YAML file with a section 'data:'")
+    add("--split", choices=("val", "test"), default="test", help="part of the data set (default: %(default)s)")
+    add("--output", type=Path, metavar="DIR", help="write summary.json, images.csv and report.html there")
+    add("--worst", type=natural, default=6, metavar="N", help="images drawn in the report (default: %(default)s)")
+    add("--submission", type=Path, metavar="FILE", help="write the counts as NWPU-Crowd's server wants them")
+    add("--localisation-submission", type=Path, metavar="FILE", help="write the points as that server wants them")
+    add("--radii", type=float, nargs="+", default=[4, 8], help="of localisation, in pixels (default: 4 8)")
+    add("--peak-threshold", type=float, default=0, help="people per block of a density's points (default: %(default)s)")
+    add(
+        "--edges",
+        type=int,
+        nargs="+",
+        default=list(Tables.edges),
+        help="last count of each level of the crowd but the highest (default: 0 100 500 5000, NWPU-Crowd's levels)",
+    )
+    add("--bootstrap", type=natural, default=1000, metavar="N", help="resamples for intervals (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    add("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+    add(
+        "--update-index",
+        type=Path,
+        nargs="?",
+        const=index_file(),
+        metavar="FILE",
+        help="write the figures into the index, where the weights are of it (default: weights_index.json)",
+    )
+    return parser.parse_args(words)
+
+
+def natural(text: str) -> int:
+    """Return a number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+    return int(text)
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the tool's own words, and the options --data.KEY with their values."""
+    own: list[str] = []
+    overrides: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--data."):
+            own.append(word)
+            continue
+        overrides.append(word)
+        if "=" not in word:
+            value = next(rest, "--")
+            if value.startswith("--"):
+                raise InputError(f"{word}: has no value")
+            overrides.append(value)
+    return own, overrides
+
+
+def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> None:
+    scoring = Scoring(tuple(args.radii), args.peak_threshold)
+    tables = Tables(tuple(args.edges), args.bootstrap, args.seed)
+    data = read_data(args.data, overrides)
+    records = split_records(data, args.split)
+    if args.update_index is not None:
+        require_published(data.source)
+    _check_outputs(args, records)  # before minutes of counting
+    model = crowdcount.load_model(args.model, weights=args.weights)
+    key = None if args.update_index is None else index_key(args.update_index, model)
+    rank = _join_processes()
+    model.network.to(_device(args.device))
+    results = evaluate(model, records, scoring)
+    if rank == 0:
+        name = data_name(data.source, args.split)
+        summary = {**head_of(model, args.model, name), "arguments": words, **summarise(results, tables)}
+        print(f"{args.model} on {name}: {summary['protocol']}\n{summary_text(summary)}")
+        _write(args, model, records, results, summary)
+        if key is not None:
+            _update(args.update_index, key, measurement(summary, words))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _check_outputs(args: argparse.Namespace, records: Sequence[Record]) -> None:
+    """Refuse what could not be written in the end.
+
+    Raises:
+        InputError: names the option.
+    """
+    submissions = {"--submission": args.submission, "--localisation-submission": args.localisation_submission}
+    for option, path in {"--output": args.output, **submissions}.items():
+        if path is None:
+            continue
+        folder = path if option == "--output" else path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{option}: {folder} cannot be made ({error.strerror}); give another place") from error
+        if option != "--output" and path.is_dir():
+            raise InputError(f"{option}: {path} is a folder; give a file")
+    if any(path is not None for path in submissions.values()):
+        check_ids([record.name for record in records])
+
+
+def read_data(config: Path, overrides: Sequence[str]) -> CrowdData:
+    """Return the data that a configuration's section `data` and overrides of its keys describe.
+
+    Raises:
+        InputError: the file is missing or no configuration, or a key or value is wrong.
+    """
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{config}: not a readable YAML file; {' '.join(str(error).split())}") from error
+    kept = ("--data.source", "--data.val_fraction", "--data.seed")
+    for word in overrides:
+        if word.startswith("--data.") and not word.startswith(kept):
+            raise InputError(f"{word}: has no effect here; size rule and all else that decides are the model's own")
+    section = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(section, dict):
+        raise InputError(f"{config}: has no section 'data:' with the key source")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(CrowdData, "data")
+    text = yaml.safe_dump({"augment": None, **section})
+    try:
+        parsed = parser.parse_args(["--data", text, *overrides])
+        data: CrowdData = parser.instantiate(parsed).data
+    except (ArgumentError, ValueError) as error:
+        options = [action.dest for action in parser._actions]
+        raise InputError(f"{config}: {input_error(error) or explain(str(error), options)}") from error
+    return data
+
+
+def split_records(data: CrowdData, split: str) -> list[Record]:
+    """Return the records of a split; where there is no official validation split, those that a training holds out.
+
+    Raises:
+        InputError: there are none.
+    """
+    records = data.source.records("test") if split == "test" else data.source.records("val") or data.splits[1]
+    if not records:
+        other = "val, which holds out a part of the training images" if split == "test" else "test"
+        raise InputError(f"--split {split}: {type(data.source).__name__} has no such images here; try --split {other}")
+    return records
+
+
+def _join_processes() -> int:
+    """Join the processes that torchrun started, and return this one's rank."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        torch.distributed.init_process_group("gloo")
+        return torch.distributed.get_rank()
+    return 0
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        return find_device(name)
+    except InputError as error:
+        raise InputError(f"--{error}") from error
+
+
+def _write(
+    args: argparse.Namespace,
+    model: crowdcount.Model | crowdcount.ReferringModel,
+    records: Sequence[Record],
+    results: Sequence[ImageResult],
+    summary: Summary,
+) -> None:
+    if args.output is not None:
+        write_whole(args.output / "images.csv", results_csv(results))
+        write_whole(args.output / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        write_whole(args.output / "report.html", report_html(model, records, results, summary, args.worst))
+    if args.submission is not None:
+        write_count_submission(args.submission, results)
+    if args.localisation_submission is not None:
+        write_localisation_submission(args.localisation_submission, results)
+
+
+def _update(path: Path, key: str, measured: Summary) -> None:
+    if measured["commit"] is None:
+        print("evaluate: this is no git clone; the index does not say which code gave the figures", file=sys.stderr)
+    update_index(path, key, measured)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

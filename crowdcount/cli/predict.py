@@ -1,0 +1,326 @@
+"""Count people in photographs and videos.
+
+    python tools/predict.py photo.jpg
+    python tools/predict.py photos/ 'more/**/*.png' --output results
+    python tools/predict.py photos/ --model RUN/checkpoints/best.ckpt --output results --save csv json npz
+    find . -name '*.jpg' | python tools/predict.py - --output results
+    python tools/predict.py square.jpg --zones zones.json --output results
+    python tools/predict.py walk.mp4 --every 10 --smooth 5 --output results
+    python tools/predict.py photo.jpg --model REC_RUN/checkpoints/best.ckpt --expression "person in red"
+
+Without --model counts the model that comes with the package. Prints a line for each picture. With --output: counts.csv,
+counts.json, NAME.npz (density, points, class probabilities) and NAME_overlay.png; of a video NAME_counts.csv and
+NAME_counted.mp4, with the counted frames alone. Zones are polygons ({"entrance": [[x, y], ...]}, LabelMe, GeoJSON) or
+masks, in pixels. A picture that cannot be counted is reported and the rest are counted; the exit status is then 2.
+After Ctrl-C it is 130, and the tables have what was counted until then.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from statistics import fmean
+from typing import TextIO, get_args
+
+import numpy as np
+from tqdm import tqdm
+
+from crowdcount.cli.output_folder import OutputFolder
+from crowdcount.cli.parser import parser_of
+from crowdcount.cli.tables import Counted, counts_csv, counts_json, npz_bytes
+from crowdcount.errors import InputError
+from crowdcount.files import write_whole
+from crowdcount.images.files import find_photos, read_photo
+from crowdcount.images.read import IMAGE_SUFFIXES, Image
+from crowdcount.inference.density import Prediction
+from crowdcount.predictor import DEFAULT_MEMORY, Precision, Predictor, points_of
+from crowdcount.prefetch import ahead
+from crowdcount.video.counting import count_video
+from crowdcount.video.read import VIDEO_SUFFIXES, is_video, video_info
+from crowdcount.video.smoothing import Reading, csv_text
+from crowdcount.visualize.captions import count_text
+from crowdcount.visualize.density import caption, density_picture, draw_zones, expression_panel, png_bytes
+from crowdcount.zones import point_counts, read_zones, zone_counts
+from crowdcount.zoo.models import ReferringModel
+
+KINDS = ("csv", "json", "npz", "overlay")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return its exit status."""
+    args = _arguments(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        files, missing = _find(args.sources)
+        if not files:
+            raise InputError("\n".join(missing) or "no file was named: standard input is empty")
+        run = Run(args, files)
+        for error in missing:
+            _say(f"predict: {error}", sys.stderr)
+        try:
+            return max(_report(run), 2 if missing else 0)
+        finally:  # whatever ends it: what was counted is not lost
+            run.write_tables()
+    except (InputError, OSError) as error:
+        _say(f"predict: {error}", sys.stderr)
+        return 2
+
+
+def _find(sources: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Return the files that are meant, and what is wrong with names that mean none."""
+    found: dict[Path, None] = {}
+    missing = []
+    for word in _words(sources):
+        try:
+            found |= dict.fromkeys(find_photos([word], (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)))
+        except InputError as error:
+            missing.append(str(error))
+    return find_photos(found), missing
+
+
+def _report(run: "Run") -> int:
+    """Count in the files, print a line for each of them and return the exit status."""
+    try:
+        for each in tqdm(run.count(), total=len(run.files), disable=len(run.files) < 2, file=sys.stderr, unit="file"):
+            line = f"predict: {each.error}" if each.error else f"{each.image}: {_summary(each)}"
+            _say(line, sys.stderr if each.error else sys.stdout)
+    except KeyboardInterrupt:
+        _say(f"predict: interrupted after {len(run.results)} of {len(run.files)} files", sys.stderr)
+        return 130  # as shells have it
+    return 2 if any(each.error for each in run.results) else 0
+
+
+def _say(line: str, file: TextIO) -> None:
+    """Print a line beside the progress bar; names that the terminal has no letters for are escaped."""
+    encoding = file.encoding or "utf-8"
+    tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file and, where it is a picture that can be read, its image."""
+
+    path: Path
+    image: Image | None = None
+    error: str = ""
+
+    @property
+    def kind(self) -> object:
+        """Equal for pictures that can be counted together."""
+        return self.path if self.image is None else self.image.shape
+
+
+class Run:
+    """The files of a call, one after the other, and what is written of them.
+
+    Args:
+        args: of the command line.
+        files: pictures and videos.
+
+    Raises:
+        InputError: the model or the zones cannot be had, or do not suit the other arguments.
+    """
+
+    def __init__(self, args: argparse.Namespace, files: Sequence[Path]) -> None:
+        self.args, self.files = args, files
+        self.zones = read_zones(args.zones)
+        self.predictor = Predictor(
+            args.model, args.weights, args.device, args.precision, args.max_memory, args.long_side
+        )
+        self.results: list[Counted] = []
+        self.texts: list[str] = list(dict.fromkeys(args.expression or ()))
+        model = self.predictor.model
+        if isinstance(model, ReferringModel) != bool(self.texts):
+            advice = "reads no text; leave --expression out" if self.texts else "needs --expression TEXT ..."
+            raise InputError(f"{model.name}: {advice}")
+        if self.texts and args.output is not None and "npz" in args.save:
+            raise InputError(f"{model.name}: has no density to save as npz; the points are in json")
+        given = [*files, *args.zones, *filter(None, (args.model, args.weights))]
+        self.output = None if args.output is None else OutputFolder(args.output, given)
+
+    def count(self) -> Iterator[Counted]:
+        """Count in all files, in order; those at fault give an error."""
+        for _, alike in groupby(_read(self.files), key=lambda source: source.kind):
+            while sources := list(islice(alike, self.args.batch)):
+                for each in self._counted(sources):
+                    self.results.append(each)
+                    yield each
+
+    def _counted(self, sources: list[Source]) -> Iterator[Counted]:
+        """Count in pictures of one size, or in one file of another kind."""
+        try:
+            predictions = self._predictions(sources)
+        except InputError as error:
+            if len(sources) == 1:
+                yield _failed(sources[0].path, error)
+            else:  # what is too much together may do one by one
+                for source in sources:
+                    yield from self._counted([source])
+            return
+        for source, prediction in zip(sources, predictions, strict=True):
+            try:
+                yield self._one(source, prediction)
+            except (InputError, OSError) as error:
+                yield _failed(source.path, error)
+
+    def _predictions(self, sources: list[Source]) -> Sequence[Prediction | None]:
+        images = [self.predictor.seen(each.image) for each in sources if each.image is not None]
+        return [None] * len(sources) if self.texts or not images else self.predictor.predict_batch(images)
+
+    def _one(self, source: Source, prediction: Prediction | None) -> Counted:
+        if source.error:
+            raise InputError(source.error)
+        if source.image is None:
+            return self._video(source.path)
+        if prediction is None:
+            return self._expressions(source.path, source.image)
+        return self._picture(source.path, source.image, prediction)
+
+    def _picture(self, path: Path, image: Image, prediction: Prediction) -> Counted:
+        height, width = image.shape[:2]
+        counted = Counted(
+            str(path),
+            prediction.count,
+            zone_counts(prediction, self.zones, height, width),
+            points_of(prediction, height, width),
+            (width, height),
+            prediction.exact,
+        )
+        if file := self._path("npz", path, ".npz"):
+            write_whole(file, npz_bytes(prediction, counted))
+        if file := self._path("overlay", path, "_overlay.png"):
+            drawn = draw_zones(density_picture(image, prediction), self.zones, counted.parts, (height, width))
+            write_whole(file, png_bytes(caption(drawn, count_text(counted.count))))
+        return counted
+
+    def _expressions(self, path: Path, image: Image) -> Counted:
+        """Find what each expression names; the count is that of all of them together."""
+        height, width = image.shape[:2]
+        found = self.predictor.find(image, self.texts)
+        parts: dict[str, float] = {each.text: each.count for each in found}
+        for each in found:
+            inside = point_counts(each.points, self.zones, height, width)
+            parts |= {f"{each.text} / {zone}": number for zone, number in inside.items()}
+        points = np.concatenate([each.points for each in found])
+        if file := self._path("overlay", path, "_overlay.png"):
+            write_whole(file, png_bytes(expression_panel(image, [(each.text, each.points, None) for each in found])))
+        return Counted(str(path), len(points), parts, points, (width, height))
+
+    def _video(self, path: Path) -> Counted:
+        """Count the chosen frames of a video; its own count is their mean."""
+        if self.texts:
+            raise InputError(f"{path}: expressions are looked for in pictures alone; save frames of the video as such")
+        annotated = self._path("overlay", path, "_counted.mp4")
+        counts = count_video(path, self.predictor, self.args.every, self.args.smooth, self.zones, annotated)
+        readings: list[Reading] = []
+        try:
+            readings.extend(tqdm(counts, desc=path.name, file=sys.stderr, unit="frame", leave=False))
+        finally:
+            if readings and (file := self._path("csv", path, "_counts.csv")):
+                write_whole(file, csv_text(readings))
+        info = video_info(path)
+        mean = fmean(each.count for each in readings)
+        parts = {zone.name: fmean(each.zones[zone.name] for each in readings) for zone in self.zones}
+        return Counted(str(path), mean, parts, size=(info.width, info.height))
+
+    def _path(self, kind: str, source: Path, end: str) -> Path | None:
+        """Return where an output of a file goes; None where this kind is not wanted."""
+        return self.output.beside(source, end) if self.output is not None and kind in self.args.save else None
+
+    def write_tables(self) -> None:
+        """Write the tables of all pictures so far."""
+        if self.output is None:
+            return
+        if "csv" in self.args.save:
+            zones = [zone.name for zone in self.zones]
+            within = [f"{text} / {zone}" for text in self.texts for zone in zones]
+            table = counts_csv(self.results, [*self.texts, *within] if self.texts else zones)
+            # names of files that are no UTF-8
+            write_whole(self.output.table("counts.csv"), table.encode(errors="backslashreplace"))
+        if "json" in self.args.save:
+            write_whole(self.output.table("counts.json"), counts_json(self.results, self.predictor.model.name))
+
+
+def _read(files: Sequence[Path]) -> Iterator[Source]:
+    """Yield the files; a picture is decoded while the one before is counted."""
+    for path, future in zip(files, ahead(_decoded, files), strict=True):
+        try:
+            yield Source(path, future.result())
+        except (InputError, OSError) as error:
+            yield Source(path, error=str(error))
+
+
+def _decoded(path: Path) -> Image | None:
+    return None if is_video(path) else read_photo(path)
+
+
+def _failed(path: Path, error: Exception) -> Counted:
+    reason = str(error)
+    return Counted(str(path), error=reason if reason.startswith(str(path)) else f"{path}: {reason}")
+
+
+def _summary(each: Counted) -> str:
+    parts = ", ".join(f"{name} {number:.1f}" for name, number in each.parts.items())
+    words = f"mean {count_text(each.count)}" if is_video(each.image) else count_text(each.count)
+    return f"{words} ({parts})" if parts else words
+
+
+def _words(sources: Sequence[str]) -> Iterator[str]:
+    """Yield the sources, those of standard input in place of a dash: lines, or what `find -print0` writes."""
+    for word in sources:
+        if word != "-":
+            yield word
+            continue
+        text = os.fsdecode(sys.stdin.buffer.read())  # names of files need not be UTF-8
+        lines = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
+        yield from (line for line in lines if line.strip())
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    for name in ("batch", "every", "smooth"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name}: {getattr(args, name)} must be at least 1")
+    if args.save is not None and args.output is None:
+        parser.error("--save needs --output, the folder to write to")
+    args.save = args.save or ("csv", "overlay")
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__, "predict.py")
+    add = parser.add_argument
+    add("sources", nargs="+", metavar="FILE", help="pictures, videos, folders, patterns; - reads names from stdin")
+    add("--model", help="checkpoint of tools/train.py, release, or name in the zoo (default: the one in the package)")
+    add("--weights", help="checkpoint or tag for the network named by --model (default: the index's first for it)")
+    add("--expression", nargs="+", metavar="TEXT", help="what to look for, with a model of the family rec")
+    add("--zones", nargs="+", type=Path, default=[], metavar="FILE", help="count in these zones, too")
+    add("--output", type=Path, metavar="FOLDER", help="write results there; those of an earlier call are replaced")
+    add("--save", nargs="+", choices=KINDS, metavar="KIND", help=f"among {', '.join(KINDS)} (default: csv overlay)")
+    add("--every", type=int, default=10, metavar="N", help="of a video: count every N-th frame (default: %(default)s)")
+    add(
+        "--smooth", type=int, default=5, metavar="N", help="of a video: mean of N counted frames (default: %(default)s)"
+    )
+    add("--batch", type=int, default=1, help="pictures of one size counted together (default: %(default)s)")
+    add("--device", default="auto", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+    add(
+        "--precision", choices=get_args(Precision), default="float32", help="of the inner layers (default: %(default)s)"
+    )
+    add(
+        "--max-memory",
+        type=float,
+        metavar="GIB",
+        help="beside the model; larger pictures are counted in tiles (default: "
+        f"{DEFAULT_MEMORY:g} where tiles are exact, else no limit)",
+    )
+    add("--long-side", type=int, metavar="PIXELS", help="shrink larger pictures to it: of close-ups, try 1024")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""What was counted in pictures, as tables and files for other programs."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from crowdcount.geometry import Points, as_points
+from crowdcount.inference.density import Prediction
+
+_COLUMNS: Final = ("image", "count", "width", "height", "exact", "error")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was counted in one picture.
+
+    Attributes:
+        image: the picture as it was named.
+        count: people in it; None where it could not be counted.
+        parts: people in each zone, or found for each expression, by name.
+        points: (K, 2) where they are, in pixels of the picture.
+        size: width and height of the picture in pixels.
+        exact: see `crowdcount.inference.density.Prediction`; None for points of expressions and for videos.
+        error: why it could not be counted.
+    """
+
+    image: str
+    count: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    points: Points = field(default_factory=lambda: as_points([]))
+    size: tuple[int, int] | None = None
+    exact: bool | None = None
+    error: str = ""
+
+
+def counts_csv(results: Sequence[Counted], parts: Sequence[str] = ()) -> str:
+    """Return a line for each picture; numbers have all their digits, what is not known is empty.
+
+    A zone or an expression that is called like one of the other columns gets " (part)" behind its name.
+
+    Args:
+        results: the pictures.
+        parts: names of zones or expressions, a column each, also where no picture could be counted.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = [f"{name} (part)" if name in _COLUMNS else name for name in parts]
+    writer.writerow([*_COLUMNS[:-1], *names, _COLUMNS[-1]])
+    for each in results:
+        size = each.size or ("", "")
+        exact = "" if each.exact is None else str(each.exact).lower()
+        count = "" if each.count is None else each.count
+        writer.writerow([each.image, count, *size, exact, *(each.parts.get(name, "") for name in parts), each.error])
+    return file.getvalue()
+
+
+def counts_json(results: Sequence[Counted], model: str) -> str:
+    """Return all results as JSON: what they were counted with, and a list of pictures with their points."""
+    return json.dumps({"model": model, "images": [_entry(each) for each in results]}, indent=1) + "\n"
+
+
+def _entry(each: Counted) -> dict[str, Any]:
+    if each.count is None:
+        return {"image": each.image, "error": each.error}
+    assert each.size is not None
+    known = {"image": each.image, "count": each.count, "width": each.size[0], "height": each.size[1]}
+    exact = {} if each.exact is None else {"exact": each.exact}
+    parts = {"parts": dict(each.parts)} if each.parts else {}
+    return {**known, **exact, **parts, "points": np.round(each.points.astype(float), 2).tolist()}
+
+
+def npz_bytes(prediction: Prediction, each: Counted) -> bytes:
+    """Return a compressed NumPy archive of a prediction.
+
+    It has `count`, `density` (rows, columns) in people per block, `stride`, `seen` (width and height of the image as
+    the network saw it, which the blocks are of), `size` (of the picture), `points` (K, 2) in pixels of the picture,
+    `exact`, and where the model classifies blocks `probabilities` (K, rows, columns).
+    """
+    assert each.size is not None
+    arrays: dict[str, Any] = {
+        "count": np.float64(prediction.count),
+        "density": prediction.density,
+        "stride": np.int64(prediction.stride),
+        "seen": np.array([prediction.width, prediction.height]),
+        "size": np.array(each.size),
+        "points": each.points,
+        "exact": np.bool_(prediction.exact),
+    }
+    if prediction.probabilities is not None:
+        arrays["probabilities"] = prediction.probabilities
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # NumPy 2.0 would store the argument allow_pickle as an array
+    return file.getvalue()

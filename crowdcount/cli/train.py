@@ -1,0 +1,209 @@
+"""Train, validate or test a model from a configuration file.
+
+    python tools/train.py fit --config zoo_configs/quickstart.yaml
+    python tools/train.py fit --config zoo_configs/ebc/vgg19ae_sha.yaml --data.source.root data/ShanghaiTech
+    python tools/train.py test --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt
+    python tools/train.py fit --config RUN/config.yaml --ckpt_path RUN/checkpoints/last.ckpt
+
+Keys after --config override the file: --data.batch_size 4 --trainer.max_epochs 10. The run's folder RUN gets the whole
+configuration (config.yaml, which replays the run), metrics.csv, pictures and checkpoints.
+"""
+
+import logging
+import re
+import sys
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from crowdcount.config_errors import explain
+from crowdcount.data.datamodule import CrowdData
+from crowdcount.errors import InputError, input_error
+from crowdcount.training.base import TrainingModule
+from crowdcount.training.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
+from crowdcount.weights.checkpoint import read_checkpoint
+
+logger = logging.getLogger("crowdcount")
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors fit on a few lines: the key, the value, the nearest right key."""
+
+    def parse_args(  # type: ignore[override]
+        self, args: list[str] | None = None, *arguments: Any, **options: Any
+    ) -> Any:
+        """Parse, with null for null: jsonargparse hands an argument of a nested class on as the text None."""
+        nested = args is not None and not self.exit_on_error
+        args = [re.sub("=None$", "=null", word) for word in args or []] if nested else args
+        return super().parse_args(args, *arguments, **options)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print what is wrong with the configuration and exit with status 2."""
+        if not self.exit_on_error:  # a nested parser: the outermost one reports
+            super().error(message, ex)
+        options = [action.dest for action in getattr(ex, "subcommand_parser", self)._actions]
+        _fail(explain(str(message), options))
+
+
+class TrainCLI(LightningCLI):
+    """LightningCLI with a checkpoint of the best and the last epoch, pictures, and a test after the training."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Offer what has a meaning here: a prediction is the business of other tools."""
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Return the parser, with this file's purpose on the first line of --help."""
+        return super().init_parser(**{**kwargs, "description": "Train, validate or test a model from a file."})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what every run has beside the trainer, the model and the data."""
+        parser.add_argument(
+            "--test_after_fit", type=bool, default=False, help="Test the best checkpoint when the training ends."
+        )
+        parser.add_lightning_class_args(BestCheckpoint, "best")
+        parser.add_lightning_class_args(LastCheckpoint, "last")
+        parser.add_lightning_class_args(PredictionPictures, "pictures")
+
+    def after_fit(self) -> None:
+        """Say where the run is; test the best checkpoint where the configuration asks for it."""
+        best = next(each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint))
+        if not best.best_model_path:
+            logger.warning(
+                "no epoch was validated (trainer.check_val_every_n_epoch), so that there is no best checkpoint"
+            )
+        score = "none" if best.best_model_score is None else f"{best.best_model_score.item():.2f}"
+        logger.info("run: %s, best %s: %s", self.trainer.log_dir, best.monitor, score)
+        if self.config["fit"]["test_after_fit"]:
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best.best_model_path or None)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer; what it refuses is the user's to mend."""
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except ValueError as error:
+            raise InputError(f"trainer: {error}") from error
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse null where a group of settings belongs: whoever wants the defaults leaves the key out."""
+        model = self.config[self.subcommand]["model"]
+        for name, value in model.init_args.items():
+            if value is None and name in ("network", "loss", "kernel", "inference"):
+                raise InputError(f"model.{name}: null is no setting; leave the key out for the defaults")
+
+    def before_validate(self) -> None:
+        """Refuse to evaluate what was never trained, on images that are not there."""
+        self._require_checkpoint("validate")
+        if not self.datamodule.splits[1]:
+            raise InputError("data.val_fraction: 0 leaves no image to validate on")
+
+    def before_test(self) -> None:
+        """Refuse to evaluate what was never trained."""
+        self._require_checkpoint("test")
+
+    def before_fit(self) -> None:
+        """Refuse to continue from a file that is not there, and to promise a test on images that are not there."""
+        if self.config["fit"]["test_after_fit"]:
+            self.datamodule.test_dataloader()
+        if self.config["fit"]["ckpt_path"] is not None:
+            self._require_checkpoint("fit")
+
+    def _require_checkpoint(self, subcommand: str) -> None:
+        path = self.config[subcommand]["ckpt_path"]
+        if path is None:
+            raise InputError(f"--ckpt_path: {subcommand} needs a checkpoint, such as RUN/checkpoints/best.ckpt")
+        if not Path(path).is_file():
+            raise InputError(f"--ckpt_path: {path} is no file; give one such as RUN/checkpoints/best.ckpt")
+        checkpoint = read_checkpoint(Path(path))
+        if not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
+            raise InputError(
+                f"--ckpt_path: {path} was not written by a training; crowdcount.create_model reads weights"
+            )
+        ours, theirs = (
+            {key: value.shape for key, value in state.items()}
+            for state in (self.model.state_dict(), checkpoint["state_dict"])
+        )
+        if ours != theirs:
+            different = min(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+            raise InputError(f"--ckpt_path: {path} is of another network; {different} differs")
+
+    def _parse_ckpt_path(self) -> None:
+        """Read nothing from the checkpoint at this point: ours hold a configuration, not hyper-parameters."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line."""
+    sys.path.append(str(Path.cwd()))  # a configuration may name classes of the user's own
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    _quieten()
+    _check_files(sys.argv[1:] if args is None else args)
+    try:
+        TrainCLI(
+            TrainingModule,
+            CrowdData,
+            subclass_mode_model=True,
+            parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False},
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "logger": {
+                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "init_args": {"save_dir": "runs", "name": "crowdcount"},
+                }
+            },
+            args=args,
+        )
+    except MisconfigurationException as error:
+        _fail(f"trainer: {error}")
+    except ValueError as error:
+        mistake = input_error(error)
+        if mistake is None:
+            raise
+        # a worker process hands its error over with the whole traceback; the last part is the message
+        _fail(str(mistake).rsplit("InputError: ", 1)[-1].strip())
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # its threads may not outlive the interpreter: they would abort it
+
+
+def _check_files(args: list[str]) -> None:
+    """Name the configuration file that is not one; jsonargparse tells where in it, but not in which."""
+    words = [part for word in args for part in word.split("=", 1)]
+    for path in (Path(value) for flag, value in pairwise(words) if flag in ("-c", "--config")):
+        try:
+            content = yaml.safe_load(path.read_text()) if path.is_file() else {}
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            _fail(f"{path}: not a YAML file; {' '.join(str(error).split())}")
+        if not isinstance(content, dict):
+            _fail(f"{path}: holds no configuration, that is, no keys and values")
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(2)
+
+
+def _quieten() -> None:
+    """Drop advertisements, and warnings that do not apply here."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: "Tip:" not in r.getMessage())
+    for message in (
+        ".*sync_dist=True.*",  # the errors of an evaluation are gathered before they are logged
+        ".*using `DistributedSampler` with the dataloaders.*",  # ours does not count an image twice
+        ".*does not have many workers.*",
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's own business
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+if __name__ == "__main__":
+    main()

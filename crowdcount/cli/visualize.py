@@ -1,0 +1,250 @@
+"""Draw densities over images: overlay, heat map with a scale, points and error map, as PNG.
+
+    python tools/visualize_density.py photo.jpg --model clip_ebc/rn50_sha
+    python tools/visualize_density.py photo.jpg --model ebc/vgg19ae_sha --weights best.ckpt
+    python tools/visualize_density.py images/ --model runs/ebc/best.ckpt --annotation ground-truth/ --output pictures
+    python tools/visualize_density.py IMG_1.jpg --annotation GT_IMG_1.mat --stride 16
+    python tools/visualize_density.py photo.jpg --model runs/rec/best.ckpt --expression "person in red" "person in blue"
+
+Writes STEM_overlay.png, STEM_heat.png, STEM_points.png (with an annotation), STEM_error.png (with a model and an
+annotation) and STEM_panel.png, which has all of them side by side. A model of the family rec finds expressions: it gets
+STEM_expressions.png with the points of each. Prints a line per image: name, count, truth, error.
+The exit status is 2 when any input failed, otherwise 0.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import crowdcount
+from crowdcount.cli.parser import parser_of
+from crowdcount.data.annotations.point_file import ANNOTATIONS, annotation_of, read_points
+from crowdcount.data.annotations.point_table import Entry, is_table, points_of, read_table
+from crowdcount.errors import InputError
+from crowdcount.files import write_whole
+from crowdcount.geometry import Points, inside, resize_points
+from crowdcount.images.files import find_photos, read_photo
+from crowdcount.images.read import IMAGE_SUFFIXES, Image
+from crowdcount.visualize.density import (
+    caption,
+    count_text,
+    draw_points,
+    error_map,
+    expression_panel,
+    heat_map,
+    overlay,
+    panel,
+    png_bytes,
+    scale_top,
+    true_density,
+)
+
+if TYPE_CHECKING:
+    from crowdcount import Model, ReferringModel
+
+KINDS = ("overlay", "heat", "points", "error", "panel")
+
+
+@dataclass(frozen=True)
+class View:
+    """An image as the network saw it, and what is known of it in that frame."""
+
+    image: Image
+    stride: int
+    count: float | None = None
+    density: NDArray[np.float32] | None = None
+    points: Points | None = None
+
+    @property
+    def truth(self) -> int | None:
+        """Number of annotated points, also of those outside the image."""
+        return None if self.points is None else len(self.points)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return its exit status."""
+    args = _arguments(argv)
+    try:
+        images = find_photos(args.images)
+        args.table = _table(args.annotation)
+        if len(images) > 1 and args.annotation is not None and args.annotation.is_file() and args.table is None:
+            raise InputError(
+                f"{args.annotation} is one annotation for {len(images)} images; give their folder, or a table of them"
+            )
+        model = None if args.model is None else crowdcount.load_model(args.model, weights=args.weights)
+        _check_expressions(model, args)
+        args.output.mkdir(parents=True, exist_ok=True)
+    except (InputError, OSError) as error:
+        print(f"visualize_density: {error}", file=sys.stderr)
+        return 2
+    return _draw_all(images, model, args)
+
+
+def _table(annotation: Path | None) -> dict[str, Entry] | None:
+    """Return the points of many images, if that is what the annotation is."""
+    if annotation is None or not annotation.is_file() or not is_table(annotation):
+        return None
+    return read_table(annotation)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.model is None and args.annotation is None:
+        parser.error("nothing to draw: give --model, --annotation or both")
+    if args.model is None and args.weights is not None:
+        parser.error("--weights needs --model")
+    if args.stride < 1:
+        parser.error(f"--stride: {args.stride} must be at least 1")
+    if args.smooth < 0:
+        parser.error(f"--smooth: {args.smooth} must be at least 0")
+    asked = args.draw or ()
+    if args.annotation is None and ("points" in asked or "error" in asked):
+        parser.error("--draw points and --draw error need --annotation")
+    if args.model is None and "error" in asked:
+        parser.error("--draw error needs --model")
+    if args.expression and asked:
+        parser.error("--draw chooses among pictures of densities; --expression has a picture of its own")
+    args.draw = args.draw or KINDS
+    return args
+
+
+def _check_expressions(model: "Model | ReferringModel | None", args: argparse.Namespace) -> None:
+    """Refuse expressions for a model that reads none, and the other way round."""
+    referring = isinstance(model, crowdcount.ReferringModel)
+    if referring and (not args.expression or args.annotation is not None):
+        raise InputError(f"{args.model} finds expressions: give --expression TEXT ..., and no --annotation")
+    if args.expression and not referring:
+        raise InputError(f"--expression: {args.model or 'an annotation'} reads no text; give a model of the family rec")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__, "visualize_density.py")
+    add = parser.add_argument
+    add("images", nargs="+", type=Path, help=f"images, or folders of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} files")
+    add("--model", help="checkpoint, or name in the zoo; without it the density of the annotation is drawn")
+    add("--weights", help="checkpoint or tag for the network named by --model (default: the index's first for it)")
+    add(
+        "--annotation",
+        type=Path,
+        help="points of the people: ShanghaiTech, UCF-QNRF or NWPU .mat, .npy (N, 2), .json with a key 'points', "
+        ".txt or .csv with x and y on each line; a folder with a file per image, found by its name "
+        f"({', '.join(name.format('STEM') for name in ANNOTATIONS)}); or the points.json or points.csv of a folder of "
+        "images",
+    )
+    add("--expression", nargs="+", metavar="TEXT", help="what to look for, with a model of the family rec")
+    add("--output", type=Path, default=Path("density"), help="folder for the pictures (default: %(default)s)")
+    add(
+        "--draw",
+        nargs="+",
+        choices=KINDS,
+        metavar="KIND",
+        help=f"among {', '.join(KINDS)}: pictures to write (default: all that can be drawn)",
+    )
+    add("--stride", type=int, default=8, help="block side in pixels without --model (default: %(default)s)")
+    add("--smooth", type=float, default=1.0, help="blur for the eye, in blocks (default: %(default)s; 0: none)")
+    return parser
+
+
+def _draw_all(images: list[Path], model: "Model | ReferringModel | None", args: argparse.Namespace) -> int:
+    failed, taken = 0, {path.resolve() for path in images}
+    for path in tqdm(images, disable=len(images) < 2, file=sys.stderr, unit="image"):
+        try:
+            tqdm.write(f"{path.name}: {_draw_one(path, model, args, taken)}")
+        except (InputError, OSError) as error:
+            failed += 1
+            tqdm.write(f"visualize_density: {error}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _draw_one(path: Path, model: "Model | ReferringModel | None", args: argparse.Namespace, taken: set[Path]) -> str:
+    """Write the pictures of one image, add them to `taken`, and say what was counted."""
+    if isinstance(model, crowdcount.ReferringModel):
+        pictures, summary = find(read_photo(path), model, args.expression)
+    else:
+        view = look(read_photo(path), _points(path, args), model, args.stride)
+        pictures, summary = draw(view, args.draw, args.smooth), _summary(view)
+    files = {args.output / f"{path.stem}_{kind}.png": picture for kind, picture in pictures}
+    for file in files:
+        if file.resolve() in taken:
+            raise InputError(f"{path}: {file} is an input, or a picture of another input; give another --output")
+    for file, picture in files.items():
+        taken.add(file.resolve())
+        write_whole(file, png_bytes(picture))
+    return summary
+
+
+def _points(path: Path, args: argparse.Namespace) -> Points | None:
+    if args.annotation is None:
+        return None
+    if args.table is not None:
+        return points_of(path, args.annotation, args.table)
+    return read_points(annotation_of(path, args.annotation))
+
+
+def find(image: Image, model: "ReferringModel", texts: Sequence[str]) -> tuple[list[tuple[str, Image]], str]:
+    """Draw what each expression was found to mean, and say how much it was."""
+    predictions = model.predict(image, texts)
+    drawn = expression_panel(image, [(each.text, each.points, None) for each in predictions])
+    return [("expressions", drawn)], "; ".join(f"{each.text}: {each.count}" for each in predictions)
+
+
+def look(image: Image, points: Points | None, model: "Model | None", stride: int) -> View:
+    """Count in an image, and bring image and points into the frame that the network saw."""
+    if model is None:
+        return View(image, stride, points=points)
+    seen = model.predict(image)
+    height, width = image.shape[:2]
+    if (seen.height, seen.width) != (height, width):
+        image = cv2.resize(image, (seen.width, seen.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        points = None if points is None else resize_points(points, (width, height), (seen.width, seen.height))
+    return View(image, seen.stride, seen.count, seen.density, points)
+
+
+def draw(view: View, kinds: Sequence[str], smooth: float) -> list[tuple[str, Image]]:
+    """Draw the pictures among `kinds` that what is known allows: (kind, picture) each."""
+    made = {kind: picture for kind, picture in _pictures(view, smooth).items() if kind in kinds or "panel" in kinds}
+    drawn = [(kind, caption(picture, words)) for kind, (words, picture) in made.items() if kind in kinds]
+    if "panel" in kinds:
+        drawn.append(("panel", panel([("image", view.image), *made.values()])))
+    return drawn
+
+
+def _pictures(view: View, smooth: float) -> dict[str, tuple[str, Image]]:
+    """Return caption and picture by kind; the overlay and the heat map share a scale."""
+    height, width = view.image.shape[:2]
+    actual = None if view.points is None else true_density(view.points, height, width, view.stride)
+    shown = actual if view.density is None else view.density
+    assert shown is not None
+    text, top = count_text(view.count, view.truth), scale_top(shown, smooth=smooth)
+    made = {
+        "overlay": (text, overlay(view.image, shown, view.stride, top, smooth)),
+        "heat": (f"density, {text}", heat_map(shown, height, width, view.stride, top, smooth)),
+    }
+    if view.points is not None:
+        made["points"] = (f"annotation, truth {view.truth}", draw_points(view.image, view.points))
+    if view.density is not None and actual is not None:
+        wrong = error_map(view.density, actual, height, width, view.stride, smooth=smooth)
+        made["error"] = (f"predicted - true, {text}", wrong)
+    return made
+
+
+def _summary(view: View) -> str:
+    text = count_text(view.count, view.truth)
+    if view.points is not None:
+        height, width = view.image.shape[:2]
+        outside = int(np.count_nonzero(~inside(view.points, width, height)))
+        text += f" ({outside} points outside the image)" if outside else ""
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""List, download and check the weights of the index.
+
+    python tools/download_weights.py list "clip_ebc/*"
+    python tools/download_weights.py get clip_ebc/rn50_sha rec/swin_t
+    python tools/download_weights.py get hmode/vgg16bn_sha_released --from best_model.pth --allow-unverified
+    python tools/download_weights.py verify
+    python tools/download_weights.py remove "clip_ebc/*"
+    python tools/download_weights.py table --write README.md
+
+Files are kept in $CROWDCOUNT_CACHE, or crowdcount in $XDG_CACHE_HOME or ~/.cache. Proxies are those of the environment;
+HF_ENDPOINT replaces huggingface.co. The exit status is 0; 1 if verify found damage; 2 if something could not be done;
+130 if it was stopped.
+"""
+
+import argparse
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from crowdcount.cli.parser import parser_of
+from crowdcount.errors import InputError
+from crowdcount.files import write_whole
+from crowdcount.weights.cache import TOOL, adopt, cache_folder, file_path, local_file, remove, state
+from crowdcount.weights.index import Measured, Reported, WeightEntry, find, list_weights, read_index, terms
+
+UNKNOWN = "\N{EN DASH}"
+MARKS = "<!-- zoo table -->\n", "<!-- end of the zoo table -->\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return its exit status."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        status: int = args.run(args)
+    except (InputError, OSError) as error:
+        print(f"download_weights: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("download_weights: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return status
+
+
+def list_command(args: argparse.Namespace) -> int:
+    """Print the entries that match; all that is known of them with --json, or if there is only one."""
+    index = read_index()
+    names = [name for pattern in args.patterns or ["*"] for name in _matching(pattern)]
+    entries = [index[name] for name in dict.fromkeys(names)]
+    if args.json:
+        print(
+            json.dumps(
+                {entry.name: {**asdict(entry), "cached": file_path(entry).is_file()} for entry in entries}, indent=2
+            )
+        )
+    elif len(entries) == 1:
+        print(_described(entries[0]))
+    else:
+        print("\n".join(_aligned([_HEAD, *(_row(entry) for entry in entries)])))
+    return 0
+
+
+def get_command(args: argparse.Namespace) -> int:
+    """Bring entries into the cache and print where they are and what may be done with them."""
+    if args.offline:
+        os.environ["CROWDCOUNT_OFFLINE"] = "1"
+    entries = _chosen(args.names)
+    if args.from_ is not None and len(entries) != 1:
+        raise InputError(f"--from: {args.from_} is the file of one entry, and {len(entries)} are asked for")
+    failed = False
+    for entry in entries:
+        try:
+            if args.from_ is not None:
+                path = adopt(entry, args.from_, args.allow_unverified)
+            else:
+                path = local_file(entry, args.allow_unverified)
+        except InputError as error:
+            failed = True
+            print(f"download_weights: {error}", file=sys.stderr)
+            continue
+        print(f"{entry.name}: {path}\n  {terms(entry)}" + (f"\n  {entry.notes}" if entry.notes else ""))
+    return 2 * failed
+
+
+def verify_command(_args: argparse.Namespace) -> int:
+    """Hash every cached file again."""
+    own = [entry for entry in read_index().values() if entry.packaged is None]
+    entries = [entry for entry in own if file_path(entry).is_file()]
+    states = [(entry, state(entry)) for entry in tqdm(entries, unit="file", leave=False)]
+    for entry, found in states:
+        print(f"{found:12}  {entry.name}")
+    wrong = [entry for entry, found in states if found != "right"]
+    size = sum(file_path(entry).stat().st_size for entry in entries)
+    print(
+        f"{len(states) - len(wrong)} of {len(states)} files in {cache_folder()} are right ({size / 1e6:.0f} MB in all)"
+    )
+    for entry in wrong:
+        by_hand, unknown = "" if entry.urls else " --from FILE", "" if entry.sha256 else " --allow-unverified"
+        print(f"fetch it again: {TOOL} get {entry.name}{by_hand}{unknown}")
+    return int(bool(wrong))
+
+
+def remove_command(args: argparse.Namespace) -> int:
+    """Remove cached files, and what is recorded of them."""
+    for entry in _chosen(args.names):
+        print(f"{entry.name}: {'removed' if remove(entry) else 'was not in the cache'}")
+    return 0
+
+
+def table_command(args: argparse.Namespace) -> int:
+    """Print the table of the zoo, or put it between its marks in a file."""
+    if args.write is None:
+        print(zoo_table(), end="")
+        return 0
+    text = args.write.read_text(encoding="utf-8")
+    if not all(text.count(mark) == 1 for mark in MARKS):
+        raise InputError(f"{args.write}: needs the lines {MARKS[0].strip()} and {MARKS[1].strip()}, once each")
+    write_whole(args.write, with_table(text))
+    return 0
+
+
+def with_table(text: str) -> str:
+    """Return a text with the present table between its marks."""
+    before, _, rest = text.partition(MARKS[0])
+    return before + MARKS[0] + zoo_table() + MARKS[1] + rest.partition(MARKS[1])[2]
+
+
+def zoo_table() -> str:
+    """Return a Markdown table of the models with published weights, one row each."""
+    rows = [
+        "| model | weights | reported MAE / RMSE | measured MAE / RMSE | size | licence of the code |",
+        "|---|---|---|---|---|---|",
+    ]
+    entries = [entry for entry in read_index().values() if entry.config]
+    for model in dict.fromkeys(entry.model for entry in entries):
+        own = [entry for entry in entries if entry.model == model]
+        tags = " ".join(f"`{entry.tag}`" + _mark(entry) for entry in own)
+        columns = (
+            f"[`{model}`](zoo_configs/{model}.yaml)",
+            tags,
+            "; ".join(f"`{entry.tag}` {_figures(entry.reported)}" for entry in own if entry.reported) or UNKNOWN,
+            "; ".join(f"`{entry.tag}` {_figures(entry.measured)}" for entry in own if entry.measured) or UNKNOWN,
+            _size(own[0]),
+            _licence(own[0]),
+        )
+        rows.append(f"| {' | '.join(columns)} |")
+    return "\n".join(rows) + "\n"
+
+
+_HEAD = ["name", "size", "SHA-256", "cached", "code", "reported"]
+
+
+def _row(entry: WeightEntry) -> list[str]:
+    known = "known" if entry.sha256 else "unverified"
+    return [
+        entry.name,
+        _size(entry),
+        known if entry.urls else "by hand",
+        "yes" if file_path(entry).is_file() else "no",
+        _licence(entry),
+        _figures(entry.reported),
+    ]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _described(entry: WeightEntry) -> str:
+    facts = {**asdict(entry), "urls": " ".join(entry.urls), "cached": file_path(entry).is_file()}
+    facts |= {key: "; ".join(map(_figure, getattr(entry, key))) for key in ("reported", "measured")}
+    return "\n".join(f"{key:15} {value if value not in (None, '') else UNKNOWN}" for key, value in facts.items())
+
+
+def _licence(entry: WeightEntry) -> str:
+    return "none stated" if entry.code_license == "NONE" else entry.code_license or UNKNOWN
+
+
+def _mark(entry: WeightEntry) -> str:
+    if entry.packaged is not None:
+        return " (in the package)"
+    return "" if entry.sha256 else " (unverified)" if entry.urls else " (by hand)"
+
+
+def _size(entry: WeightEntry) -> str:
+    return f"{entry.bytes / 1e6:.0f} MB" if entry.bytes else UNKNOWN
+
+
+def _figures(figures: Sequence[Reported | Measured]) -> str:
+    return "; ".join(map(_figure, figures)) or UNKNOWN
+
+
+def _figure(figure: Reported | Measured) -> str:
+    mae, rmse = (UNKNOWN if value is None else f"{value:.1f}" for value in (figure.mae, figure.rmse))
+    return f"{figure.data} {mae} / {rmse}"
+
+
+def _matching(pattern: str) -> list[str]:
+    names = list_weights(pattern) or [name for name in list_weights() if name.startswith(f"{pattern}.")]
+    return names or [find(pattern).name]
+
+
+def _chosen(names: Sequence[str]) -> list[WeightEntry]:
+    """Return the entries that names mean; a model's name without a tag means its first one."""
+    entries = []
+    for name in names:
+        pattern = re.search(r"[*?[]", name)
+        found = list_weights(name) if pattern else [find(name).name]
+        if not found:
+            raise InputError(f"{name}: the index has no weights of such a name; `list` shows what there is")
+        entries += found
+    return [find(name) for name in dict.fromkeys(entries)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__, "download_weights.py")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    add = commands.add_parser("list", help="what there is")
+    add.add_argument("patterns", nargs="*", metavar="PATTERN", help='such as "clip_ebc/*"; by default everything')
+    add.add_argument("--json", action="store_true", help="print all that is known, for programs")
+    add.set_defaults(run=list_command)
+
+    get = commands.add_parser("get", help="download weights, or find them in the cache")
+    get.add_argument("names", nargs="+", metavar="NAME", help="NAME.TAG, NAME for its first tag, or a pattern")
+    get.add_argument("--from", dest="from_", type=Path, metavar="FILE", help="take a file downloaded by hand")
+    get.add_argument("--allow-unverified", action="store_true", help="take what comes where no SHA-256 is known")
+    get.add_argument("--offline", action="store_true", help="use the cache alone")
+    get.set_defaults(run=get_command)
+
+    check = commands.add_parser("verify", help="hash the cached files again")
+    check.set_defaults(run=verify_command)
+
+    out = commands.add_parser("remove", help="remove cached files, and the hashes recorded of unverified ones")
+    out.add_argument("names", nargs="+", metavar="NAME", help="as with get")
+    out.set_defaults(run=remove_command)
+
+    table = commands.add_parser("table", help="the table of the README")
+    table.add_argument("--write", type=Path, metavar="FILE", help="put it between its marks in a file")
+    table.set_defaults(run=table_command)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Reading annotations: tables, text files, MATLAB files, JSON."""

@@ -1,0 +1,155 @@
+"""What the adapters share: numbered files, pairs of image and annotation, MATLAB arrays, checked points."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
+
+from crowdcount.data.annotations.error_collection import refuse
+from crowdcount.data.annotations.mat_check import check_types
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points
+
+_DAMAGED = "not readable ({}); the file is damaged or not an annotation: copy it again from the original archive"
+
+
+def numbered(folder: Path, pattern: str) -> dict[int, Path]:
+    """Return the files of a folder by the number in their name, lowest first.
+
+    Args:
+        folder: where to look; sub-folders and files with other names are passed over.
+        pattern: regular expression for the whole file name; its first group is the number.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; the data set is incomplete, or unpacked elsewhere", folder)
+    names = ((re.fullmatch(pattern, path.name), path) for path in folder.iterdir())
+    return dict(sorted((int(match[1]), path) for match, path in names if match))
+
+
+def paired(images: dict[int, Path], annotations: dict[int, Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Return (image, annotation) by number, lowest first.
+
+    Args:
+        images: number -> image file.
+        annotations: number -> annotation file.
+        folder: where the images were looked for, for the messages.
+
+    Raises:
+        InputError: there is no image, or one has no partner.
+    """
+    if not images:
+        raise InputError(f"{folder}: holds no image of this data set; unpack the original archive here", folder)
+    for number in sorted(images.keys() ^ annotations.keys()):
+        path = images.get(number) or annotations[number]
+        problem = "has no annotation; restore its file, or take the image out"
+        if number in annotations:
+            problem = f"its image is not in {folder}; restore it, or take this file out"
+        refuse(InputError(f"{path}: {problem}", path))
+    return [(image, annotations[number]) for number, image in images.items() if number in annotations]
+
+
+def load_mat(path: Path, *keys: str) -> NDArray[np.generic]:
+    """Return the first of the variables `keys` that a MATLAB file holds.
+
+    Raises:
+        InputError: the file is missing or damaged, or has none of them.
+    """
+    variables = load_mats(path, *keys)
+    for key in keys:
+        if key in variables:
+            return variables[key]
+    raise InputError(
+        f"{path}: holds no variable {' or '.join(map(repr, keys))}; this is not an annotation of this data set",
+        path,
+    )
+
+
+def load_mats(path: Path, *keys: str) -> dict[str, NDArray[np.generic]]:
+    """Return those of the variables `keys` that a MATLAB file holds.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such annotation; restore it from the original archive", path)
+    try:
+        check_types(path.read_bytes())
+        variables = loadmat(path, variable_names=keys)
+    except Exception as error:  # a damaged file raises nearly anything: OSError, zlib.error, UnboundLocalError, ...
+        raise InputError(f"{path}: {_DAMAGED.format(error)}", path) from error
+    return {key: variables[key] for key in keys if key in variables}
+
+
+def location_of(path: Path, info: NDArray[np.generic]) -> object:
+    """Return the points in the variable `image_info` of a ShanghaiTech annotation.
+
+    Raises:
+        InputError: it has none.
+    """
+    try:
+        return info[0, 0]["location"][0, 0]
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: image_info holds no location; this is not a ShanghaiTech annotation", path
+        ) from error
+
+
+def checked_points(path: Path, values: object) -> Points:
+    """Return what an annotation file lists as points.
+
+    Args:
+        path: the file, for the messages.
+        values: (N, 2) numbers, or anything empty for a scene without people.
+
+    Raises:
+        InputError: `values` are not finite x, y pairs.
+    """
+    return _checked_rows(path, values, "point", "x, y")
+
+
+def checked_boxes(path: Path, values: object, count: int) -> NDArray[np.float32]:
+    """Return what an annotation file lists as boxes of heads.
+
+    Args:
+        path: the file, for the messages.
+        values: (N, 4) numbers x1, y1, x2, y2, or anything empty for a scene without people.
+        count: number of points in the same file.
+
+    Raises:
+        InputError: `values` are not finite, or not one for each point.
+    """
+    boxes = _checked_rows(path, values, "box", "x1, y1, x2, y2")
+    if len(boxes) != count:
+        raise InputError(
+            f"{path}: {len(boxes)} boxes for {count} points; copy it again from the original archive", path
+        )
+    return boxes
+
+
+def are_finite(numbers: Sequence[float]) -> bool:
+    """Say whether numbers are finite also in the single precision of points and boxes."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.array(numbers, np.float32)).all())
+
+
+def _checked_rows(path: Path, values: object, what: str, columns: str) -> NDArray[np.float32]:
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: {_DAMAGED.format(error)}", path) from error
+    width = len(columns.split())
+    if array.size and (array.ndim != 2 or array.shape[1] != width):
+        raise InputError(f"{path}: expected rows of {columns} but found an array of shape {array.shape}", path)
+    with np.errstate(over="ignore"):
+        rows = array.astype(np.float32).reshape(-1, width)
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if bad.size:
+        row = int(bad[0])
+        raise InputError(f"{path}: {what} {row} is {array[row].tolist()}; correct or remove it", path)
+    return rows

@@ -1,0 +1,71 @@
+"""Which picture each name in a table of points means."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from crowdcount.data.annotations.error_collection import refuse
+from crowdcount.data.annotations.point_table import Entry, names_of
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points
+
+_SHOWN = 5
+
+
+def assigned(
+    path: Path, table: Mapping[str, Entry], pictures: Sequence[Path], owners: Sequence[Path]
+) -> dict[Path, Points]:
+    """Return the points by picture.
+
+    Args:
+        path: the file of the table.
+        table: the points by name.
+        pictures: those that the table must name.
+        owners: those that the table may name.
+
+    Raises:
+        InputError: a name is that of no picture or of two, or a picture has two names or none; lists all of these.
+    """
+    base = path.parent
+    points, wrong, again = _matched(table, _names_of(owners, base))
+    unnamed = [picture for picture in pictures if picture not in points]
+    missing = [str(each.relative_to(base) if each.is_relative_to(base) else each) for each in unnamed]
+    problems = [
+        _listed(wrong, f"correct it, or write its path from {base}"),
+        _listed(again, "keep one"),
+        _listed(missing, "an image without people is named, too", "names no points of "),
+    ]
+    if any(problems):
+        refuse(InputError(f"{path}: {'. '.join(filter(None, problems))}", path))
+    return points
+
+
+def _matched(
+    table: Mapping[str, Entry], known: Mapping[str, Sequence[Path]]
+) -> tuple[dict[Path, Points], list[str], list[str]]:
+    """Return the points by picture, and what is wrong: names of no picture or of two, and second names of a picture."""
+    points: dict[Path, Points] = {}
+    wrong, again = [], []
+    for name, entry in table.items():
+        found = known.get(PurePosixPath(name.replace("\\", "/")).as_posix(), [])
+        if len(found) != 1:
+            wrong.append(f"{entry.place}: {name!r} is {f'{found[0]} and {found[-1]}' if found else 'no picture here'}")
+        elif found[0] in points:
+            again.append(f"{entry.place}: {found[0].name} has been named before")
+        else:
+            points[found[0]] = entry.points
+    return points, wrong, again
+
+
+def _listed(problems: Sequence[str], remedy: str, start: str = "") -> str:
+    """Return the first few problems, how many more there are, and what to do; nothing where there is none."""
+    more = f" and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
+    return f"{start}{', '.join(problems[:_SHOWN])}{more}; {remedy}" if problems else ""
+
+
+def _names_of(pictures: Sequence[Path], base: Path) -> dict[str, list[Path]]:
+    """Return the pictures by the names that a table in `base` may call them."""
+    known: dict[str, list[Path]] = {}
+    for picture in pictures:
+        for name in names_of(picture, base):
+            known.setdefault(name, []).append(picture)
+    return known

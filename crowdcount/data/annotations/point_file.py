@@ -1,0 +1,138 @@
+"""One file of points for one image, in the formats that people have: found by its name and read by its ending."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from crowdcount.data.annotations.common_formats import are_finite, checked_points, load_mat, location_of
+from crowdcount.errors import InputError
+from crowdcount.files import json_of, text_of
+from crowdcount.geometry import Points
+
+ANNOTATIONS: Final = ("GT_{}.mat", "{}_ann.mat", "{}.mat", "{}.npy", "{}.json", "{}.txt", "{}.csv")
+"""Names of the file of points of an image, {} its name without the ending."""
+
+
+def annotation_of(image: Path, annotation: Path) -> Path:
+    """Return the annotation itself, or the file in that folder that belongs to the image.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    if not annotation.is_dir():
+        return annotation
+    names = [name.format(image.stem) for name in ANNOTATIONS]
+    found = [annotation / name for name in names if (annotation / name).is_file()]
+    if not found:
+        raise InputError(f"{image}: no annotation in {annotation}; looked for {', '.join(names)}")
+    if len(found) > 1:
+        raise InputError(f"{image}: {found[0].name} and {found[1].name} in {annotation}; keep the one that holds")
+    return found[0]
+
+
+def read_points(path: Path) -> Points:
+    """Read the points (N, 2) of an annotation file.
+
+    `.mat` of ShanghaiTech, UCF-QNRF or NWPU, `.npy` of shape (N, 2), `.json` with a key `points`,
+    `.txt` and `.csv` with x and y first on each line, separated by blanks, commas or semicolons; further columns are
+    passed over, and a first line that names x and y is a header. A text that is empty, or has nothing but a header, is
+    an image without people.
+
+    Raises:
+        InputError: the file is missing, damaged or of an unknown kind; its lines are boxes of YOLO, or may have commas
+            in their numbers.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such annotation")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: annotations are {', '.join(_READERS)} files")
+    return checked_points(path, reader(path))
+
+
+def pair_of(path: Path, number: int, words: list[str]) -> tuple[float, float]:
+    """Return the x and y that two words of a line spell.
+
+    Raises:
+        InputError: they do not; names the line.
+    """
+    try:
+        x, y = (float(word) for word in words)
+    except ValueError:
+        x = y = np.nan
+    if not are_finite([x, y]):
+        shown = " ".join(words)[:80]
+        raise InputError(f"{path}: line {number} has {shown!r}, expected the numbers x and y of one head; correct it")
+    return x, y
+
+
+def _mat(path: Path) -> object:
+    """Read the points of ShanghaiTech (`image_info`), UCF-QNRF or NWPU (`annPoints`)."""
+    value = load_mat(path, "image_info", "annPoints")
+    return location_of(path, value) if value.dtype == object or value.dtype.names else value
+
+
+def _npy(path: Path) -> object:
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged file raises nearly anything: ValueError, EOFError, TokenError, ...
+        raise InputError(f"{path}: not a readable array ({error}); write it again with numpy.save") from error
+
+
+def _json(path: Path) -> object:
+    value = json_of(path, unique=True)
+    if not isinstance(value, dict) or "points" not in value:
+        raise InputError(f"{path}: has no key 'points' at the top; expected {{\"points\": [[x, y], ...]}}")
+    return value["points"]
+
+
+def _lines(path: Path) -> list[tuple[float, float]]:
+    """Read x and y from each line; further columns are passed over."""
+    lines = [(number, line.strip()) for number, line in enumerate(text_of(path).splitlines(), 1) if line.strip()]
+    if lines and re.match(r"\W*x\W+y\b", lines[0][1], re.IGNORECASE):
+        lines = lines[1:]
+    rows = [(number, line, re.split(r"\s*[,;]\s*|\s+", line)) for number, line in lines]
+    if rows and all(_is_box(words) for _, _, words in rows):
+        number, line, _ = rows[0]
+        raise InputError(
+            f"{path}: line {number} is {line[:80]!r}, and all lines look like YOLO labels: class and box in fractions "
+            "of the image; let tools/check_dataset.py import yolo make points of them"
+        )
+    for number, line, words in rows:
+        if _may_have_decimal_commas(line, words):
+            raise InputError(
+                f"{path}: line {number} is {line[:80]!r}, whose commas may separate numbers or be part of them; write "
+                "1.5 2.5 or 1.5,2.5"
+            )
+    return [pair_of(path, number, words[:2]) for number, _, words in rows]
+
+
+def _is_box(words: list[str]) -> bool:
+    """Tell whether a line is a whole number and at least four from 0 to 1, the centre and the size of a box."""
+    rest = [_value(word) for word in words[1:]]
+    return words[0].isdecimal() and len(rest) >= 4 and all(0 <= value <= 1 for value in rest)
+
+
+def _may_have_decimal_commas(line: str, words: list[str]) -> bool:
+    """Tell whether a line with commas inside its words has blanks or semicolons between them, and too many numbers."""
+    inside, between = re.search(r"[^\s,;],[^\s,;]", line), re.search(r"[^\s,;](\s+|\s*;\s*)[^\s,;]", line)
+    return bool(inside and between) and sum(not np.isnan(_value(word)) for word in words) > 2
+
+
+def _value(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return np.nan
+
+
+_READERS: Final[dict[str, Callable[[Path], object]]] = {
+    ".mat": _mat,
+    ".npy": _npy,
+    ".json": _json,
+    ".txt": _lines,
+    ".csv": _lines,
+}

@@ -1,0 +1,141 @@
+"""One file with the points of many images: JSON or CSV, its images called by their names."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from crowdcount.data.annotations.common_formats import checked_points
+from crowdcount.data.annotations.point_file import pair_of
+from crowdcount.errors import InputError
+from crowdcount.files import json_of, text_of
+from crowdcount.geometry import Points
+
+_COLUMNS = ("image", "x", "y")
+
+
+class Entry(NamedTuple):
+    """The points of one image in a table.
+
+    Attributes:
+        points: (N, 2) as written.
+        place: where in the file the image is first named, for messages.
+    """
+
+    points: Points
+    place: str
+
+
+def read_table(path: Path) -> dict[str, Entry]:
+    """Return the points by the name of the image, as written.
+
+    JSON: `{"a.jpg": [[x, y], ...], ...}`, or for each image an object with the key `points`; an image without people
+    has an empty list. CSV: the header `image,x,y` (more columns are passed over, a semicolon separates as well) and a
+    line for each head; an image without people has a line with nothing for x and y.
+
+    Raises:
+        InputError: the file is damaged or of another kind, or JSON with a name twice; names the line, or the image.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of points")
+    if path.suffix.lower() == ".json":
+        return _read_json(path)
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path)
+    raise InputError(f"{path}: the points of many images are one .json or one .csv file")
+
+
+def is_table(path: Path) -> bool:
+    """Tell a file with the points of many images from one with the points of a single image, by how it begins.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if path.suffix.lower() == ".json":
+        top = json_of(path, unique=True)
+        return isinstance(top, dict) and "points" not in top
+    return path.suffix.lower() == ".csv" and set(_COLUMNS) <= set(_header((text_of(path).splitlines() or [""])[0]))
+
+
+def names_of(picture: Path, folder: Path) -> set[str]:
+    """Return how a table in a folder may call a picture: by its name, or its path with and without `images`."""
+    if not picture.is_relative_to(folder):
+        return {picture.name}
+    path = picture.relative_to(folder)
+    return {picture.name, path.as_posix(), PurePosixPath(*(part for part in path.parts if part != "images")).as_posix()}
+
+
+def points_of(picture: Path, path: Path, table: Mapping[str, Entry]) -> Points:
+    """Return the points (N, 2) of one picture in a table; the table may name others that are not here.
+
+    Args:
+        picture: the image.
+        path: the file of the table.
+        table: what `read_table` returned of it.
+
+    Raises:
+        InputError: the table names the picture not at all, or twice.
+    """
+    names = names_of(picture.absolute(), path.absolute().parent)
+    found = [name for name in table if PurePosixPath(name.replace("\\", "/")).as_posix() in names]
+    if not found:
+        raise InputError(f"{path}: names no points of {picture}; an image without people is named, too")
+    if len(found) > 1:
+        raise InputError(f"{path}: {found[0]!r} and {found[1]!r} may both be {picture}; keep one")
+    return table[found[0]].points
+
+
+def _read_json(path: Path) -> dict[str, Entry]:
+    table = json_of(path, unique=True)
+    if not isinstance(table, dict):
+        raise InputError(f'{path}: expected {{"a.jpg": [[x, y], ...], ...}}, found {type(table).__name__} at the top')
+    return {name: Entry(_points_of(path, name, value), f"key {name!r}") for name, value in table.items()}
+
+
+def _points_of(path: Path, name: str, value: object) -> Points:
+    rows = value.get("points") if isinstance(value, dict) else value
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: key {name!r} holds {str(value)[:80]}, expected a list of [x, y], or of 'points'")
+    try:
+        return checked_points(path, rows)
+    except InputError as error:
+        raise InputError(f"{error} (key {name!r})") from error
+
+
+def _read_csv(path: Path) -> dict[str, Entry]:
+    places: dict[str, str] = {}
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for line, name, words in _rows(path):
+        places.setdefault(name, f"line {line}")
+        heads = pairs.setdefault(name, [])
+        if any(words):
+            heads.append(pair_of(path, line, words))
+    return {name: Entry(checked_points(path, heads), places[name]) for name, heads in pairs.items()}
+
+
+def _header(line: str) -> list[str]:
+    return [word.strip().strip('"').lower() for word in line.split(_delimiter(line))]
+
+
+def _delimiter(line: str) -> str:
+    return ";" if ";" in line else ","
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield the line, the name of the image and the words of x and y."""
+    first, *lines = text_of(path).splitlines() or [""]
+    header = _header(first)
+    if not set(_COLUMNS) <= set(header):
+        raise InputError(f"{path}: line 1 is {first[:80]!r}, expected a header with the columns {', '.join(_COLUMNS)}")
+    image, x, y = (header.index(name) for name in _COLUMNS)
+    reader = csv.reader(lines, delimiter=_delimiter(first))
+    try:
+        for fields in reader:
+            if not any(word.strip() for word in fields):
+                continue
+            if len(fields) <= max(image, x, y) or not fields[image].strip():
+                shown = ",".join(fields)[:80]
+                raise InputError(f"{path}: line {reader.line_num + 1} is {shown!r}, expected image, x and y")
+            yield reader.line_num + 1, fields[image].strip(), [fields[x].strip(), fields[y].strip()]
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num + 1} is not readable as CSV ({error}); correct it") from error

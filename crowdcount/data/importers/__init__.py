@@ -1,0 +1,17 @@
+"""Importers: what annotation tools export, read into points for images; one file for each format."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from crowdcount.data.importers import coco, cvat, label_studio, labelme, yolo
+from crowdcount.data.importers.annotated import Annotated, Choice
+
+FORMATS: Final[dict[str, Callable[[Path, Choice], list[Annotated]]]] = {
+    "labelme": labelme.read,
+    "cvat": cvat.read,
+    "coco": coco.read,
+    "label-studio": label_studio.read,
+    "yolo": yolo.read,
+}
+"""How each format is read; a key is what a user calls it."""

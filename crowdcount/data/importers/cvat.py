@@ -1,0 +1,65 @@
+"""CVAT: "CVAT for images 1.1", one XML file for a task."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from crowdcount.data.importers.annotated import Annotated, Choice, image_size, number
+from crowdcount.errors import InputError
+
+
+def read(path: Path, choice: Choice) -> list[Annotated]:
+    """Read the points and the centres of the boxes of a CVAT export; other shapes are left out.
+
+    One `points` element may hold several heads.
+
+    Args:
+        path: `annotations.xml`, or the folder that holds it.
+        choice: which shapes to take.
+
+    Raises:
+        InputError: the file is missing or damaged, or of a video; names file, image, shape and value.
+    """
+    file = path / "annotations.xml" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f'{file}: no such file; export the task as "CVAT for images 1.1"')
+    try:
+        top = ElementTree.parse(file).getroot()
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: of an unknown encoding
+        raise InputError(f"{file}: not readable as XML ({error}); export it again") from error
+    if top.find("track") is not None:
+        raise InputError(f'{file}: holds tracks of a video; export the task as "CVAT for images 1.1"')
+    images = top.findall("image")
+    if top.tag != "annotations" or not images:
+        raise InputError(f'{file}: lists no images; export the task as "CVAT for images 1.1"')
+    return [_read_image(file, i, image, choice) for i, image in enumerate(images)]
+
+
+def _read_image(file: Path, index: int, image: ElementTree.Element, choice: Choice) -> Annotated:
+    name = image.get("name", "")
+    if not name.strip():
+        raise InputError(f"{file}: image element {index} has no name; export the task again")
+    place = f"{file}: image {name!r}"
+    size = image_size(place, image.get("width"), image.get("height"))
+    points = [point for i, shape in enumerate(image) for point in _heads(f"{place}, shape {i}", shape, choice)]
+    return Annotated(name.replace("\\", "/"), points, place, size)
+
+
+def _heads(place: str, shape: ElementTree.Element, choice: Choice) -> list[tuple[float, float]]:
+    label = shape.get("label")
+    if label is None:
+        raise InputError(f"{place}: {shape.tag} has no label; export the task again")
+    if not choice.wants(label):
+        return []
+    if shape.tag == "points":
+        return choice.take("point", [_pair(place, pair) for pair in shape.get("points", "").split(";")])
+    if shape.tag == "box":
+        left, top, right, bottom = (number(f"{place}: {key}", shape.get(key)) for key in ("xtl", "ytl", "xbr", "ybr"))
+        return choice.take("box centre", [((left + right) / 2, (top + bottom) / 2)])
+    return choice.leave(shape.tag)
+
+
+def _pair(place: str, text: str) -> tuple[float, float]:
+    words = text.split(",")
+    if len(words) != 2:
+        raise InputError(f"{place}: {text[:80]!r} in 'points' is no pair x,y; correct it")
+    return number(f"{place}: x", words[0]), number(f"{place}: y", words[1])

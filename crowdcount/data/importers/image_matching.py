@@ -1,0 +1,115 @@
+"""From the names in an export to the pictures on disk, each of them decoded and compared with what the export says."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import numpy as np
+
+from crowdcount.data.importers.annotated import Annotated
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points, as_points, inside
+from crowdcount.images.read import IMAGE_SUFFIXES, read_image
+
+UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
+"""What Label Studio puts before the name of an uploaded file."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on disk and its heads.
+
+    Attributes:
+        path: the file.
+        points: (N, 2) in pixels of the upright picture.
+        outside: how many of them lie outside it.
+    """
+
+    path: Path
+    points: Points
+    outside: int
+
+
+class Pictures:
+    """The pictures in a folder and its sub-folders, found by the names that exports use.
+
+    Args:
+        folder: where to look.
+
+    Raises:
+        InputError: there is no such folder, or no picture in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder of images")
+        self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not self.files:
+            raise InputError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}); name the folder that does")
+        self._named: dict[str, list[Path]] = {}
+        for path in self.files:
+            for key in {path.name, path.stem}:  # YOLO's label files know a name without its ending
+                self._named.setdefault(key, []).append(path)
+
+    def find(self, place: str, name: str, uploaded: bool = False) -> Path:
+        """Return the picture that an export calls `name`: by its path in the folder, or else by its file name.
+
+        Args:
+            place: file and entry of the export, for messages.
+            name: as the export has it.
+            uploaded: where no picture has the name itself, take one with blanks where the name has `_`, or with the
+                eight digits before it that the name has lost.
+
+        Raises:
+            InputError: there is none, or there are several.
+        """
+        parts = PurePosixPath(name).parts
+        found = self._named.get(parts[-1], []) if parts else []
+        if uploaded and not found:
+            found = [
+                path for path in self.files if parts[-1] in (path.name.replace(" ", "_"), UPLOADED.sub("", path.name))
+            ]
+        # The more of the path agrees, the better: exports name folders that need not be here.
+        for length in range(len(parts), 1, -1):
+            near = [path for path in found if path.parts[-length:-1] == parts[-length:-1]]
+            if near:
+                found = near
+                break
+        if not found:
+            raise InputError(
+                f"{place}: image {name!r} is not in {self.folder}; give the folder of images with --images"
+            )
+        if len(found) > 1:
+            raise InputError(f"{place}: image {name!r} may be {found[0]} or {found[1]}; rename one, or take it out")
+        return found[0]
+
+
+def checked(annotated: Iterable[Annotated], pictures: Pictures) -> Iterator[Picture]:
+    """Yield the picture of each entry of an export, decoded once and compared with it.
+
+    Raises:
+        InputError: a picture is missing, damaged, named twice, or not of the size that the export states.
+    """
+    places: dict[Path, str] = {}
+    for entry in annotated:
+        path = pictures.find(entry.place, entry.image, entry.uploaded)
+        if path in places:
+            raise InputError(f"{entry.place}: {path} is annotated twice, also in {places[path]}; keep one")
+        places[path] = entry.place
+        yield _checked(entry, path)
+
+
+def _checked(entry: Annotated, path: Path) -> Picture:
+    height, width = read_image(path).shape[:2]
+    if entry.size is not None and entry.size != (width, height):
+        turned = " (turned: an EXIF rotation that the tool did not apply?)" if entry.size == (height, width) else ""
+        raise InputError(
+            f"{entry.place}: states {entry.size[0]} x {entry.size[1]} pixels{turned}, but {path} has {width} x "
+            f"{height} upright; the points belong to another copy of the image: put that one here"
+        )
+    points = np.array(entry.points, np.float64).reshape(-1, 2) * ((width, height) if entry.relative else 1)
+    kept = as_points(points)
+    return Picture(path, kept, int(np.count_nonzero(~inside(kept, width, height))))

@@ -1,0 +1,72 @@
+"""LabelMe: one JSON file for each image."""
+
+from pathlib import Path
+from typing import Any
+
+from crowdcount.data.importers.annotated import Annotated, Choice, image_size
+from crowdcount.data.importers.json_fields import as_list, as_numbers, as_object, as_text, get
+from crowdcount.data.importers.write import TABLE
+from crowdcount.errors import InputError
+from crowdcount.files import json_of
+
+
+def read(path: Path, choice: Choice) -> list[Annotated]:
+    """Read the points and the centres of the rectangles of LabelMe files; other shapes are left out.
+
+    A `points.json` in the folder that an import has written there is passed over.
+
+    Args:
+        path: a file, or a folder of `.json` files.
+        choice: which shapes to take.
+
+    Raises:
+        InputError: there is no file, or one is damaged; names file, shape and value.
+    """
+    files = [path] * path.is_file()
+    if path.is_dir():
+        files = sorted(file for file in path.glob("*.json") if not _is_ours(file))
+    if not files:
+        raise InputError(f"{path}: no .json file of LabelMe, nor a folder with some")
+    return [_read_file(file, choice) for file in files]
+
+
+def _is_ours(file: Path) -> bool:
+    """Tell a table of points from the LabelMe file of a picture that is called `points`, too."""
+    if file.name != TABLE:
+        return False
+    table = json_of(file)
+    return isinstance(table, dict) and "shapes" not in table
+
+
+def _read_file(file: Path, choice: Choice) -> Annotated:
+    table = as_object(f"{file}: the top", json_of(file))
+    shapes = as_list(f"{file}: 'shapes'", get(str(file), table, "shapes"))
+    points = [point for i, shape in enumerate(shapes) for point in _heads(f"{file}: shape {i}", shape, choice)]
+    name = as_text(f"{file}: 'imagePath'", get(str(file), table, "imagePath"))
+    width, height = table.get("imageWidth"), table.get("imageHeight")
+    size = None if width is None or height is None else image_size(str(file), width, height)
+    return Annotated(name.replace("\\", "/"), points, str(file), size)
+
+
+def _heads(place: str, value: object, choice: Choice) -> list[tuple[float, float]]:
+    shape = as_object(place, value)
+    if not choice.wants(str(shape.get("label"))):
+        return []
+    kind = shape.get("shape_type") or "polygon"  # the first versions knew only polygons, and did not say so
+    if kind not in ("point", "rectangle"):
+        return choice.leave(str(kind))
+    corners = _corners(place, shape)
+    if kind == "point":
+        if len(corners) != 1:
+            raise InputError(f"{place}: a point with {len(corners)} positions, expected 1; mark it again")
+        return choice.take("point", corners)
+    if len(corners) not in (2, 4):  # some editors of the format write all four corners
+        raise InputError(f"{place}: a rectangle with {len(corners)} corners, expected 2 or 4; mark it again")
+    xs, ys = zip(*corners, strict=True)
+    return choice.take("box centre", [((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2)])
+
+
+def _corners(place: str, shape: dict[str, Any]) -> list[tuple[float, float]]:
+    values = as_list(f"{place}: 'points'", get(place, shape, "points"))
+    rows = [as_numbers(f"{place}: points[{i}]", value, 2) for i, value in enumerate(values)]
+    return [(x, y) for x, y in rows]

@@ -1,0 +1,135 @@
+"""Writing what was imported as a folder that `crowdcount.data.Folder` reads."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from crowdcount.data.importers.image_matching import Picture, Pictures
+from crowdcount.data.sample import Split
+from crowdcount.data.sources.folder import Folder
+from crowdcount.errors import InputError
+from crowdcount.files import write_whole
+
+Transfer = Literal["copy", "link"]
+
+TABLE: Final = "points.json"
+"""Name of the file of points that is written."""
+
+_SPLITS: tuple[Split, ...] = get_args(Split)
+_CALLED: Final[dict[str, Split]] = {"valid": "val", "validation": "val"}  # as annotation tools name them
+
+
+def write_beside(found: Sequence[Picture], pictures: Pictures, overwrite: bool = False) -> Path:
+    """Write `points.json` into the folder of the pictures, and return its path.
+
+    Raises:
+        InputError: there is one already, or `Folder` would not read what it is to describe: a picture that the
+            export does not name, or one in another sub-folder than `images`, `train`, `val` or `test`.
+    """
+    folder = pictures.folder
+    table = folder / TABLE
+    if table.exists() and not overwrite:
+        raise InputError(f"{table} exists; take it away, or let --overwrite replace it")
+    unnamed = sorted(set(pictures.files) - {picture.path for picture in found})
+    if unnamed:
+        raise InputError(
+            f"{folder}: the export says nothing of {len(unnamed)} images, {unnamed[0]} the first; take them away, or "
+            "give another folder with --output, which gets the images of the export alone"
+        )
+    trial = folder / f".{os.getpid()}.{TABLE}"
+    try:
+        _write_table(trial, {picture.path.relative_to(folder).as_posix(): picture for picture in found})
+        _check_beside(folder, trial, found)
+        trial.replace(table)
+    finally:
+        trial.unlink(missing_ok=True)
+    return table
+
+
+def write_folder(found: Sequence[Picture], pictures: Pictures, output: Path, transfer: Transfer) -> Path:
+    """Write a new folder with `points.json` and copies of the pictures, or links to them; return the folder.
+
+    Pictures in sub-folders `train`, `val` (also called `valid`) and `test` stay in them; otherwise all lie in one
+    folder `images`.
+
+    Raises:
+        InputError: the folder exists and is not empty, or two pictures would have the same name.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} exists; give --output a new folder")
+    names = _names(found, pictures.folder)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent))
+    try:
+        for name, picture in names.items():
+            target = temporary / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _transfer(picture.path, target, transfer)
+        _write_table(temporary / TABLE, names)
+        _check(temporary, temporary / TABLE, found)
+        temporary.chmod(0o777 & ~_umask())
+        temporary.replace(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return output
+
+
+def _names(found: Sequence[Picture], folder: Path) -> dict[str, Picture]:
+    """Return the pictures by their paths in the new folder."""
+    names: dict[str, Picture] = {}
+    for picture in found:
+        parts = picture.path.relative_to(folder).parts[:-1]
+        splits = [_CALLED.get(part, part) for part in parts if part in (*_SPLITS, *_CALLED)]
+        name = "/".join([*splits[:1], "images", picture.path.name])
+        if name in names:
+            raise InputError(f"{picture.path} and {names[name].path} would both be {name}; rename one")
+        names[name] = picture
+    return names
+
+
+def _write_table(path: Path, pictures: dict[str, Picture]) -> None:
+    rows = (f"  {json.dumps(name)}: {json.dumps(_decimals(picture))}" for name, picture in sorted(pictures.items()))
+    write_whole(path, "{\n" + ",\n".join(rows) + "\n}\n")
+
+
+def _decimals(picture: Picture) -> list[list[float]]:
+    # The shortest decimals that read back as the same float32.
+    return [[float(str(x)), float(str(y))] for x, y in picture.points]
+
+
+def _check_beside(folder: Path, table: Path, found: Sequence[Picture]) -> None:
+    try:
+        _check(folder, table, found)
+    except InputError as error:
+        raise InputError(
+            f"{error}. Or leave the images where they are, and give a new folder with --output, which gets them in an "
+            "order that can be read"
+        ) from error
+
+
+def _check(folder: Path, table: Path, found: Sequence[Picture]) -> None:
+    """Let the adapter read what was written, before it gets its final name."""
+    source = Folder(folder, points=table.name)
+    read = [record for split in _SPLITS for record in source.records(split)]
+    if len(read) != len(found):
+        raise InputError(
+            f"{folder}: a data set in folders has its images in 'images', 'train', 'val' or 'test'; {len(read)} of "
+            f"{len(found)} lie there"
+        )
+
+
+def _transfer(source: Path, target: Path, transfer: Transfer) -> None:
+    if transfer == "copy":
+        shutil.copy2(source, target)
+    else:
+        target.symlink_to(source.resolve())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,94 @@
+"""YOLO: a text file for each image, a box in each line, in fractions of the image."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from crowdcount.data.importers.annotated import Annotated, Choice, number
+from crowdcount.errors import InputError
+from crowdcount.files import text_of
+
+_FIELDS = "class x y w h"
+_LISTS = ("classes.txt", "obj.names")
+"""Files with the name of a class in each line: of LabelImg, and of CVAT and Darknet."""
+
+
+def read(path: Path, choice: Choice) -> list[Annotated]:
+    """Read the centres of the boxes of YOLO label files, which are fractions of width and height.
+
+    A line is `class x y w h`, x and y the centre; a sixth number (a confidence) is passed over. Lines with seven
+    numbers or more are outlines and are left out. Names of classes come from `classes.txt`, `obj.names` or `data.yaml`
+    beside the labels or up to two folders above; without these the label of a class is its number. Images without a
+    label file are not imported: whether they show nobody, or nobody has looked, their folder does not say. Text files
+    without an image (`train.txt`, `README.txt`) are no labels and are left out.
+
+    Args:
+        path: a label file, or a folder of them with its sub-folders.
+        choice: which shapes to take.
+
+    Raises:
+        InputError: there is no label file of an image, or one is damaged; names file, line and value.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = sorted(file for file in path.rglob("*.txt") if file.name not in _LISTS) or [path] * path.is_file()
+    if not files:
+        raise InputError(f"{path}: no .txt file of labels, nor a folder with some")
+    labels = [file for file in files if choice.pictures is None or file.stem in choice.pictures]
+    for _ in range(len(files) - len(labels)):
+        choice.leave("text file without an image of its name")
+    if not labels:
+        raise InputError(
+            f"{files[0]}: no image has this name, nor that of another of the {len(files)} .txt files; "
+            "give the folder of images with --images"
+        )
+    names = _names(folder)
+    # The ending of the image is not known here: `Pictures.find` looks for any.
+    return [
+        Annotated(
+            file.relative_to(folder).with_suffix("").as_posix(), _heads(file, names, choice), str(file), None, True
+        )
+        for file in labels
+    ]
+
+
+def _heads(file: Path, names: dict[int, str], choice: Choice) -> list[tuple[float, float]]:
+    lines = enumerate(text_of(file).splitlines(), 1)
+    return [point for i, line in lines if line.strip() for point in _head(f"{file}: line {i}", line, names, choice)]
+
+
+def _head(place: str, line: str, names: dict[int, str], choice: Choice) -> list[tuple[float, float]]:
+    values = [number(f"{place}: value {i}", word) for i, word in enumerate(line.split(), 1)]
+    if len(values) < 5 or values[0] != int(values[0]) or values[0] < 0:
+        raise InputError(f"{place} is {line[:80]!r}, expected the numbers {_FIELDS!r} of one box; correct it")
+    if not choice.wants(names.get(int(values[0]), str(int(values[0])))):
+        return []
+    if len(values) > 6:
+        return choice.leave("outline")
+    x, y = values[1:3]
+    if not (-1 <= x <= 2 and -1 <= y <= 2):
+        raise InputError(f"{place}: centre {x:g} {y:g} is no fraction of the image; are these pixels?")
+    return choice.take("box centre", [(x, y)])
+
+
+def _names(folder: Path) -> dict[int, str]:
+    """Return the names of the classes by number, from the nearest file that has them."""
+    for place in (folder, folder.parent, folder.parent.parent):
+        for listed in (place / name for name in _LISTS):
+            if listed.is_file():
+                return {i: line.strip() for i, line in enumerate(text_of(listed).splitlines()) if line.strip()}
+        if (place / "data.yaml").is_file():
+            return _yaml_names(place / "data.yaml")
+    return {}
+
+
+def _yaml_names(file: Path) -> dict[int, str]:
+    try:
+        table: Any = yaml.safe_load(text_of(file))
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: not readable as YAML ({error}); correct it there") from error
+    names = table.get("names") if isinstance(table, dict) else None
+    pairs = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, list) else None
+    if pairs is None:
+        raise InputError(f"{file}: 'names' is {str(names)[:80]!r}, expected a list, or a name for each number")
+    return {int(number(f"{file}: names", key)): str(name) for key, name in pairs}

@@ -1,0 +1,142 @@
+"""The user's own pictures with points."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+from crowdcount.data.annotations.error_collection import read_each, refuse
+from crowdcount.data.annotations.name_matching import assigned
+from crowdcount.data.annotations.point_file import ANNOTATIONS, annotation_of, read_points
+from crowdcount.data.annotations.point_table import read_table
+from crowdcount.data.sample import CrowdSource, Record, Split
+from crowdcount.errors import InputError, about
+from crowdcount.geometry import Points
+from crowdcount.images.read import IMAGE_SUFFIXES, pictures_in
+
+_TABLES = ("points.json", "points.csv")
+_PAPERS = ("readme", "license", "licence")  # texts that may lie among files of points
+_SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class Folder(CrowdSource):
+    """A folder of your own pictures, with the points of the heads.
+
+    Pictures lie in `root`, or in `root/train`, `root/val` and `root/test` (those that are there), or in a subfolder
+    `images` of these. Without such subfolders every picture is for training, and a part is held out for validation
+    where a training asks for it.
+
+    Points, x and y in pixels from the upper left corner of the upright picture, are any one of:
+
+    - `points.json`: `{"a.jpg": [[x, y], ...], "b.jpg": []}`;
+    - `points.csv`: a header `image,x,y` and a line for each head; `b.jpg,,` for a picture without people;
+    - a file for each picture, `a.txt` (or .csv, .json, .npy, .mat: see `read_points`), beside the picture or in a
+      folder `points` beside the pictures or the folder `images`. An empty `a.txt` is a picture without people.
+
+    The files points.json and points.csv lie in the folder of the split or in `root`. They name a picture by its file
+    name, or by its path from where they lie, as they must where two splits have the same name. Each picture must be
+    named and each name have a picture, and each file of points its picture (but for a readme or a license): what is
+    forgotten does not become an empty scene.
+
+    Args:
+        root: the folder.
+        points: a JSON or CSV file, or a folder of files for each picture, of another name or place (from `root`).
+    """
+
+    def __init__(self, root: Path | str, points: Path | str | None = None) -> None:
+        self.root = Path(root)
+        self.points = None if points is None else self.root / points
+
+    def records(self, split: Split) -> list[Record]:
+        """Return the records of a split in the order of their names, which are file names."""
+        homes = self._homes()
+        if split not in homes:
+            return []
+        home = homes[split]
+        pictures = _pictures(home)
+        if not pictures:
+            raise InputError(
+                f"{home}: holds no picture ({', '.join(IMAGE_SUFFIXES)}); put them here, or into images", home
+            )
+        points = self._points(split, pictures, home)
+        return [Record(picture.name, picture, points[picture]) for picture in pictures if picture in points]
+
+    def _homes(self) -> dict[Split, Path]:
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such folder; set root to the folder of your pictures", self.root)
+        found = {split: self.root / split for split in _SPLITS if (self.root / split).is_dir()}
+        if found and _pictures(self.root):
+            names = ", ".join(found)
+            raise InputError(
+                f"{self.root}: holds pictures and the folders {names}; move the pictures into one of them", self.root
+            )
+        return found or {"train": self.root}
+
+    def _points(self, split: Split, pictures: list[Path], home: Path) -> Mapping[Path, Points]:
+        table = self._table(home)
+        everywhere = [picture for folder in self._homes().values() for picture in _pictures(folder)]
+        if table is None:
+            place = self._place(split, home, pictures[0].parent)
+            shared = place in (self.root / "points", self.points)
+            return _from_files(pictures, place, everywhere if shared else pictures)
+        with about(table):
+            entries = read_table(table)
+        return assigned(table, entries, pictures, pictures if table.parent == home else everywhere)
+
+    def _table(self, home: Path) -> Path | None:
+        if self.points is not None:
+            if not self.points.exists():
+                raise InputError(f"points: {self.points} does not exist; give a path from {self.root}, or leave it out")
+            return None if self.points.is_dir() else self.points
+        for folder in (home, self.root):
+            found = [folder / name for name in _TABLES if (folder / name).is_file()]
+            if len(found) > 1:
+                raise InputError(f"{folder}: both {_TABLES[0]} and {_TABLES[1]}; keep the one that holds", folder)
+            if found:
+                return found[0]
+        return None
+
+    def _place(self, split: Split, home: Path, images: Path) -> Path:
+        """Return the folder of the files of points, one for each picture."""
+        places = [home / "points", self.root / "points" / split, self.root / "points", images]
+        if self.points is not None:
+            places = [self.points / split, self.points]
+        return next(place for place in places if place.is_dir())
+
+
+def _pictures(home: Path) -> list[Path]:
+    inner = home / "images"
+    return pictures_in(inner if inner.is_dir() else home)
+
+
+def _from_files(pictures: list[Path], place: Path, owners: list[Path]) -> dict[Path, Points]:
+    """Return the points by picture, from a file for each in `place`, where only `owners` may have one."""
+    stems: dict[str, Path] = {}
+    for picture in pictures:
+        if stems.setdefault(picture.stem, picture) != picture:
+            raise InputError(
+                f"{picture} and {stems[picture.stem].name} would share a file of points; rename one", picture
+            )
+    try:
+        points = dict(read_each(lambda picture: (picture, _points_of(picture, place)), pictures))
+    except InputError as error:
+        raise InputError(f"{error}. One points.json or points.csv for all pictures does as well") from error
+    _refuse_orphans(place, owners)
+    return points
+
+
+def _points_of(picture: Path, place: Path) -> Points:
+    with about(picture):
+        path = annotation_of(picture, place)
+    with about(path):
+        return read_points(path)
+
+
+def _refuse_orphans(place: Path, owners: list[Path]) -> None:
+    """Refuse the files of points that belong to no picture."""
+    names = {name.format(picture.stem) for picture in owners for name in ANNOTATIONS}
+    endings = {Path(name).suffix for name in ANNOTATIONS}
+    for path in sorted(place.iterdir()):
+        other = path.name in names or path.name[0] == "." or path.stem.lower() in _PAPERS
+        if path.suffix.lower() in endings and path.is_file() and not other:
+            remedy = "restore the picture, or take this file out"
+            refuse(InputError(f"{path}: a file of points without its picture; {remedy}", path))

@@ -1,0 +1,189 @@
+"""What a size rule is, and two of them: CLIP-EBC's limits of both sides, and the short side of detectors."""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points, resize_points
+from crowdcount.images.read import Image
+
+Interpolation = Literal["cubic", "linear", "area"]
+
+_FLAGS: Final[dict[Interpolation, int]] = {
+    "cubic": cv2.INTER_CUBIC,
+    "linear": cv2.INTER_LINEAR,
+    "area": cv2.INTER_AREA,
+}
+
+
+class SizeRule(Protocol):
+    """What every rule does. They share no base class: a configuration would ask for a `class_path` then."""
+
+    @property
+    def jpeg_quality(self) -> int | None:
+        """Quality at which an image is compressed and decoded again after it is resized; None keeps the pixels."""
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) an image of that size gets."""
+
+    def scaled(self, image: Image) -> Image:
+        """Return an image (H, W, 3) uint8 at its new size, not yet compressed; itself where it keeps its size."""
+
+    def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
+        """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Brings whole images to sides of a known range and multiple, as CLIP-EBC does before training and testing.
+
+    The image keeps its shape but for the rounding of each side. Published values: min_side 448 and max_side 4096
+    (ShanghaiTech), 3072 (NWPU), 2048 (UCF-QNRF), with multiple 32. Resampling is OpenCV's bicubic without
+    anti-aliasing.
+
+    Args:
+        min_side: shortest side of the result in pixels, a multiple of `multiple`.
+        max_side: longest side of the result in pixels, a multiple of `multiple`; an image too narrow for both
+            limits exceeds it.
+        multiple: both sides of the result are multiples of this.
+        jpeg_quality: quality (1-100) at which every image, resized or not, is compressed and decoded again, as
+            the published preprocessing does by writing JPEG files of quality 95; null keeps the pixels.
+    """
+
+    min_side: int
+    max_side: int
+    multiple: int = 32
+    jpeg_quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.multiple < 1:
+            raise InputError(f"multiple: {self.multiple} is not a number of pixels; use 1 or more")
+        for name in ("min_side", "max_side"):
+            side = getattr(self, name)
+            if side < 1 or side % self.multiple:
+                raise InputError(f"{name}: {side} is not a positive multiple of {self.multiple}")
+        if self.min_side > self.max_side:
+            raise InputError(f"min_side: {self.min_side} is above max_side {self.max_side}")
+        check_quality(self.jpeg_quality)
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) an image of that size gets."""
+        short, long = sorted((width, height))
+        # An image more elongated than max_side / min_side can't satisfy both limits: the upper one gives way.
+        limit = self.max_side if long * self.min_side <= short * self.max_side else math.inf
+        ratio = self.min_side / short if short < self.min_side else min(1.0, limit / long)
+        return self._rounded(width * ratio, limit), self._rounded(height * ratio, limit)
+
+    def _rounded(self, side: float, limit: float) -> int:
+        # Python's round (half to even) is part of the published rule.
+        return int(min(max(self.multiple * round(side / self.multiple), self.min_side), limit))
+
+    def scaled(self, image: Image) -> Image:
+        """Return an image (H, W, 3) uint8 at its new size, not yet compressed; itself where it keeps its size."""
+        height, width = image.shape[:2]
+        target = self.target(width, height)
+        return image if target == (width, height) else cv_resized(image, target, "cubic")
+
+    def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
+        """Resize an image and its points.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+            points: (N, 2) in pixels of `image`.
+
+        Returns:
+            The (H', W', 3) uint8 image and the (N, 2) points scaled by each side's own ratio.
+        """
+        return apply_rule(self, image, points)
+
+
+@dataclass(frozen=True)
+class ShortSide:
+    """Brings the shorter side of an image to a length, unless the longer one would become too long.
+
+    The rule of DETR and its descendants, Grounding DINO among them. Resampling is bilinear with anti-aliasing.
+    As published, the shorter side is rounded before the longer one follows, which may pass its limit by some pixels.
+
+    Args:
+        length: shorter side of the result in pixels.
+        longest: most pixels of the longer side.
+    """
+
+    length: int = 800
+    longest: int = 1333
+
+    def __post_init__(self) -> None:
+        if not 0 < self.length <= self.longest:
+            raise InputError(
+                f"data.short_side.length, longest: {self.length}, {self.longest} should rise from at least 1"
+            )
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) an image of that size gets."""
+        short, long = sorted((width, height))
+        side = min(self.length, max(1, round(self.longest * short / long)))
+        other = max(1, int(side * long / short))
+        return (side, other) if width <= height else (other, side)
+
+    @property
+    def jpeg_quality(self) -> None:
+        """No compression belongs to the rule."""
+        return None
+
+    def scaled(self, image: Image) -> Image:
+        """Return an image (H, W, 3) uint8 at its new size; itself where it keeps its size."""
+        height, width = image.shape[:2]
+        target = self.target(width, height)
+        if target == (width, height):
+            return image
+        return np.array(PIL.Image.fromarray(image).resize(target, PIL.Image.Resampling.BILINEAR))
+
+    def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
+        """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+        return apply_rule(self, image, points)
+
+
+def cv_resized(image: Image, target: tuple[int, int], interpolation: Interpolation) -> Image:
+    """Return an image (H, W, 3) resized by OpenCV to a (width, height)."""
+    return cv2.resize(image, target, interpolation=_FLAGS[interpolation]).astype(np.uint8, copy=False)
+
+
+def apply_rule(rule: SizeRule, image: Image, points: Points) -> tuple[Image, Points]:
+    """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+    new = rule.scaled(image)
+    points = moved(points, (image.shape[1], image.shape[0]), (new.shape[1], new.shape[0]))
+    return (new if rule.jpeg_quality is None else decoded(jpeg_of(new, rule.jpeg_quality))), points
+
+
+def moved(points: Points, old: tuple[int, int], new: tuple[int, int]) -> Points:
+    """Return the points (N, 2) of an image of a (width, height) in the frame of the same image at a new size."""
+    return points if old == new else resize_points(points, old, new)
+
+
+def check_quality(quality: int | None) -> None:
+    """Refuse a JPEG quality that is neither null nor 1 to 100.
+
+    Raises:
+        InputError: it is out of range.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise InputError(f"jpeg_quality: {quality} is not between 1 and 100")
+
+
+def jpeg_of(image: Image, quality: int) -> bytes:
+    """Return an image (H, W, 3) uint8 as a JPEG file of a quality of 1 to 100."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "OpenCV writes every uint8 image as JPEG"
+    return data.tobytes()
+
+
+def decoded(data: bytes) -> Image:
+    """Return the image (H, W, 3) uint8 in a file that OpenCV has just written."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert image is not None, "OpenCV reads what it has just written"
+    return image.astype(np.uint8, copy=False)

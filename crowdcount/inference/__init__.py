@@ -1,0 +1,33 @@
+"""From a network and an image to a prediction."""
+
+from typing import TYPE_CHECKING
+
+from crowdcount.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from crowdcount.inference.density import Inference, Prediction
+    from crowdcount.inference.peaks import density_peaks
+    from crowdcount.inference.points import PointInference, PointPrediction
+
+__all__ = [
+    "Inference",
+    "PointInference",
+    "PointPrediction",
+    "Prediction",
+    "density_peaks",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "density": (
+            "Inference",
+            "Prediction",
+        ),
+        "peaks": ("density_peaks",),
+        "points": (
+            "PointInference",
+            "PointPrediction",
+        ),
+    },
+)

@@ -1,0 +1,298 @@
+"""From a whole image to a number: the one path of validation, testing, tools and the Python API."""
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from crowdcount.errors import InputError
+from crowdcount.inference.receptive_field import alignment, bytes_per_pixel, halo, require_evaluation
+from crowdcount.inference.tiling import Span, grid
+from crowdcount.models.base import Counter, CountMap
+from crowdcount.models.tile_context import Placement, placed
+
+logger = logging.getLogger(__name__)
+
+GIB = 2**30
+
+_WASTE = 4  # a warning is due where tiles compute more than this times the pixels of the image
+_BLIND_MARGIN = 128  # pixels around a tile of a network that sees the whole image: what is lost is beyond it
+_SLACK = 2.0  # operations need workspaces, and what is freed is not always used again
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image.
+
+    Attributes:
+        count: sum of the density.
+        density: (rows, columns) float32, people per block of `stride` pixels, from the top left corner; the last
+            row and column may reach beyond the image.
+        stride: block side in pixels of the image as the network saw it.
+        height: height in pixels of that image.
+        width: its width.
+        probabilities: (K, rows, columns) float32 class probabilities of blockwise classifiers, otherwise None.
+        exact: whether this is, to rounding, what the network says of the whole image in one pass. Not so where windows
+            belong to the protocol of the model, nor for tiles of a network that sees the whole image at once.
+    """
+
+    count: float
+    density: NDArray[np.float32]
+    stride: int
+    height: int
+    width: int
+    probabilities: NDArray[np.float32] | None = None
+    exact: bool = True
+
+
+@dataclass
+class Inference:
+    """How a whole image is counted.
+
+    Args:
+        window: side in pixels of square windows; null counts the image in one pass.
+        window_stride: distance of the windows in pixels, `window` if not given. Where windows overlap, their
+            densities are averaged.
+        window_batch: windows in one forward pass; bounds the memory whatever the size of the image. null takes what is
+            fastest: 4 on a processor, whose caches hold no more, 16 on a GPU.
+        max_memory: GiB that counting an image may take beside the model. An image that needs more is counted in tiles:
+            with margins as wide as the network sees, so that its density is that of the whole image. null sets no
+            limit. A model with windows needs no tiles.
+
+    Raises:
+        InputError: a number is not positive, or windows would leave gaps.
+    """
+
+    window: int | None = None
+    window_stride: int | None = None
+    window_batch: int | None = None
+    max_memory: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None and self.window < 1:
+            raise InputError(f"inference.window: {self.window} must be at least 1, or null for the whole image")
+        if self.window_stride is not None and not 0 < self.window_stride <= (self.window or 0):
+            raise InputError(
+                f"inference.window_stride: {self.window_stride} must be between 1 and {self.window}, the window"
+            )
+        if self.window_batch is not None and self.window_batch < 1:
+            raise InputError(f"inference.window_batch: {self.window_batch} must be at least 1")
+        if self.max_memory is not None and not 0 < self.max_memory < math.inf:
+            raise InputError(f"inference.max_memory: {self.max_memory} must be a number of GiB above 0, or null")
+
+    @property
+    def step(self) -> int | None:
+        """Distance of the windows in pixels."""
+        return self.window if self.window_stride is None else self.window_stride
+
+    def check(self, network: Counter) -> None:
+        """Refuse windows that the network would not see whole, or that do not start on a block.
+
+        Raises:
+            InputError: names the number and what it must be a multiple of.
+        """
+        whole = alignment(network)
+        needs = (("window", self.window, whole), ("window_stride", self.step, network.stride))
+        for key, value, multiple in needs:
+            if value is not None and value % multiple:
+                raise InputError(f"inference.{key}: {value} is no multiple of {multiple}, as this network needs")
+
+    def __call__(self, network: Counter, image: Tensor) -> Prediction:
+        """Count in one image.
+
+        The image is padded at the right and bottom with the mean colour (zeros after normalisation, which is what
+        convolutions pad with) to what the network or the window needs, and cells that lie wholly in the padding
+        are dropped, so that nobody at the edge is lost.
+
+        Args:
+            network: in evaluation mode, on the device of the image.
+            image: (3, H, W) uint8, or float in [0, 1], RGB.
+
+        Raises:
+            InputError: a window does not suit the network, `max_memory` is too small for any tile, or the network is in
+                training mode.
+        """
+        return self.predict_batch(network, image.unsqueeze(0))[0]
+
+    @torch.inference_mode()
+    def predict_batch(self, network: Counter, images: Tensor) -> list[Prediction]:
+        """Count in images of one size, in one forward pass where each of them needs no more than one.
+
+        Args:
+            network: see `__call__`.
+            images: (B, 3, H, W), see `__call__`.
+
+        Raises:
+            InputError: see `__call__`.
+        """
+        self.check(network)
+        require_evaluation(network)
+        room = None if self.window else self._room(network, images)
+        if self.window is None and room is None:
+            maps = _maps(network(_pad(network.normalize(images), network.multiple)))
+            return [_prediction(each, network.stride, images.shape[-2:], exact=True) for each in maps]
+        return [self._in_parts(network, image.unsqueeze(0), room) for image in images]
+
+    def _in_parts(self, network: Counter, image: Tensor, room: float | None) -> Prediction:
+        height, width = image.shape[-2:]
+        if self.window is not None and self.step is not None:
+            batch = self.window_batch or (4 if image.device.type == "cpu" else 16)
+            maps, exact = count_windows(network, image, self.window, self.step, batch), False
+        elif room is None or height * width <= room:  # one alone, where several do not fit
+            maps, exact = _maps(network(_pad(network.normalize(image), network.multiple))), True
+        else:
+            maps, exact = count_tiles(network, image, room)
+        return _prediction(maps[0], network.stride, image.shape[-2:], exact)
+
+    def _room(self, network: Counter, images: Tensor) -> float | None:
+        """Return how many pixels fit into the memory at a time, None where all of them do."""
+        if self.max_memory is None:
+            return None
+        kept = 2 * images.nbytes  # the images themselves, and what decoding, resizing or stacking left behind
+        left = self.max_memory * GIB - kept
+        room = left / (_SLACK * (bytes_per_pixel(network) + 12))  # with the normalised image
+        if room <= 0:
+            raise InputError(f"max_memory: {self.max_memory} GiB do not even hold the image; give more")
+        return None if images.shape[-2] * images.shape[-1] * len(images) <= room else room
+
+
+@torch.inference_mode()
+def count_windows(network: Counter, image: Tensor, window: int, step: int, batch: int) -> Tensor:
+    """Merge the maps of square windows as published: sums divided by the number of windows over each cell.
+
+    Windows start at multiples of `step`; the last row and column of windows are pulled back to the edge.
+
+    Args:
+        network: the network; its maps cover `window // network.stride` cells.
+        image: (1, 3, H, W) uint8, or float in [0, 1], RGB.
+        window: side of the windows in pixels, a multiple of `network.multiple`.
+        step: distance of the windows in pixels, a multiple of `network.stride`.
+        batch: windows in one forward pass.
+
+    Returns:
+        (1, C, H // stride, W // stride), rounded up and at least a window: the density, then the class probabilities
+        where the network has them.
+    """
+    stride = network.stride
+    height, width = (max(-(-side // stride) * stride, window) for side in image.shape[-2:])
+    corners = list(product(window_starts(height, window, step), window_starts(width, window, step)))
+    sums: Tensor | None = None
+    hits = torch.zeros(1, 1, height // stride, width // stride, device=image.device)
+    for chunk in _chunks(corners, batch):
+        maps = _maps(network(torch.cat([_cut(network, image, y, x, window, window) for y, x in chunk])))
+        if sums is None:
+            sums = maps.new_zeros(1, maps.shape[1], *hits.shape[-2:])
+        for (y, x), one in zip(chunk, maps, strict=True):
+            cells = (..., slice(y // stride, (y + window) // stride), slice(x // stride, (x + window) // stride))
+            sums[cells] += one
+            hits[cells] += 1
+    assert sums is not None
+    return sums / hits
+
+
+@torch.inference_mode()
+def count_tiles(network: Counter, image: Tensor, pixels: float) -> tuple[Tensor, bool]:
+    """Count an image tile by tile; the maps of the tiles lie side by side.
+
+    Each tile is cut with a margin as wide as the network sees around a block, and the margin's cells are dropped; at
+    the edge of the image there is none, so that the network pads there as it pads the whole image. A network that sees
+    the whole image gets a fixed margin.
+
+    Args:
+        network: the network.
+        image: (1, 3, H, W) uint8, or float in [0, 1], RGB.
+        pixels: the most that a tile may have.
+
+    Returns:
+        (1, C, H // stride, W // stride), rounded up, on the CPU; and whether they are those of the whole image.
+
+    Raises:
+        InputError: no tile is that small.
+    """
+    step, margin = alignment(network), halo(network)
+    height, width = (-(-side // step) * step for side in image.shape[-2:])
+    exact, margin = margin is not None, -(-_BLIND_MARGIN // step) * step if margin is None else margin
+    if not exact:
+        logger.warning("%s sees the whole image at once: its density depends on the tiles", type(network).__name__)
+    try:
+        tiles = grid(height, width, margin, step, pixels)
+    except InputError as error:
+        raise InputError(f"max_memory: too small for this image; {error}") from error
+    work = sum((row.high - row.low) * (column.high - column.low) for row, column in tiles)
+    if work > _WASTE * height * width:
+        logger.warning(
+            "max_memory: tiles so small look at every pixel %.0f times; more is faster", work / height / width
+        )
+    maps: Tensor | None = None
+    for row, column in tiles:
+        tile = _tile(network, image, row, column, Placement(row.low, column.low, height, width))
+        if maps is None:
+            maps = tile.new_empty(1, tile.shape[1], height // network.stride, width // network.stride)
+        maps[..., _cells(row, network.stride), _cells(column, network.stride)] = tile
+    assert maps is not None
+    return maps, exact
+
+
+def _tile(network: Counter, image: Tensor, row: Span, column: Span, placement: Placement) -> Tensor:
+    """Return the maps of a tile without its margin, on the CPU."""
+    part = _cut(network, image, row.low, column.low, row.high - row.low, column.high - column.low)
+    with placed(placement):
+        maps = _maps(network(part))
+    rows, columns = ((span.start - span.low) // network.stride for span in (row, column))
+    high, wide = ((span.stop - span.start) // network.stride for span in (row, column))
+    return maps[..., rows : rows + high, columns : columns + wide].cpu()
+
+
+def _cells(span: Span, stride: int) -> slice:
+    return slice(span.start // stride, span.stop // stride)
+
+
+def window_starts(length: int, window: int, step: int) -> list[int]:
+    """Return where the windows along a side start: every `step` pixels, the last one at the edge."""
+    count = -(-(length - window) // step) + 1
+    return [min(index * step, length - window) for index in range(count)]
+
+
+def _prediction(maps: Tensor, stride: int, size: torch.Size, exact: bool) -> Prediction:
+    """Return what maps (C, rows, columns) say, without the cells that lie wholly in the padding."""
+    height, width = size
+    cells = maps[:, : -(-height // stride), : -(-width // stride)].float().cpu().numpy()
+    return Prediction(
+        count=float(cells[0].sum(dtype=np.float64)),
+        density=cells[0],
+        stride=stride,
+        height=height,
+        width=width,
+        probabilities=cells[1:] if len(cells) > 1 else None,
+        exact=exact,
+    )
+
+
+def _maps(output: CountMap) -> Tensor:
+    """Stack density and class probabilities, (B, 1 + K, rows, columns); both merge by the same rule."""
+    if output.logits is None:
+        return output.density.float()
+    return torch.cat([output.density.float(), output.logits.float().softmax(dim=1)], dim=1)
+
+
+def _cut(network: Counter, image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    """Return a normalised part of an image, zeros where it reaches beyond the image: no whole image is normalised."""
+    part = network.normalize(image[..., top : top + height, left : left + width])
+    return functional.pad(part, (0, width - part.shape[-1], 0, height - part.shape[-2]))
+
+
+def _pad(image: Tensor, multiple: int) -> Tensor:
+    height, width = (-(-side // multiple) * multiple for side in image.shape[-2:])
+    return functional.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]))
+
+
+def _chunks(items: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,167 @@
+"""From a whole image and expressions to points and counts: the path of validation, testing, tools and Python API."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+from torch import Tensor
+from torch.nn import functional
+
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points, resize_points
+from crowdcount.metrics import predicted_radius
+from crowdcount.models.rec.network import ReferringDetector
+from crowdcount.models.rec.outputs import PointDetections, selected
+
+
+@dataclass(frozen=True)
+class PointPrediction:
+    """What a model says of one expression in one image.
+
+    Attributes:
+        text: the expression.
+        points: (K, 2) in pixels of the image, as the network saw it unless `resized`.
+        sizes: (K, 2) width and height of the boxes, in pixels; training on points does not supervise them.
+        scores: (K,) score of [CLS].
+        height: height in pixels of that image.
+        width: its width.
+    """
+
+    text: str
+    points: Points
+    sizes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    height: int
+    width: int
+
+    @property
+    def count(self) -> int:
+        """Number of points."""
+        return len(self.points)
+
+    def resized(self, height: int, width: int) -> "PointPrediction":
+        """Return the prediction in pixels of the image at another size."""
+        scale = np.array([width / self.width, height / self.height], np.float32)
+        points = resize_points(self.points, (self.width, self.height), (width, height))
+        return replace(self, points=points, sizes=self.sizes * scale, height=height, width=width)
+
+
+@dataclass
+class PointInference:
+    """How the objects an expression names are found in a whole image.
+
+    A query counts where its score of [CLS] and of every word are above their thresholds, as in GroundingREC. Where more
+    than the share `full` of the queries count, the detector may run out of them: the image is cut into four overlapping
+    tiles, each enlarged to the size of the image, and points of different tiles that lie within a radius are one. The
+    tiles are ours; GroundingREC has none.
+
+    Args:
+        cls_threshold: least score of [CLS].
+        word_threshold: least score of each word.
+        full: share of the queries above which an image is tiled; 1 never tiles, as published.
+        overlap: share of the image's side that neighbouring tiles have in common.
+        merge_radius: points of different tiles are one within this share of the predicted objects' radius (half the
+            diagonal of the box of median area).
+        depth: how often tiles are cut again.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+
+    cls_threshold: float = 0.25
+    word_threshold: float = 0.35
+    full: float = 0.72
+    overlap: float = 0.1
+    merge_radius: float = 0.5
+    depth: int = 2
+
+    def __post_init__(self) -> None:
+        for key in ("cls_threshold", "word_threshold", "full", "overlap"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise InputError(f"inference.{key}: {getattr(self, key)} should be between 0 and 1")
+        if not 0 <= self.merge_radius < math.inf:
+            raise InputError(f"inference.merge_radius: {self.merge_radius} should be a finite number of at least 0")
+        if self.depth < 0:
+            raise InputError(f"inference.depth: {self.depth} should be at least 0")
+
+    @torch.inference_mode()
+    def __call__(self, network: ReferringDetector, image: Tensor, texts: Sequence[str]) -> list[PointPrediction]:
+        """Find what each expression names.
+
+        Args:
+            network: in evaluation mode, on the device of the image.
+            image: (3, H, W) uint8, or float in [0, 1], RGB.
+            texts: the expressions.
+
+        Raises:
+            InputError: an expression is empty or too long, or the image too small.
+        """
+        if not texts:
+            return []
+        found = self._find(network, network.normalize(image[None]), list(texts), self.depth)
+        height, width = image.shape[-2:]
+        scale = np.array([width, height], np.float32)
+        return [
+            PointPrediction(text, points * scale, sizes * scale, scores, height, width)
+            for text, (points, sizes, scores) in zip(texts, found, strict=True)
+        ]
+
+    def _find(self, network: ReferringDetector, image: Tensor, texts: list[str], depth: int) -> list["_Found"]:
+        """Return for each expression points and sizes as parts of the image's sides, and scores."""
+        rows = torch.zeros(len(texts), dtype=torch.long, device=image.device)
+        inside = torch.ones(1, *image.shape[-2:], dtype=torch.bool, device=image.device)
+        phrases = network.tokenize(texts, [""] * len(texts)).to(image.device)
+        found = self._kept(network(image, inside, phrases, rows))
+        crowded = [i for i, (points, _, _) in enumerate(found) if len(points) > self.full * network.queries]
+        if depth and crowded:
+            tiled = self._tiles(network, image, [texts[i] for i in crowded], depth - 1)
+            for i, more in zip(crowded, tiled, strict=True):
+                found[i] = more
+        return found
+
+    def _kept(self, detections: PointDetections) -> list["_Found"]:
+        keep = selected(detections.logits, detections.phrases, self.cls_threshold, self.word_threshold)
+        scores = detections.logits[..., 0].sigmoid()
+
+        def kept(values: Tensor, row: int) -> NDArray[np.float32]:
+            found: NDArray[np.float32] = values[row][keep[row]].float().cpu().numpy()
+            return found
+
+        return [
+            (kept(detections.points, row), kept(detections.sizes, row), kept(scores, row)) for row in range(len(keep))
+        ]
+
+    def _tiles(self, network: ReferringDetector, image: Tensor, texts: list[str], depth: int) -> list["_Found"]:
+        height, width = image.shape[-2:]
+        high, wide = (math.ceil((0.5 + self.overlap / 2) * side) for side in (height, width))
+        scale = np.array([wide / width, high / height], np.float32)
+        parts: list[list[_Found]] = [[] for _ in texts]
+        for x, y in product((0, width - wide), (0, height - high)):
+            cut = image[..., y : y + high, x : x + wide]
+            tile = functional.interpolate(cut, size=(height, width), mode="bilinear")
+            corner = np.array([x / width, y / height], np.float32)
+            for part, (points, sizes, scores) in zip(parts, self._find(network, tile, texts, depth), strict=True):
+                part.append((points * scale + corner, sizes * scale, scores))
+        return [self._merged(part, width / height) for part in parts]
+
+    def _merged(self, parts: list["_Found"], aspect: float) -> "_Found":
+        """Join the points of tiles; of those that are one, the point with the highest score stays."""
+        points, sizes, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
+        square = np.array([aspect, 1])  # distances in parts of the height along both axes
+        tile = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
+        tree = KDTree(points * square)
+        radius = self.merge_radius * predicted_radius(sizes * square)
+        gone = np.zeros(len(points), bool)
+        for index in np.argsort(-scores, kind="stable"):
+            if not gone[index]:
+                near = np.array(tree.query_ball_point(tree.data[index], radius), np.int64)
+                gone[near[tile[near] != tile[index]]] = True
+        return points[~gone], sizes[~gone], scores[~gone]
+
+
+_Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]

@@ -1,0 +1,179 @@
+"""How far a network sees around a block and how much memory a pixel takes, measured on the network itself."""
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary, finalize
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from crowdcount.errors import InputError
+from crowdcount.models.base import Counter
+from crowdcount.models.tile_context import Placement, placed
+
+_FARTHEST = 1024
+"""Pixels: a network that sees further than this around a block is taken for one that sees the whole image."""
+
+_TOLERANCE = 1e-5
+"""Of the range of the densities: above the rounding of what is computed in double precision."""
+
+_halos: WeakKeyDictionary[Counter, int | None] = WeakKeyDictionary()
+_costs: WeakKeyDictionary[Counter, float] = WeakKeyDictionary()
+
+
+def alignment(network: Counter) -> int:
+    """Return what the corners of tiles have to be a multiple of, in pixels."""
+    return math.lcm(network.multiple, network.stride)
+
+
+def halo(network: Counter) -> int | None:
+    """Return the margin in pixels with which a tile of an image has the densities of the whole image, or None.
+
+    A strip of an image is set to NaN, which every operation passes on whatever its weights: the blocks that turn NaN
+    are those that see the strip. Attention, global pooling and statistics over the image spread it everywhere. Whether
+    the margin holds one step further as well is then tried on noise: windows and grids that do not move with the image
+    are found out. The answer is kept as long as the network lives: build a new one to change its layers.
+
+    Args:
+        network: in evaluation mode.
+
+    Returns:
+        A multiple of `alignment(network)`; None where tiles cannot be exact.
+
+    Raises:
+        InputError: the network is in training mode, where images depend on each other.
+    """
+    require_evaluation(network)
+    if network not in _halos:
+        with _plainly():
+            _halos[network] = _measured(network)
+    return _halos[network]
+
+
+def bytes_per_pixel(network: Counter) -> float:
+    """Return the memory that a forward pass needs for each pixel of the image, in bytes at single precision.
+
+    The most that lives at one time of what the operations return, for a small image. Workspaces inside the operations
+    are not seen.
+    """
+    if network not in _costs:
+        side = -(-256 // alignment(network)) * alignment(network)
+        with _plainly(), _LiveBytes() as live:
+            network(_noise(network, side, side))
+        _costs[network] = live.most / side**2
+    return _costs[network]
+
+
+def require_evaluation(network: Counter) -> None:
+    """Refuse a network in training mode.
+
+    Raises:
+        InputError: it is.
+    """
+    if network.training:
+        raise InputError(f"{type(network).__name__} is in training mode, which counts otherwise; call network.eval()")
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Measure without autograd, and without the lower precision that the caller may have asked for."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        for device in ("cpu", "cuda", "mps"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+def _measured(network: Counter) -> int | None:
+    step, far = alignment(network), 128
+    if step != network.multiple:  # whole images would be padded to other sides than tiles
+        return None
+    while far <= _FARTHEST:
+        far = -(-far // step) * step
+        reaches = [_reach(network, far, axis) for axis in (-2, -1)]
+        if None not in reaches:
+            margin = -(-max(reach or 0 for reach in reaches) // step) * step
+            return margin if all(_holds(network, margin, axis) for axis in (-2, -1)) else None
+        far *= 2
+    return None
+
+
+def _reach(network: Counter, far: int, axis: int) -> int | None:
+    """Return how many pixels the influence of a strip reaches along an axis; None where it leaves the image."""
+    step = alignment(network)
+    image = _strip(network, 2 * far + step, axis)
+    image.narrow(axis, far, step).fill_(math.nan)
+    cells = network(image).density[0, 0].isnan().any(dim=-3 - axis).nonzero().flatten()
+    if not len(cells):
+        return 0
+    first, last = int(cells[0]) * network.stride, int(cells[-1] + 1) * network.stride
+    if first == 0 or last >= 2 * far + step:
+        return None
+    return max(far - first, last - far - step)
+
+
+def _holds(network: Counter, margin: int, axis: int) -> bool:
+    """Whether a tile from the first step on gives the densities of the whole, the margin left out.
+
+    What does not change with one step does not change with any number of them. A copy in double precision is asked:
+    single precision would hide small differences among those of rounding.
+    """
+    network = copy.deepcopy(network).cpu().double()
+    step = start = alignment(network)
+    length = 2 * margin + 8 * step
+    image = _strip(network, length, axis)
+    height, width = image.shape[-2:]
+    whole = network(image).density
+    with placed(Placement(start if axis == -2 else 0, start if axis == -1 else 0, height, width)):
+        tile = network(image.narrow(axis, start, length - start)).density
+    skip = margin // network.stride
+    seen = whole.narrow(axis, start // network.stride + skip, tile.shape[axis] - skip)
+    error = (tile.narrow(axis, skip, tile.shape[axis] - skip) - seen).abs().max()
+    spread = whole.max() - whole.min()
+    return bool(error <= _TOLERANCE * spread and spread > 0)  # a density that is the same everywhere tells nothing
+
+
+def _strip(network: Counter, length: int, axis: int) -> Tensor:
+    step = alignment(network)
+    return _noise(network, length, step) if axis == -2 else _noise(network, step, length)
+
+
+def _noise(network: Counter, height: int, width: int) -> Tensor:
+    values = torch.randn((1, 3, height, width), generator=torch.Generator().manual_seed(0))
+    parameter = next(network.parameters())
+    return values.to(parameter.device, parameter.dtype)
+
+
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the storages that operations make, as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, Tensor):
+                self._add(value)
+        return result
+
+    def _add(self, value: Tensor) -> None:
+        storage = value.untyped_storage()
+        key, size = storage.data_ptr(), storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.now += size
+        self.most = max(self.most, self.now)
+        finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size

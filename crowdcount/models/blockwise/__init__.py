@@ -1,0 +1,1 @@
+"""Blockwise classification of counts (EBC, arXiv 2403.09281): bins, decoding, loss."""

@@ -1,0 +1,105 @@
+"""DACE, the loss of blockwise count classifiers: cross-entropy of the block classes plus a count loss.
+
+Source: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwise Classification", arXiv 2403.09281,
+and the DM-Count loss it builds on, arXiv 2009.13077.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points, block_counts
+from crowdcount.losses.transport import transport, variation
+from crowdcount.models.base import CountMap
+from crowdcount.models.blockwise.bins import Bins
+
+CountLoss = Literal["mae", "mse", "dmcount"]
+
+
+@dataclass
+class Dace:
+    """The DACE loss: cross-entropy of the block classes plus `weight` times a count loss.
+
+    Every term is a mean over the images of the batch, so its weight does not depend on the batch size, the number of
+    processes or the accumulation of gradients. The published code sums the transport term over the batch, times 0.1:
+    at the batch of 8 of its CNN and CLIP-ResNet recipe that is `ot_weight: 0.8`, at the 32 crops of its ViT recipe 3.2.
+
+    Args:
+        count_loss: mae or mse (sums over the blocks of an image), or dmcount: count error, optimal transport and
+            total variation, used for every published model.
+        weight: of the count loss as a whole.
+        ot_weight: of the optimal transport within dmcount.
+        tv_weight: of the total variation within dmcount.
+        once_per_pixel: several points in one pixel count once in the block classes and in the truth of mae, mse and the
+            total variation, as in the published label maps; the count error of dmcount still counts all points.
+
+    Raises:
+        InputError: an unknown count loss; a weight that is negative or not finite.
+    """
+
+    count_loss: CountLoss = "dmcount"
+    weight: float = 1.0
+    ot_weight: float = 0.8
+    tv_weight: float = 0.01
+    once_per_pixel: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count_loss not in get_args(CountLoss):
+            choices = ", ".join(get_args(CountLoss))
+            raise InputError(f"loss.count_loss: {self.count_loss!r} is not one of {choices}")
+        for name in ("weight", "ot_weight", "tv_weight"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise InputError(f"loss.{name}: {value} should be a finite number of at least 0")
+
+    def __call__(self, output: CountMap, points: Sequence[Points], bins: Bins, stride: int) -> dict[str, Tensor]:
+        """Return the weighted terms; the training loss is their sum.
+
+        Args:
+            output: density (B, 1, rows, columns) and logits (B, K, rows, columns) of a blockwise network.
+            points: (n, 2) of each crop, in its pixels; the crop is columns * stride wide and rows * stride high.
+            bins: the K classes.
+            stride: block side in pixels.
+
+        Returns:
+            Scalars: `cross_entropy`, and `mae`, `mse` or `count`, `transport` (about 0: only its gradient matters)
+            and `variation`.
+
+        Raises:
+            InputError: the network gives no logits.
+        """
+        if output.logits is None:
+            raise InputError("loss: DACE needs the class scores of a blockwise network; this one gives a density only")
+        density = output.density.float()
+        blocks = self._block_counts(points, density, stride)
+        entropy = functional.cross_entropy(output.logits.float(), bins.classes(blocks[:, 0]), reduction="none")
+        terms = {"cross_entropy": entropy.flatten(1).sum(dim=1)}
+        if self.count_loss == "dmcount":
+            terms |= self._dm_count(density, blocks, points, stride)
+        else:
+            error = (density - blocks).flatten(1)
+            power = error.abs() if self.count_loss == "mae" else error.square()
+            terms[self.count_loss] = self.weight * power.sum(dim=1)
+        return {name: images.mean() for name, images in terms.items()}
+
+    def _block_counts(self, points: Sequence[Points], density: Tensor, stride: int) -> Tensor:
+        """Return the (B, 1, rows, columns) numbers of points in the blocks of `density`, on its device."""
+        height, width = (side * stride for side in density.shape[-2:])
+        counts = [block_counts(each, height, width, stride, once_per_pixel=self.once_per_pixel) for each in points]
+        return torch.from_numpy(np.stack(counts)).to(density.device)[:, None]
+
+    def _dm_count(self, density: Tensor, blocks: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
+        """Return the weighted terms of the DM-Count loss of each image, (B,)."""
+        counts = torch.tensor([len(each) for each in points], dtype=torch.float32).to(density.device)
+        return {
+            "count": self.weight * (density.sum(dim=(1, 2, 3)) - counts).abs(),
+            "transport": self.weight * self.ot_weight * transport(density, points, stride),
+            "variation": self.weight * self.tv_weight * variation(density, blocks, counts),
+        }

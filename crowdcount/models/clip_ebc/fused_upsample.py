@@ -1,0 +1,44 @@
+"""The decoder's first convolution, without computing at the upsampled size what can be computed before."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crowdcount.models.layers import BasicBlock, upsample
+
+
+def block_of_upsampled(block: BasicBlock, features: Tensor, scale: float) -> Tensor:
+    """Return `block(upsample(features, scale))`, to rounding, for scales above 1."""
+    y = block.relu(block.bn1(conv_of_upsampled(block.conv1, features, scale)))
+    y = block.bn2(block.conv2(y))
+    out: Tensor = block.relu(y + block.downsample(upsample(features, scale)))
+    return out
+
+
+def conv_of_upsampled(conv: nn.Conv2d, features: Tensor, scale: float) -> Tensor:
+    """Return a 3x3 convolution, padded by 1, of upsampled features (B, C, H, W).
+
+    Each of the nine taps mixes channels, which is nearly all of the work, and upsampling mixes places: the two may
+    change places. So the channels are mixed where there are fewer places, 4 times fewer at a scale of 2. What is left,
+    to upsample, shift and add the nine, is a small matrix for the rows and one for the columns.
+    """
+    count, height, width = len(features), *features.shape[-2:]
+    places = features.permute(0, 2, 3, 1)
+    down = _shifted(height, scale, features)
+    along = _shifted(width, scale, features).flatten(1)
+    # of each row of taps: (B, H, W * 3 * out) -> (B, rows, W * 3 * out)
+    taps = [conv.weight[:, :, row].permute(2, 0, 1).flatten(0, 1) for row in range(3)]
+    tall = [down[..., row] @ functional.linear(places, tap).flatten(2) for row, tap in enumerate(taps)]
+    rows = (tall[0] + tall[1] + tall[2]).reshape(count, -1, 3 * width, conv.out_channels)
+    return (along @ rows).permute(0, 3, 1, 2)
+
+
+def _shifted(length: int, scale: float, like: Tensor) -> Tensor:
+    """Return the weights (new length, length, 3) of a side's old places at what each of three taps sees.
+
+    Beyond the edge a tap sees nothing.
+    """
+    old = torch.eye(length, dtype=like.dtype, device=like.device).unsqueeze(0)
+    new = functional.interpolate(old, scale_factor=scale, mode="linear", align_corners=False)[0].t()
+    padded = functional.pad(new, (0, 0, 1, 1))
+    return torch.stack([padded[tap : tap + len(new)] for tap in range(3)], dim=-1)

@@ -1,0 +1,180 @@
+"""Image encoders that need more than a call to timm: the CLIP towers of open_clip, cut and prompted for dense maps.
+
+Every encoder maps a normalised image (B, 3, H, W) to features (B, channels, H / stride, W / stride) and says which
+`channels` and `stride` it has.
+"""
+
+import math
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crowdcount.errors import InputError
+from crowdcount.models.clip_ebc.visual_prompts import prompted
+
+CLIP_BACKBONES = (
+    "RN50-quickgelu",
+    "RN101-quickgelu",
+    "RN50x4-quickgelu",
+    "RN50x16-quickgelu",
+    "RN50x64-quickgelu",
+    "ViT-B-16-quickgelu",
+    "ViT-B-32-quickgelu",
+    "ViT-L-14-quickgelu",
+)
+"""open_clip's names of the published towers. OpenAI trained with QuickGELU: the plain names compute something else."""
+
+
+def build_clip(name: str, pretrained: str | None = None) -> Any:
+    """Return open_clip's model `name` with separate `visual` and `text` towers.
+
+    Args:
+        name: a model that open_clip knows, see `CLIP_BACKBONES`.
+        pretrained: a tag such as "openai", or the path of a checkpoint; None for random weights.
+
+    Raises:
+        InputError: no such model, or its weights could not be fetched.
+    """
+    config = open_clip.get_model_config(name)
+    known = ", ".join(CLIP_BACKBONES)
+    if config is None:
+        raise InputError(f"backbone: open_clip has no model {name!r}; the published ones are {known}")
+    plain = {"text_cfg", "vision_cfg", "embed_dim", "quick_gelu"}
+    if config.keys() - plain or "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]:
+        raise InputError(f"backbone: {name} is not built like OpenAI's CLIP, so it cannot be cut here; use {known}")
+    if pretrained is None:
+        return open_clip.CustomTextCLIP(**config)
+    try:
+        return open_clip.create_model(name, pretrained=pretrained, force_custom_text=True)
+    except Exception as error:  # whatever the hub client, the file system or the format of the file raise
+        raise InputError(
+            f"the weights {pretrained!r} of {name} could not be fetched ({type(error).__name__}: {error}).\n"
+            "Check the connection, give the path of a checkpoint, or start from random weights: pretrained: null"
+        ) from error
+
+
+class ClipResNet(nn.Module):
+    """CLIP's modified ResNet without attention pooling; its last stage keeps stride 16 where `reduction` asks for it.
+
+    Args:
+        trunk: open_clip's `ModifiedResNet`.
+        reduction: block side in pixels; up to 16 the last stage does not downsample.
+    """
+
+    def __init__(self, trunk: Any, reduction: int) -> None:
+        super().__init__()
+        self.stride = 16 if reduction <= 16 else 32
+        self.channels: int = trunk.layer4[-1].bn3.num_features
+        trunk.attnpool = nn.Identity()
+        if self.stride == 16:
+            first = trunk.layer4[0]
+            first.avgpool = nn.Identity()
+            first.downsample[0] = nn.Identity()
+        self.trunk = trunk
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode (B, 3, H, W)."""
+        x = self.trunk.stem(image)
+        for stage in (self.trunk.layer1, self.trunk.layer2, self.trunk.layer3, self.trunk.layer4):
+            x = stage(x)
+        features: Tensor = x
+        return features
+
+    def load(self, trunk: nn.Module) -> None:
+        """Copy the weights of a freshly fetched tower."""
+        weights = {key: value for key, value in trunk.state_dict().items() if not key.startswith("attnpool.")}
+        self.trunk.load_state_dict(weights)
+
+
+class ClipVit(nn.Module):
+    """CLIP's vision transformer, frozen, with learned visual prompts (VPT, Jia et al., ECCV 2022).
+
+    Args:
+        trunk: open_clip's `VisionTransformer`.
+        prompts: number of prompt tokens in a layer.
+        deep: a set of prompts for each layer; otherwise the first layer's are carried through.
+        dropout: dropout on the prompts.
+        input_size: side the position table is resized to for good; None keeps the side CLIP was trained at. Other
+            sizes at run time resize it on the fly.
+    """
+
+    def __init__(self, trunk: Any, prompts: int, deep: bool, dropout: float, input_size: int | None) -> None:
+        super().__init__()
+        self.stride: int = trunk.patch_size[0]
+        self.channels: int = trunk.conv1.out_channels
+        self.deep = deep
+        size = trunk.image_size[0] if input_size is None else input_size
+        self.side = size // self.stride
+        if size < self.stride or size % self.stride:
+            raise InputError(f"input_size: {size} is not a multiple of the patch side {self.stride}")
+        trunk.proj = None
+        trunk.requires_grad_(False)
+        trunk.positional_embedding.data = resize_positions(trunk.positional_embedding.data, self.side, self.side)
+        self.trunk = trunk
+        layers = len(trunk.transformer.resblocks)
+        bound = math.sqrt(6 / (3 * self.stride + self.channels))
+        self.prompts = nn.ParameterList(
+            nn.Parameter(torch.empty(prompts, self.channels).uniform_(-bound, bound))
+            for _ in range(layers if deep else 1)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def train(self, mode: bool = True) -> "ClipVit":
+        """Switch the prompts' dropout; the frozen trunk stays in evaluation mode."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode (B, 3, H, W); a remainder at the right or bottom that fills no patch is not seen."""
+        trunk = self.trunk
+        patches = trunk.conv1(image)
+        rows, columns = patches.shape[-2:]
+        patches = patches.flatten(2).transpose(1, 2)
+        first = trunk.class_embedding.to(patches.dtype).expand(len(image), 1, -1)
+        positions = resize_positions(trunk.positional_embedding, rows, columns)
+        x = trunk.ln_pre(torch.cat([first, patches], dim=1) + positions.to(patches.dtype))
+        x = trunk.ln_post(self._run_blocks(x))[:, 1:]
+        features: Tensor = x.transpose(1, 2).reshape(len(image), self.channels, rows, columns)
+        return features
+
+    def _run_blocks(self, x: Tensor) -> Tensor:
+        """Run the transformer on the class token and the patches; the prompts join after ln_pre and leave again."""
+        blocks = self.trunk.transformer.resblocks
+        if self.deep:
+            for index, block in enumerate(blocks):
+                x = prompted(block, x, self._prompts(index, x))
+            return x
+        prompts = self._prompts(0, x).expand(len(x), -1, -1)
+        x = torch.cat([x, prompts], dim=1)
+        for block in blocks:
+            x = block(x)
+        return x[:, : -prompts.shape[1]]
+
+    def _prompts(self, index: int, x: Tensor) -> Tensor:
+        """Return a layer's prompts, (1, P, C), or (B, P, C) where each image drops out others."""
+        prompts = self.prompts[index].to(x.dtype).unsqueeze(0)
+        if self.training and self.dropout.p:
+            prompts = prompts.expand(len(x), -1, -1)
+        dropped: Tensor = self.dropout(prompts)
+        return dropped
+
+    def load(self, trunk: nn.Module) -> None:
+        """Copy the weights of a freshly fetched tower, its position table resized to ours."""
+        weights = {key: value for key, value in trunk.state_dict().items() if key != "proj"}
+        key = "positional_embedding"
+        weights[key] = resize_positions(weights[key], self.side, self.side)
+        self.trunk.load_state_dict(weights)
+
+
+def resize_positions(table: Tensor, rows: int, columns: int) -> Tensor:
+    """Resize a position table (1 + side * side, C) to (1 + rows * columns, C); the class token's row stays."""
+    side = math.isqrt(len(table) - 1)
+    if (rows, columns) == (side, side):
+        return table
+    grid = table[1:].reshape(side, side, -1).permute(2, 0, 1).unsqueeze(0)
+    grid = functional.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
+    return torch.cat([table[:1], grid.squeeze(0).permute(1, 2, 0).flatten(0, 1)])

@@ -1,0 +1,46 @@
+"""Training modules: the only place that knows Lightning, with `crowdcount.data.datamodule`."""
+
+from typing import TYPE_CHECKING
+
+from crowdcount.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from crowdcount.training.base import CountingModule, TrainingModule
+    from crowdcount.training.blockwise import BlockwiseModule
+    from crowdcount.training.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
+    from crowdcount.training.hmode import HmodeModule
+    from crowdcount.training.referring import ReferringModule
+    from crowdcount.training.schedule import WarmupRestarts
+
+__all__ = [
+    "BestCheckpoint",
+    "BlockwiseModule",
+    "CountingModule",
+    "HmodeModule",
+    "LastCheckpoint",
+    "PredictionPictures",
+    "ReferringModule",
+    "SaveConfig",
+    "TrainingModule",
+    "WarmupRestarts",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "base": (
+            "CountingModule",
+            "TrainingModule",
+        ),
+        "blockwise": ("BlockwiseModule",),
+        "callbacks": (
+            "BestCheckpoint",
+            "LastCheckpoint",
+            "PredictionPictures",
+            "SaveConfig",
+        ),
+        "hmode": ("HmodeModule",),
+        "referring": ("ReferringModule",),
+        "schedule": ("WarmupRestarts",),
+    },
+)

@@ -1,0 +1,184 @@
+"""Training: what every family shares (optimizer, random streams), and what density families share."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from crowdcount.data.datamodule import CrowdData
+from crowdcount.data.dataset import Batch
+from crowdcount.errors import InputError
+from crowdcount.inference.density import Inference, Prediction
+from crowdcount.metrics import CountErrors
+from crowdcount.models.base import Counter, CountMap, Network
+
+MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
+MakeSchedule = Callable[[Optimizer], LRScheduler]
+
+
+class TrainingModule(LightningModule):
+    """Base of all modules: a network, how it is optimised, and what makes a resumed run the uninterrupted one.
+
+    Args:
+        network: the network to train.
+        optimizer: makes the optimizer from the parameters that require gradients.
+        schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
+    """
+
+    def __init__(self, network: Network, optimizer: MakeOptimizer, schedule: MakeSchedule | None) -> None:
+        super().__init__()
+        self.network = network
+        self.make_optimizer = optimizer
+        self.make_schedule = schedule
+        self._streams: dict[str, Any] | None = None
+        self._restored = False
+
+    @abstractmethod
+    def check_data(self, data: CrowdData) -> None:
+        """Refuse data that the network cannot be trained on.
+
+        Raises:
+            InputError: names the key.
+        """
+
+    def setup(self, stage: str) -> None:
+        """Look at the data before anything is fetched: nobody waits for a download to learn that they are not there.
+
+        Raises:
+            InputError: they do not suit the network, or are incomplete.
+        """
+        data = self.trainer.datamodule if stage == "fit" else None  # type: ignore[attr-defined]
+        if isinstance(data, CrowdData):
+            self.check_data(data)
+            data.splits  # noqa: B018  reads the annotations
+
+    def on_fit_start(self) -> None:
+        """Fetch pretrained towers when a training starts from scratch; a checkpoint has brought its own weights."""
+        if not self._restored:
+            self.network.load_pretrained()
+
+    def on_train_epoch_start(self) -> None:
+        """Log the learning rate."""
+        rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("lr", rate, on_step=False, on_epoch=True, rank_zero_only=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimizer over the trained parameters, and its schedule."""
+        try:
+            optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        except ValueError as error:  # torch names neither the key nor the class
+            raise InputError(f"model.optimizer: {error}") from error
+        if self.make_schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add torch's random streams (dropout draws from them) to the checkpoint."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        checkpoint["random_streams"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the streams until the training starts; setting it up may draw from them."""
+        self._streams = checkpoint.get("random_streams")
+        self._restored = True
+
+    def on_train_start(self) -> None:
+        """Continue the random streams of the checkpoint."""
+        if self._streams is None:
+            return
+        torch.set_rng_state(self._streams["cpu"].cpu())
+        for device, state in zip(range(torch.cuda.device_count()), self._streams["cuda"], strict=False):
+            torch.cuda.set_rng_state(state.cpu(), device)
+        self._streams = None
+
+    def log_losses(self, terms: dict[str, Tensor], error: Tensor, images: int) -> Tensor:
+        """Log the terms of the training loss and the count error of a batch; return the loss, their sum."""
+        loss = torch.stack(list(terms.values())).sum()
+        log = {f"train/{name}": value.detach() for name, value in terms.items()}
+        log |= {"train/loss": loss.detach(), "train/mae": error}
+        self.log_dict(log, on_step=False, on_epoch=True, sync_dist=True, batch_size=images)
+        self.log("mae", error, on_step=True, on_epoch=False, prog_bar=True, logger=False)
+        return loss
+
+
+class CountingModule(TrainingModule):
+    """Base of the density families' modules: how a network is trained on crops and how a whole image is counted.
+
+    Args:
+        network: the network to train.
+        optimizer: makes the optimizer from the parameters that require gradients.
+        schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
+        inference: how whole images are counted in validation, testing and prediction.
+    """
+
+    network: Counter
+
+    def __init__(
+        self, network: Counter, optimizer: MakeOptimizer, schedule: MakeSchedule | None, inference: Inference
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        network.to(memory_format=torch.channels_last)
+        inference.check(network)
+        self.inference = inference
+        self.val_errors = CountErrors()
+        self.test_errors = CountErrors()
+
+    @abstractmethod
+    def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted terms of the training loss; their sum is minimised."""
+
+    def check_data(self, data: CrowdData) -> None:
+        """Refuse crops that do not suit the network.
+
+        Raises:
+            InputError: people at their edge would be lost.
+        """
+        multiple = self.network.multiple
+        if data.augment is None:
+            raise InputError("data.augment: null trains on whole images of any size; this family needs crops")
+        if data.augment.crop % multiple:
+            raise InputError(
+                f"data.augment.crop: {data.augment.crop} is no multiple of {multiple}; people at its edge would be lost"
+            )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of crops."""
+        output = self.network(self.network.normalize(batch.images))
+        true = torch.tensor([len(points) for points in batch.points], device=self.device)
+        error = (output.density.detach().sum(dim=(1, 2, 3)) - true).abs().mean()
+        return self.log_losses(self.losses(output, batch), error, len(batch.points))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
+        """Count one whole image; returned under "prediction", nothing for a ghost."""
+        return self._evaluate(batch, self.val_errors)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
+        """Count one whole image; returned under "prediction", nothing for a ghost."""
+        return self._evaluate(batch, self.test_errors)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log MAE, RMSE and NAE over all validation images."""
+        self._report("val", self.val_errors)
+
+    def on_test_epoch_end(self) -> None:
+        """Log MAE, RMSE and NAE over all test images."""
+        self._report("test", self.test_errors)
+
+    def _evaluate(self, batch: Batch, errors: CountErrors) -> dict[str, Prediction]:
+        if batch.ghost:
+            return {}
+        prediction = self.inference(self.network, batch.images[0])
+        errors.update(prediction.count, batch.counts[0])
+        return {"prediction": prediction}
+
+    def _report(self, stage: str, errors: CountErrors) -> None:
+        # `compute` has gathered all processes: the values are the same on each and need no averaging
+        values = {f"{stage}/{name}": value for name, value in errors.compute().items()}
+        self.log_dict(values, prog_bar=stage == "val")
+        errors.reset()

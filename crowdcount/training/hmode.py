@@ -1,0 +1,60 @@
+"""Training of HMoDE."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crowdcount.data.datamodule import CrowdData
+from crowdcount.data.dataset import Batch
+from crowdcount.errors import InputError
+from crowdcount.geometry import Kernel, render_density
+from crowdcount.inference.density import Inference
+from crowdcount.models.base import CountMap
+from crowdcount.models.hmode.loss import HmodeLoss
+from crowdcount.models.hmode.network import ExpertMaps, Hmode
+from crowdcount.training.base import CountingModule, MakeOptimizer, MakeSchedule
+
+
+class HmodeModule(CountingModule):
+    """Train HMoDE (arXiv 2208.02894) on density maps that are rendered from the points of each crop.
+
+    Args:
+        network: the network to train.
+        loss: terms and weights of the loss.
+        kernel: how a person is drawn into the true density of a crop; people outside the crop neither reach into it nor
+            count as neighbours of an adaptive kernel.
+        optimizer: makes the optimizer from the parameters that require gradients.
+        schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
+        inference: how whole images are counted in validation, testing and prediction.
+    """
+
+    network: Hmode
+
+    def __init__(
+        self,
+        network: Hmode,
+        loss: HmodeLoss = HmodeLoss(),  # noqa: B008  the configuration system reads the defaults off it
+        kernel: Kernel = Kernel(),  # noqa: B008
+        optimizer: MakeOptimizer = torch.optim.Adam,
+        schedule: MakeSchedule | None = None,
+        inference: Inference = Inference(),  # noqa: B008
+    ) -> None:
+        super().__init__(network, optimizer, schedule, inference)
+        if loss.relative is not None and loss.region % network.stride:
+            raise InputError(f"loss.region: {loss.region} should be a multiple of {network.stride}, the finest stride")
+        self.loss = loss
+        self.kernel = kernel
+
+    def check_data(self, data: CrowdData) -> None:
+        """Refuse crops that are not made of whole cells, also in the released form, which counts in any image."""
+        super().check_data(data)
+        deepest = self.network.strides[-1]
+        if data.augment is not None and data.augment.crop % deepest:
+            raise InputError(f"data.augment.crop: {data.augment.crop} is no multiple of {deepest}, the coarsest stride")
+
+    def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms of the loss."""
+        assert isinstance(output, ExpertMaps)
+        height, width = batch.images.shape[-2:]
+        density = np.stack([render_density(points, height, width, self.kernel) for points in batch.points])
+        return self.loss(output, torch.from_numpy(density).to(self.device))

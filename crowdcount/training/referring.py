@@ -1,0 +1,138 @@
+"""Training of referring expression counting."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crowdcount.data.datamodule import CrowdData
+from crowdcount.data.dataset import Batch
+from crowdcount.errors import InputError
+from crowdcount.inference.points import PointInference, PointPrediction
+from crowdcount.metrics import CountErrors, Localisation, predicted_radius
+from crowdcount.models.rec.loss import RecLoss
+from crowdcount.models.rec.network import ReferringDetector
+from crowdcount.models.rec.outputs import PointDetections, selected
+from crowdcount.training.base import MakeOptimizer, MakeSchedule, TrainingModule
+
+
+class ReferringModule(TrainingModule):
+    """Train a detector to find and count what expressions name, image by image with all its expressions.
+
+    Args:
+        network: the detector.
+        loss: terms and weights of the loss.
+        optimizer: makes the optimizer from the parameters that require gradients.
+        schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
+        inference: how a query becomes a point.
+        radius: of the localisation scores `f1_fixed`, `precision_fixed`, `recall_fixed`, in pixels of the image as
+            the network saw it; those without `fixed` take GroundingREC's radius, which depends on the prediction.
+    """
+
+    network: ReferringDetector
+
+    def __init__(
+        self,
+        network: ReferringDetector,
+        loss: RecLoss = RecLoss(),  # noqa: B008  the configuration system reads the defaults off it
+        optimizer: MakeOptimizer = torch.optim.AdamW,
+        schedule: MakeSchedule | None = None,
+        inference: PointInference = PointInference(),  # noqa: B008
+        radius: float = 10.0,
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        if not 0 < radius < float("inf"):
+            raise InputError(f"model.radius: {radius} should be a number of pixels above 0")
+        if not (loss.label_weight and loss.point_weight):
+            raise InputError("model.loss.label_weight, point_weight: 0 would leave a part of the detector untrained")
+        if not loss.contrast_weight and not isinstance(network.projection, nn.Identity):
+            raise InputError(
+                "model.network.projection: only the contrast among image tokens trains this head; "
+                "set it to null, or model.loss.contrast_weight above 0"
+            )
+        self.loss = loss
+        self.inference = inference
+        self.radius = radius
+        self.scores = {stage: (CountErrors(), Localisation(), Localisation()) for stage in ("val", "test")}
+
+    def check_data(self, data: CrowdData) -> None:
+        """Refuse data without expressions, and crops, which would change what some expressions mean.
+
+        Raises:
+            InputError: names the key.
+        """
+        if data.augment is not None:
+            raise InputError("data.augment: set it to null; a crop or a mirror image changes what expressions mean")
+        if data.crops_per_image != 1:
+            raise InputError(f"data.crops_per_image: {data.crops_per_image}; whole images are not cut, leave it out")
+        for record in data.splits[0]:
+            if not record.expressions:
+                raise InputError(f"data.source: {record.name} has no expressions; this family needs them")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of images with all their expressions."""
+        detections = self._detect(batch)
+        targets = [
+            torch.from_numpy(expression.points / (width, height)).to(detections.points)
+            for (height, width), expressions in zip(batch.sizes, batch.expressions, strict=True)
+            for expression in expressions
+        ]
+        terms = self.loss(detections, targets, self.network.projection(detections.queries))
+        kept = selected(
+            detections.logits, detections.phrases, self.inference.cls_threshold, self.inference.word_threshold
+        )
+        true = torch.tensor([len(points) for points in targets], device=self.device)
+        return self.log_losses(terms, (kept.sum(dim=1) - true).abs().float().mean(), len(targets))
+
+    def _detect(self, batch: Batch) -> PointDetections:
+        inside = torch.zeros(len(batch.images), *batch.images.shape[-2:], dtype=torch.bool, device=self.device)
+        for mask, (height, width) in zip(inside, batch.sizes, strict=True):
+            mask[:height, :width] = True
+        images = self.network.normalize(batch.images) * inside[:, None]
+        flat = [expression for expressions in batch.expressions for expression in expressions]
+        counts = torch.tensor([len(expressions) for expressions in batch.expressions], device=self.device)
+        index = torch.arange(len(counts), device=self.device).repeat_interleave(counts)
+        phrases = self.network.tokenize([each.text for each in flat], [each.attribute for each in flat])
+        detections: PointDetections = self.network(images, inside, phrases.to(self.device), index)
+        return detections
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[PointPrediction]]:
+        """Count the expressions of one image; returned under "prediction", nothing for a ghost."""
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, list[PointPrediction]]:
+        """Count the expressions of one image; returned under "prediction", nothing for a ghost."""
+        return self._evaluate(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log count and localisation errors over all pairs of image and expression."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log count and localisation errors over all pairs of image and expression."""
+        self._report("test")
+
+    def _evaluate(self, batch: Batch, stage: str) -> dict[str, list[PointPrediction]]:
+        if batch.ghost:
+            return {}
+        expressions = batch.expressions[0]
+        if not expressions:
+            raise InputError(f"data.source: {batch.names[0]} has no expressions; this family needs them")
+        predictions = self.inference(self.network, batch.images[0], [each.text for each in expressions])
+        errors, published, fixed = self.scores[stage]
+        for prediction, expression in zip(predictions, expressions, strict=True):
+            errors.update(prediction.count, len(expression.points))
+            # as published both radius and distances are parts of the image's sides
+            scale = np.array([prediction.width, prediction.height])
+            radius = predicted_radius(prediction.sizes / scale)
+            published.update(prediction.points / scale, expression.points / scale, radius)
+            fixed.update(prediction.points, expression.points, self.radius)
+        return {"prediction": predictions}
+
+    def _report(self, stage: str) -> None:
+        errors, published, fixed = self.scores[stage]
+        values = {f"{stage}/{name}": value for name, value in errors.compute().items()}
+        values |= {f"{stage}/{name}": value for name, value in published.compute().items()}
+        values |= {f"{stage}/{name}_fixed": value for name, value in fixed.compute().items()}
+        self.log_dict(values, prog_bar=stage == "val")
+        for each in (errors, published, fixed):
+            each.reset()

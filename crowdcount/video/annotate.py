@@ -1,0 +1,80 @@
+"""One frame of an annotated video: the density over the picture, and under it a strip of counts with their chart."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from crowdcount.images.read import Image
+from crowdcount.video.smoothing import Reading
+from crowdcount.video.strip import Strip
+from crowdcount.visualize.density import overlay, scale_top, smooth_density
+
+if TYPE_CHECKING:  # inference imports torch
+    from crowdcount.inference.density import Prediction
+
+
+class ColourScale:
+    """The end of the colour scale of a video: the largest value so far, so that colours do not flicker.
+
+    Attributes:
+        top: people per block at the end of the scale; it never falls.
+    """
+
+    def __init__(self) -> None:
+        self.top = 0.0
+
+    def __call__(self, prediction: "Prediction") -> float:
+        """Take the prediction of the next frame and return `top`."""
+        self.top = max(self.top, scale_top(prediction.density))
+        return self.top
+
+
+def annotate(
+    image: Image,
+    reading: Reading,
+    prediction: "Prediction | None" = None,
+    *,
+    top: float | None = None,
+    series: Sequence[float] = (),
+    expected: int | None = None,
+) -> Image:
+    """Draw one frame of an annotated video.
+
+    The strip stands below the picture, so that positions in it keep their coordinates.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        reading: its counts; numbers after smoothing have the colour of the chart.
+        prediction: what a model says of `image`, at whatever size the network saw it; None draws no density.
+        top: people per block at the end of the colour scale, see `ColourScale`; without it, the largest of this frame.
+        series: the smoothed counts of the video up to this frame, which is the last one; empty draws no chart.
+        expected: how many there will be, where that is known: the chart then keeps its scale in time.
+
+    Returns:
+        (H + strip, W, 3) uint8. The height of the strip follows from the size of the picture and the names of the
+        zones alone, so all frames of a video come out equally large.
+
+    Raises:
+        InputError: the blocks of the density do not fit the picture the network saw.
+    """
+    height, width = image.shape[:2]
+    strip = Strip(height, width, list(reading.zones))
+    strip.write_counts(reading)
+    strip.write_zones(reading)
+    strip.draw_chart(series, expected)
+    picture = image if prediction is None else _covered(image, prediction, top)
+    return np.vstack([picture, strip.paper])
+
+
+def _covered(image: Image, prediction: "Prediction", top: float | None) -> Image:
+    """Lay the density over the picture; where the network saw another size, the density is stretched, not the picture.
+
+    Values stay people per block of the network's picture, which is what `top` is given in.
+    """
+    density = smooth_density(prediction.density, prediction.height, prediction.width, prediction.stride)
+    if density.shape != image.shape[:2]:
+        large = cv2.resize(density, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        density = np.asarray(large, np.float32).reshape(image.shape[:2])
+    return overlay(image, density, 1, top or scale_top(prediction.density), smooth=0)

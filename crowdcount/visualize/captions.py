@@ -1,0 +1,137 @@
+"""Text around pictures: captions, colour scales, pictures side by side; sizes follow the picture."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import cv2
+import numpy as np
+
+from crowdcount.errors import InputError
+from crowdcount.images.read import Image
+from crowdcount.visualize.text import FONT, LEAST_TEXT, font_scale, text_width, thickness
+
+_PAPER: Final = 255
+_INK: Final = (30, 30, 30)
+_LEAST_SIDE: Final = 160
+"""Smaller pictures are enlarged before text is set beside them."""
+_LEAST_LINE: Final = 18
+"""Shortest line, in heights of a digit: text beside a narrower picture reaches over its edge."""
+
+
+def count_text(count: float | None = None, truth: int | None = None) -> str:
+    """Return a line such as "count 123.4, truth 130, error -6.6" of what is known."""
+    parts = [f"count {count:.1f}"] if count is not None else []
+    parts += [f"truth {truth}"] if truth is not None else []
+    if count is not None and truth is not None:
+        parts.append(f"error {count - truth:+.1f}")
+    return ", ".join(parts)
+
+
+def caption(picture: Image, text: str) -> Image:
+    """Put a line of text above a picture, wrapped to its width; ASCII only, as cv2's fonts need."""
+    return _join([(text, as_rgb(picture))], _text_size(*picture.shape[:2]))
+
+
+def panel(pictures: Sequence[tuple[str, Image]]) -> Image:
+    """Put pictures side by side, each under its caption; pictures of a few pixels are enlarged.
+
+    Args:
+        pictures: caption and picture, (H, W, 3) or grey (H, W), from left to right.
+
+    Raises:
+        InputError: there is no picture.
+    """
+    if not pictures:
+        raise InputError("a panel needs at least one picture")
+    shown = [(text, _enlarged(as_rgb(picture))) for text, picture in pictures]
+    # A panel is wide, so it is looked at from further away.
+    return _join(shown, round(1.3 * max(_text_size(*picture.shape[:2]) for _, picture in shown)))
+
+
+def _enlarged(picture: Image) -> Image:
+    factor = -(-_LEAST_SIDE // max(picture.shape[:2]))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else picture
+
+
+def with_scale(picture: Image, colours: Image, ends: tuple[float, float], label: str) -> Image:
+    """Put a colour scale with ticks and a label under a picture, as wide as the picture but wide enough to read."""
+    picture = _enlarged(picture)
+    text = _text_size(*picture.shape[:2])
+    width, margin = max(picture.shape[1], _LEAST_LINE * text), text
+    bar = np.full((5 * text, width, 3), _PAPER, np.uint8)
+    left, right = margin, max(margin + 2, width - margin)
+    bar[text // 2 : 3 * text // 2, left:right] = colours[np.linspace(0, 255, right - left).round().astype(int)]
+    for value in _ticks(*ends, max(2, (right - left) // (6 * text))):
+        x = left + round((value - ends[0]) / (ends[1] - ends[0]) * (right - left - 1))
+        cv2.line(bar, (x, 3 * text // 2), (x, 7 * text // 4), _INK, thickness(text))
+        _write(bar, f"{value:g}", x, 3 * text, text, centred=True)
+    lines = _wrap(label, width, text)
+    strip = np.full((_strip(lines, text), width, 3), _PAPER, np.uint8)
+    _write_lines(strip, lines, text)
+    blank = ((0, 0), (0, width - picture.shape[1]), (0, 0))
+    picture = np.pad(picture, blank, constant_values=_PAPER)
+    return np.vstack([picture, bar[: 7 * text // 2], strip])
+
+
+def as_rgb(image: Image) -> Image:
+    """Return (H, W, 3) of a colour or grey picture."""
+    flat = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    return np.repeat(flat[..., None], 3, axis=2) if flat.ndim == 2 else flat
+
+
+def _ticks(low: float, high: float, most: int) -> list[float]:
+    """Return round numbers from low to high, 0 among them: at most `most` + 1, at least two from `most` = 2 on."""
+    least = 10.0 ** math.floor(math.log10((high - low) / most) - 1)
+    for step in (factor * power * least for power in (1, 10, 100) for factor in (1, 2, 2.5, 5)):
+        first, last = math.ceil(low / step), math.floor(high / step)
+        if last - first <= most:
+            return [float(f"{number * step:.6g}") for number in range(first, last + 1)]
+    raise AssertionError("some step is large enough")
+
+
+def _text_size(height: int, width: int) -> int:
+    """Return the height of a digit that suits a picture."""
+    return max(LEAST_TEXT, round(0.018 * math.sqrt(height * width)))
+
+
+def _wrap(words: str, width: int, text: int) -> list[str]:
+    """Break a text into lines that fit, at spaces."""
+    lines = [""]
+    for word in words.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and text_width(longer, text) > width - text:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _strip(lines: list[str], text: int) -> int:
+    return text * 2 * len(lines) + text // 2
+
+
+def _write(paper: Image, line: str, x: int, y: int, text: int, *, centred: bool = False) -> None:
+    if centred:
+        x = min(max(0, x - text_width(line, text) // 2), max(0, paper.shape[1] - text_width(line, text)))
+    cv2.putText(paper, line, (x, y), FONT, font_scale(text), _INK, thickness(text), cv2.LINE_AA)
+
+
+def _write_lines(paper: Image, lines: list[str], text: int) -> None:
+    for number, line in enumerate(lines):
+        _write(paper, line, text // 2, text * 2 * (number + 1) - text // 4, text)
+
+
+def _join(pictures: list[tuple[str, Image]], text: int) -> Image:
+    """Set captioned pictures side by side on white paper, with a gap between them."""
+    wrapped = [(_wrap(name, max(picture.shape[1], _LEAST_LINE * text), text), picture) for name, picture in pictures]
+    head = max(_strip(lines, text) for lines, _ in wrapped)
+    height = head + max(picture.shape[0] for _, picture in wrapped)
+    columns = []
+    for lines, picture in wrapped:
+        width = max([picture.shape[1], *(text_width(line, text) + text for line in lines)])
+        column = np.full((height, width, 3), _PAPER, np.uint8)
+        column[head : head + picture.shape[0], : picture.shape[1]] = picture
+        _write_lines(column, lines, text)
+        columns += [column, np.full((height, text, 3), _PAPER, np.uint8)]
+    return np.hstack(columns[:-1])

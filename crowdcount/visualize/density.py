@@ -1,0 +1,306 @@
+"""Densities, points and errors as pictures: functions from arrays to uint8 RGB arrays, never a window.
+
+A density is (h, w) float32, people per block of `stride` x `stride` pixels, from the top left corner of the picture.
+Smoothing and interpolation are for the eye only: counts are written from the numbers the caller gives.
+"""
+
+from collections.abc import Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points, block_counts, inside
+from crowdcount.images.read import Image
+from crowdcount.visualize.captions import as_rgb, caption, count_text, panel, with_scale
+from crowdcount.visualize.zones import draw_zones
+
+__all__ = [
+    "caption",
+    "count_text",
+    "density_picture",
+    "draw_points",
+    "draw_zones",
+    "error_map",
+    "expression_panel",
+    "heat_map",
+    "overlay",
+    "panel",
+    "png_bytes",
+    "resize_density",
+    "scale_top",
+    "smooth_density",
+    "true_density",
+]
+
+if TYPE_CHECKING:  # pictures need no torch
+    from crowdcount.inference.density import Prediction
+
+Density = NDArray[np.float32]
+
+_LEAST_TOP: Final = 0.05
+_EXPRESSION_COLOURS: Final = ((255, 60, 60), (70, 150, 255), (60, 210, 90), (255, 190, 40), (220, 90, 240))
+
+
+def true_density(points: Points, height: int, width: int, stride: int) -> Density:
+    """Count the points inside the picture in every block, partial blocks at the right and bottom included.
+
+    Returns:
+        (ceil(height / stride), ceil(width / stride)) float32, the shape of a prediction.
+    """
+    rows, columns = -(-height // stride), -(-width // stride)
+    return block_counts(points[inside(points, width, height)], rows * stride, columns * stride, stride)
+
+
+def resize_density(density: Density, height: int, width: int, stride: int) -> Density:
+    """Spread every block's people evenly over its pixels inside the picture.
+
+    Returns:
+        (height, width) float32, people per pixel, with the sum of `density`.
+
+    Raises:
+        InputError: the blocks do not fit the picture.
+    """
+    _check(density, height, width, stride)
+    return _pad(_spread(_spread(density, height, stride, 0), width, stride, 1), height, width)
+
+
+def _check(density: Density, height: int, width: int, stride: int) -> None:
+    """Accept ceil(side / stride) blocks, or the floor, which leaves a remainder uncovered."""
+    fits = [n in (side // stride, -(-side // stride)) for n, side in zip(density.shape, (height, width), strict=True)]
+    if not all(fits):
+        raise InputError(
+            f"a density of {density.shape[0]} x {density.shape[1]} blocks of {stride} pixels does not cover a picture "
+            f"of {height} x {width} pixels; give the picture the network saw, and the network's stride"
+        )
+
+
+def _spread(blocks: Density, side: int, stride: int, axis: int) -> Density:
+    """Divide each block among its pixels along one axis; the last block may have fewer than `stride`."""
+    sizes = np.minimum(stride, side - stride * np.arange(blocks.shape[axis]))
+    shape = (-1, 1) if axis == 0 else (1, -1)
+    return np.repeat(blocks / sizes.reshape(shape).astype(np.float32), sizes, axis=axis)
+
+
+def _pad(pixels: Density, height: int, width: int) -> Density:
+    rest = ((0, height - pixels.shape[0]), (0, width - pixels.shape[1]))
+    return np.pad(pixels, rest).astype(np.float32, copy=False)
+
+
+def smooth_density(density: Density, height: int, width: int, stride: int, smooth: float = 1.0) -> Density:
+    """Return people per block at every pixel of the picture, for display.
+
+    Args:
+        density: (h, w) people per block.
+        height: picture height in pixels.
+        width: picture width in pixels.
+        stride: block side in pixels.
+        smooth: standard deviation of a Gaussian, in blocks; 0 shows the blocks as they are.
+
+    Raises:
+        InputError: the blocks do not fit the picture.
+    """
+    _check(density, height, width, stride)
+    soft = density.astype(np.float32, copy=False)
+    if density.size and smooth > 0:
+        size = (density.shape[1] * stride, density.shape[0] * stride)
+        large = cv2.resize(_blurred(soft, smooth), size, interpolation=cv2.INTER_CUBIC)
+    else:
+        large = soft.repeat(stride, axis=0).repeat(stride, axis=1)
+    return _pad(np.asarray(large, np.float32)[:height, :width], height, width)
+
+
+def _blurred(density: Density, smooth: float) -> Density:
+    if smooth <= 0 or not density.size:
+        return density
+    soft = cv2.GaussianBlur(density, (0, 0), smooth, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(soft, np.float32).reshape(density.shape)
+
+
+def scale_top(*densities: Density, smooth: float = 1.0) -> float:
+    """Return the end of a colour scale that suits all the densities: their largest smoothed value.
+
+    It is never below 0.05 people per block, so that traces on an empty picture do not look like a crowd. Give it to
+    several pictures that shall be compared.
+    """
+    soft = [_blurred(density.astype(np.float32, copy=False), smooth) for density in densities]
+    return max([_LEAST_TOP, *(float(np.abs(values).max(initial=0)) for values in soft)])
+
+
+def heat_map(
+    density: Density, height: int, width: int, stride: int, top: float | None = None, smooth: float = 1.0
+) -> Image:
+    """Paint a density in colours, with a scale in people per block under it.
+
+    Args:
+        density: (h, w) people per block.
+        height: picture height in pixels.
+        width: picture width in pixels.
+        stride: block side in pixels.
+        top: people per block at the end of the scale; without it, the largest value.
+        smooth: see `smooth_density`.
+
+    Returns:
+        (height + scale, width, 3).
+
+    Raises:
+        InputError: the blocks do not fit the picture.
+    """
+    top = top or scale_top(density, smooth=smooth)
+    values = smooth_density(density, height, width, stride, smooth)
+    colours = _turbo()
+    return with_scale(_coloured(values / top, colours), colours, (0.0, top), f"people per {stride}x{stride} px block")
+
+
+def overlay(
+    image: Image, density: Density, stride: int, top: float | None = None, smooth: float = 1.0, strength: float = 0.75
+) -> Image:
+    """Lay a density in colours over its picture; where nobody is, the picture shows.
+
+    Args:
+        image: (H, W, 3), or grey (H, W).
+        density: (h, w) people per block.
+        stride: block side in pixels.
+        top: people per block at the end of the colour scale; without it, the largest value.
+        smooth: see `smooth_density`.
+        strength: opacity from a fifth of the scale on, 0 to 1.
+
+    Raises:
+        InputError: the blocks do not fit the picture.
+    """
+    photo = as_rgb(image)
+    height, width = photo.shape[:2]
+    share = smooth_density(density, height, width, stride, smooth) / (top or scale_top(density, smooth=smooth))
+    opacity = strength * np.clip(5 * share, 0, 1)[..., None]
+    mixed: NDArray[np.float64] = photo * (1 - opacity) + _coloured(share, _turbo()) * opacity
+    return np.rint(mixed).astype(np.uint8)
+
+
+def density_picture(image: Image, prediction: "Prediction", largest: int = 4096) -> Image:
+    """Lay a prediction over its photograph, at the size the network saw it.
+
+    Args:
+        image: (H, W, 3) uint8, RGB, at any size.
+        prediction: what a model says of it.
+        largest: the picture is shrunk by 2, 4, ... until its longer side is not above it, but not below a pixel for
+            each block.
+    """
+    factor, stride = 1, prediction.stride
+    while max(prediction.height, prediction.width) > factor * largest and stride % (2 * factor) == 0:
+        factor *= 2
+    height, width = -(-prediction.height // factor), -(-prediction.width // factor)
+    if image.shape[:2] != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return overlay(image, prediction.density, stride // factor)
+
+
+def png_bytes(picture: Image) -> bytes:
+    """Return a picture (H, W, 3) as a PNG file."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+    assert done, "OpenCV writes every uint8 image as PNG"
+    return data.tobytes()
+
+
+def draw_points(image: Image, points: Points, colour: tuple[int, int, int] = (255, 60, 60)) -> Image:
+    """Mark the points with dots; dots shrink where there are many.
+
+    Args:
+        image: (H, W, 3), or grey (H, W).
+        points: (N, 2); those outside are not drawn.
+        colour: RGB of the dots; their edge is dark.
+    """
+    picture = as_rgb(image).copy()
+    height, width = picture.shape[:2]
+    seen = points[inside(points, width, height)]
+    sizes = _dot_sizes(seen, height, width)
+    for edge, paint in ((True, (20, 20, 20)), (False, colour)):
+        for (x, y), radius in zip(seen.tolist(), sizes.tolist(), strict=True):
+            centre = (round(x * 16 - 8), round(y * 16 - 8))
+            drawn = 1.3 * radius + 0.4 if edge else radius
+            cv2.circle(picture, centre, round(drawn * 16), paint, -1, cv2.LINE_AA, 4)
+    return picture
+
+
+def expression_panel(image: Image, found: Sequence[tuple[str, Points, int | None]]) -> Image:
+    """Mark what each expression was found to mean, a picture for each with its counts.
+
+    Args:
+        image: (H, W, 3), or grey (H, W).
+        found: the expression, the (K, 2) predicted points and the true count where it is known.
+    """
+    pictures = []
+    for (text, predicted, true), colour in zip(found, cycle(_EXPRESSION_COLOURS), strict=False):
+        marked = draw_points(as_rgb(image), predicted, colour)
+        words = count_text(len(predicted), true)
+        pictures.append((f"{text}: {words}", marked))
+    return panel(pictures)
+
+
+def _dot_sizes(points: Points, height: int, width: int) -> NDArray[np.float64]:
+    """Return a radius in pixels for every point: a fraction of the distance between people around it."""
+    longest = max(height, width)
+    cell = max(1, round(longest / 24))
+    around = true_density(points, height, width, cell)
+    column, row = (points // cell).astype(np.int64).T
+    spacing: NDArray[np.float64] = cell / np.sqrt(around[row, column].astype(np.float64))
+    return np.clip(0.15 * spacing, 1.2, max(1.2, 0.005 * longest))
+
+
+def error_map(
+    predicted: Density,
+    true: Density,
+    height: int,
+    width: int,
+    stride: int,
+    top: float | None = None,
+    smooth: float = 1.0,
+) -> Image:
+    """Paint predicted minus true people: red too many, blue too few, white right, with a symmetric scale under it.
+
+    Args:
+        predicted: (h, w) people per block.
+        true: (h, w) people per block.
+        height: picture height in pixels.
+        width: picture width in pixels.
+        stride: block side in pixels.
+        top: people per block at the ends of the scale; without it, the largest difference.
+        smooth: see `smooth_density`.
+
+    Returns:
+        (height + scale, width, 3).
+
+    Raises:
+        InputError: the densities differ in shape, or their blocks do not fit the picture.
+    """
+    if predicted.shape != true.shape:
+        raise InputError(f"the predicted density is {predicted.shape}, the true one {true.shape}; use one stride")
+    difference = predicted.astype(np.float32, copy=False) - true
+    top = top or scale_top(difference, smooth=smooth)
+    values = smooth_density(difference, height, width, stride, smooth)
+    colours = _blue_to_red()
+    label = f"predicted - true, per {stride}x{stride} px block"
+    return with_scale(_coloured((values / top + 1) / 2, colours), colours, (-top, top), label)
+
+
+def _turbo() -> Image:
+    """Return the colours (256, 3) of a density."""
+    ramp = np.arange(256, dtype=np.uint8)
+    return np.asarray(cv2.applyColorMap(ramp, cv2.COLORMAP_TURBO), np.uint8).reshape(256, 3)[:, ::-1]
+
+
+def _blue_to_red() -> Image:
+    """Return the colours (256, 3) of a signed error."""
+    stops = np.array([[5, 48, 97], [67, 147, 195], [247, 247, 247], [214, 96, 77], [103, 0, 31]])
+    where = np.linspace(0, 255, len(stops))
+    channels = [np.interp(np.arange(256), where, stops[:, channel]) for channel in range(3)]
+    table: NDArray[np.float64] = np.stack(channels, axis=1)
+    return np.rint(table).astype(np.uint8)
+
+
+def _coloured(share: NDArray[np.floating], colours: Image) -> Image:
+    """Look up values in [0, 1], clipped, in a table of 256 colours."""
+    picture: Image = colours[np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)]
+    return picture

@@ -1,0 +1,126 @@
+"""Labels on regions of a picture: where there is room in the region, not over each other, readable on any ground."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crowdcount.images.read import Image
+from crowdcount.visualize.text import FONT, LEAST_TEXT, font_scale
+
+Colour = tuple[int, int, int]
+"""RGB, 0 to 255."""
+
+_PAPER: Final = 25
+_OPACITY: Final = 0.85
+_COARSE: Final = 500
+"""Pixels along the longer side in which the place for a label is looked for."""
+
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; the last two are outside."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A line of text on a picture.
+
+    Attributes:
+        words: the text.
+        spot: x, y of its middle in pixels, where there is room for it.
+        box: what it belongs to; where this is smaller than the text, the text stands beside it.
+        colour: of the bar at its left.
+    """
+
+    words: str
+    spot: tuple[float, float]
+    box: Box
+    colour: Colour
+
+
+def roomy_spot(region: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return x, y of a pixel far from the edge of a region, near the middle of its roomiest part.
+
+    Args:
+        region: (H, W), not 0 inside; where it is 0 throughout, any pixel may be returned.
+    """
+    step = -(-max(region.shape) // _COARSE)
+    # Dilated, so that what is finer than a step stays; with a border, as the edge of the picture is one of the region.
+    coarse = np.pad(cv2.dilate(region, np.ones((step, step), np.uint8))[::step, ::step], 1)
+    room = np.asarray(cv2.distanceTransform(coarse, cv2.DIST_L2, 5))
+    parts = np.asarray(cv2.connectedComponents(coarse)[1])
+    part = parts == parts.flat[room.argmax()]
+    places = np.argwhere(part & (room >= 0.85 * room.max()))
+    middle = np.argwhere(part).mean(axis=0)
+    y, x = (places[np.square(places - middle).sum(axis=1).argmin()] - 0.5) * step
+    return float(x), float(y)
+
+
+def write_labels(picture: Image, labels: Sequence[Label]) -> None:
+    """Write labels on a picture, in place; one that would lie over another moves up or down if there is room.
+
+    Args:
+        picture: (H, W, 3).
+        labels: the first ones keep their spots.
+    """
+    text = max(LEAST_TEXT, round(0.018 * sqrt(picture.shape[0] * picture.shape[1])))
+    taken: list[Box] = []
+    for label in labels:
+        sign = _sign(label, text, picture)
+        boxes = _places(label, sign, picture)
+        free = (box for box in boxes if not any(_overlap(box, other) for other in taken))
+        left, top, right, bottom = box = next(free, boxes[0])
+        taken.append(box)
+        part = picture[top:bottom, left:right]
+        part[:] = cv2.addWeighted(part, 1 - _OPACITY, sign, _OPACITY, 0)
+
+
+def _places(label: Label, sign: Image, picture: Image) -> list[Box]:
+    """Return where a sign may be: with its middle on its spot, or else above and below, the nearest first."""
+    (high, wide), (height, width) = sign.shape[:2], picture.shape[:2]
+    left = min(max(0, round(label.spot[0] - wide / 2)), width - wide)
+    first = round(label.spot[1] - high / 2)
+    gap = high // 4
+    if label.box[3] - label.box[1] < 1.5 * high and label.box[2] - label.box[0] < wide:
+        first = label.box[3] + gap if label.box[3] + gap + high <= height else label.box[1] - gap - high
+    first = min(max(0, first), height - high)
+    step = high + gap
+    tops = sorted(range(first % step, height - high + 1, step), key=lambda top: abs(top - first))
+    return [(left, top, left + wide, top + high) for top in tops]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _sign(label: Label, text: int, picture: Image) -> Image:
+    """Return white words on dark paper behind a coloured bar; smaller where the picture is."""
+    ink = _ink(label.words, text)
+    edge, bar = text // 2 + 1, max(2, text // 3)
+    sign = np.full((len(ink), bar + ink.shape[1] + 2 * edge, 3), _PAPER, np.uint8)
+    sign[:, :bar] = label.colour
+    words = sign[:, bar + edge : -edge]
+    np.maximum(words, ink[..., None], out=words)
+    shrink = min(1.0, picture.shape[0] / sign.shape[0], picture.shape[1] / sign.shape[1])
+    size = (max(1, int(shrink * sign.shape[1])), max(1, int(shrink * sign.shape[0])))
+    return np.asarray(cv2.resize(sign, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _ink(words: str, text: int) -> NDArray[np.uint8]:
+    """Return words (2 text, W) in white on black, their digits halfway down and their first letter at the left."""
+    paper, base = _written(words, font_scale(text), max(1, round(text / 8)), 2 * text)
+    columns = np.flatnonzero(paper.any(axis=0))
+    middle = base - text // 2
+    return paper[middle - text : middle + text, columns[0] : columns[-1] + 1]
+
+
+def _written(words: str, scale: float, thickness: int, around: int) -> tuple[NDArray[np.uint8], int]:
+    """Write on black paper with room around, and return it with the row that the letters stand on."""
+    (wide, _), _ = cv2.getTextSize(words, FONT, scale, thickness)
+    paper = np.zeros((2 * around, wide + 2 * around), np.uint8)
+    cv2.putText(paper, words, (around, around), FONT, scale, 255, thickness, cv2.LINE_AA)
+    return paper, around

@@ -1,0 +1,96 @@
+"""Archives and files of weights: taken out, looked at, copied whole or not at all."""
+
+import gzip
+import shutil
+import tarfile
+import zipfile
+import zlib
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from safetensors import SafetensorError, safe_open
+
+from crowdcount.errors import InputError
+from crowdcount.weights.download import require_space
+from crowdcount.weights.index import Format
+
+_CHUNK = 1 << 20
+
+
+class Damaged(InputError):
+    """A file that is of no use to anybody."""
+
+
+def extract(archive: Path, pattern: str, path: Path) -> None:
+    """Take the one file whose name matches a shell pattern out of a .tar or .tgz archive.
+
+    Raises:
+        Damaged: the archive is.
+        InputError: it does not hold one such file (says what it holds), or the disk is too small.
+    """
+    try:
+        with _unpacked(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            files = [member for member in tar.getmembers() if member.isfile()]
+            while stream.read(_CHUNK):  # the checksum stands behind the last file
+                pass
+            chosen = [member for member in files if fnmatchcase(PurePosixPath(member.name).name, pattern)]
+            if len(chosen) != 1:
+                names = ", ".join(member.name for member in files) or "nothing"
+                raise InputError(
+                    f"{archive}: {len(chosen)} files in it are called {pattern}; it holds {names}. Unpack it "
+                    "yourself, and give the file you mean as weights"
+                )
+            require_space(path.parent, chosen[0].size)
+            content = tar.extractfile(chosen[0])
+            assert content is not None
+            copy_whole(content, path)
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
+        raise Damaged(f"{archive.name}: cannot be unpacked ({type(error).__name__}: {reason})") from error
+
+
+def require_kind(path: Path, kind: Format) -> None:
+    """Refuse a file that is not of a kind, or not all of one.
+
+    Raises:
+        Damaged: it is none; shows how it begins, since it is most often the page of a server.
+    """
+    with path.open("rb") as file:
+        start = file.read(16)
+    if kind == "safetensors":
+        try:
+            with safe_open(path, "np"):
+                return
+        except SafetensorError:
+            whole = False
+    else:
+        whole = kind == "text" or start.startswith(b"\x80") or zipfile.is_zipfile(path)
+    if not whole:
+        raise Damaged(
+            f"{path.name}: what came is no {kind} file, or not all of it; it begins with {start!r}. "
+            "Is it the page of a server?"
+        )
+
+
+def copy_whole(source: IO[bytes], path: Path) -> None:
+    """Copy a stream so that the file is whole or absent.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    part = path.with_name(f"{path.name}.copy")
+    try:
+        with part.open("wb") as file:
+            shutil.copyfileobj(source, file, _CHUNK)
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); make room") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _unpacked(archive: Path) -> IO[bytes]:
+    with archive.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(archive)) if packed else archive.open("rb")

@@ -1,0 +1,72 @@
+"""Reading checkpoints without running any code in them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from crowdcount.errors import InputError
+from crowdcount.weights.torchscript import is_torchscript, read_torchscript
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint: tensors and plain values by name.
+
+    Read are safetensors files, what torch.save wrote (with NumPy scalars: published checkpoints often hold their best
+    error as one) and the weights of TorchScript archives.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content = read_torchscript(path) if is_torchscript(path) else _load_plain(path)
+    except Exception as error:  # whatever the formats raise: pickle, zip, header, key and runtime errors
+        raise InputError(f"{path}: cannot be read as a checkpoint ({_why(error)})") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise InputError(f"{path}: holds no state dict, but {type(content).__name__}")
+    return content
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself; nothing for other files.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except Exception as error:  # the library has an exception of its own
+        raise InputError(f"{path}: cannot be read as a checkpoint ({_why(error)})") from error
+
+
+def _load_plain(path: Path) -> Any:
+    scalar = np.float64(0).__reduce__()[0]
+    # numpy 1 kept the constructor elsewhere
+    numbers: list[Any] = [scalar, (scalar, "numpy.core.multiarray.scalar")]
+    numbers += [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
+    with torch.serialization.safe_globals(numbers):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _why(error: Exception) -> str:
+    """Return what a reading error means: torch's own words go on to propose unsafe loading."""
+    strange = re.search(r"unsupported (?:global:? ?GLOBAL|global|class) (\S+)", str(error), re.IGNORECASE)
+    if strange:
+        return (
+            f"it holds {strange[1]} beside tensors and plain values, and whoever reads that runs the code of it; "
+            "ask for the state dict alone"
+        )
+    inner = re.search(r"WeightsUnpickler error: (.+)", str(error))
+    first = inner[1] if inner else str(error).split("\n")[0].split(". ")[0]
+    return f"{type(error).__name__}: {first}"

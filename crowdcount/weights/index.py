@@ -1,0 +1,221 @@
+"""The index of downloadable weights: where they are, which bytes, whose, under which terms, how good.
+
+An entry is called NAME.TAG: the name of a configuration of the zoo (or of a start for training) and who made it.
+"""
+
+import difflib
+import json
+import re
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from crowdcount.config_errors import explain
+from crowdcount.errors import InputError
+
+Format = Literal["torch", "safetensors", "torchscript", "text"]
+"""`torch` and `torchscript` are read without running code in them, `text` is a vocabulary."""
+
+
+_PACKAGE: Final = "package:"
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a publication says of a model.
+
+    Attributes:
+        data: data set and split, such as `nwpu/test`.
+        mae: mean absolute error.
+        rmse: root of the mean squared error (papers call it MSE).
+        source: where it stands.
+    """
+
+    data: str
+    mae: float | None
+    rmse: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a tool of this project measured with exactly these weights; never written by hand.
+
+    Attributes:
+        data: data set and split.
+        images: how many.
+        mae: mean absolute error.
+        rmse: root of the mean squared error.
+        nae: mean error relative to the true count, over images with people.
+        protocol: size rule and windows.
+        command: what gives the figures again.
+        commit: of this project.
+        date: YYYY-MM-DD.
+    """
+
+    data: str
+    images: int
+    mae: float
+    rmse: float
+    nae: float | None
+    protocol: str
+    command: str
+    commit: str | None
+    date: str
+
+
+@dataclass(frozen=True)
+class WeightEntry:
+    """One downloadable file. None stands for what is not known.
+
+    Attributes:
+        name: NAME.TAG.
+        config: configuration of the zoo the weights belong to; None for starts of a training and vocabularies.
+        arguments: arguments of the network that differ from the configuration's.
+        urls: where the file is, the first choice first; empty where only a person can fetch it, from `page`. `package:`
+            and a name stand for a file that comes with the package.
+        page: where a person reads about it or fetches it.
+        sha256: of the file at `urls`.
+        bytes: its size.
+        format: of the weights.
+        member: what the weights are called in the archive at `urls` (a pattern such as *.pth); None for no archive.
+        converter: what turns the published names of weights into ours, as module:function; None where none is needed.
+            For people: a network finds the converter of its family itself.
+        code_license: SPDX identifier of the authors' code, NONE where they give no licence.
+        weights_license: SPDX identifier of the weights, where one is stated for them.
+        data_terms: terms of the data they were trained on.
+        code: where the authors' code is.
+        paper: where the method is described.
+        reported: figures of publications.
+        measured: figures of `tools/evaluate.py`.
+        notes: what else one should know.
+    """
+
+    name: str
+    config: str | None
+    arguments: dict[str, Any]
+    urls: tuple[str, ...]
+    page: str | None
+    sha256: str | None
+    bytes: int | None
+    format: Format
+    member: str | None
+    converter: str | None
+    code_license: str | None
+    weights_license: str | None
+    data_terms: str | None
+    code: str | None
+    paper: str | None
+    reported: tuple[Reported, ...]
+    measured: tuple[Measured, ...]
+    notes: str | None
+
+    @property
+    def model(self) -> str:
+        """The name without the tag."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        """Who made it."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def packaged(self) -> Path | None:
+        """The file, where it comes with the package."""
+        names = [url.removeprefix(_PACKAGE) for url in self.urls if url.startswith(_PACKAGE)]
+        return Path(__file__).parents[1] / "packaged" / names[0] if names else None
+
+
+def index_file() -> Path:
+    """Return the index: in the package when installed, beside it in a clone."""
+    inside = Path(__file__).parents[1] / "weights_index.json"
+    return inside if inside.is_file() else inside.parents[1] / inside.name
+
+
+@cache
+def read_index(path: Path | None = None) -> dict[str, WeightEntry]:
+    """Return the entries of an index by name, of this project's own where no path is given.
+
+    Raises:
+        InputError: the file is no such index; names entry and field.
+    """
+    path = path or index_file()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema, entries = content["schema"], content["weights"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: no index of weights ({type(error).__name__}: {error})") from error
+    if schema != 1:
+        raise InputError(f"{path}: has schema {schema!r}, and this version reads schema 1")
+    return {name: _entry(f"{path}: {name}", name, value) for name, value in entries}
+
+
+def list_weights(pattern: str = "*") -> list[str]:
+    """Return the names of the entries that match a shell pattern such as "clip_ebc/*", in the order of the index."""
+    return [name for name in read_index() if fnmatchcase(name, pattern)]
+
+
+def entries_of(model: str) -> list[WeightEntry]:
+    """Return the entries of a configuration, the first choice first."""
+    return [entry for entry in read_index().values() if entry.model == model]
+
+
+def find(name: str) -> WeightEntry:
+    """Return the entry NAME.TAG, or the first of NAME.
+
+    Raises:
+        InputError: there is none; names those near it.
+    """
+    index = read_index()
+    if name in index:
+        return index[name]
+    if entries := entries_of(name):
+        return entries[0]
+    close = difflib.get_close_matches(name, [*index, *(entry.model for entry in index.values())], 3, 0.4)
+    hint = f"near it: {', '.join(dict.fromkeys(close))}" if close else "list_weights() names those there are"
+    raise InputError(f"{name!r}: the index has no such weights; {hint}")
+
+
+def terms(entry: WeightEntry) -> str:
+    """Return in one line what may be done with the weights, as far as it is known."""
+    code = {"NONE": "none is stated", None: "not known"}.get(entry.code_license, entry.code_license)
+    weights, data = entry.weights_license or "none is stated", entry.data_terms or "terms not known"
+    return f"licence of the code: {code}; of the weights: {weights}; trained on: {data}"
+
+
+def _entry(where: str, name: str, value: Any) -> WeightEntry:
+    keys = [each.name for each in fields(WeightEntry) if each.name != "name"]
+    if not isinstance(value, dict) or (missing := [key for key in keys if key not in value]):
+        raise InputError(f"{where}: {', '.join(missing) if isinstance(value, dict) else 'everything'} is missing")
+    try:
+        parsed = _parser().parse_object({"entry": {**value, "name": name}})
+        entry: WeightEntry = _parser().instantiate(parsed).entry
+    except (ArgumentError, ValueError) as error:
+        raise InputError(f"{where}: {explain(str(error), keys)}") from error
+    _check(where, entry)
+    return entry
+
+
+@cache
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--entry", type=WeightEntry, required=True)
+    return parser
+
+
+def _check(where: str, entry: WeightEntry) -> None:
+    if not re.fullmatch(r"\w+/\w+\.\w+", entry.name) or entry.config not in (None, entry.model):
+        raise InputError(f"{where}: a name is NAME.TAG, and config is null or NAME; got {entry.config!r}")
+    if entry.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", entry.sha256):
+        raise InputError(f"{where}: sha256 is {entry.sha256!r}, not 64 hexadecimal digits")
+    if entry.bytes is not None and entry.bytes < 1:
+        raise InputError(f"{where}: bytes is {entry.bytes}")
+    if not all(re.match(rf"https?://|{_PACKAGE}\w+\.safetensors$", url) for url in entry.urls):
+        raise InputError(f"{where}: urls are addresses that begin with https://; got {list(entry.urls)}")
+    if not entry.urls and entry.page is None:
+        raise InputError(f"{where}: without urls there must be a page where a person finds the file")

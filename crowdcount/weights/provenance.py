@@ -1,0 +1,87 @@
+"""Where weights come from: a file known by its bytes, a release, a training."""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from crowdcount.errors import InputError
+from crowdcount.weights.cache import known_as
+from crowdcount.weights.download import file_sha256
+from crowdcount.weights.index import WeightEntry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights, its SHA-256, and the entry of the index that it is of, wherever it lies."""
+
+    path: Path
+    sha256: str
+    entry: WeightEntry | None
+
+    @classmethod
+    def look(cls, path: Path, entry: WeightEntry | None = None) -> "WeightsFile":
+        """Look at a file, which is of the entry where one is given, as `local_file` returns it.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such checkpoint")
+        # one that the index knows by its hash has just been checked by `local_file`
+        checked = entry.sha256 if entry is not None and entry.member is None else None
+        digest = checked or file_sha256(path)
+        try:
+            return cls(path, digest, entry or known_as(digest))
+        except InputError as error:  # a file of the user's own needs no cache
+            logger.warning("%s", error)
+            return cls(path, digest, None)
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        """Return the arguments of the network that the weights ask for, if they are of the index and of this model.
+
+        Prompts, for one, are no weights: those of another style would load as well, and count wrongly.
+        """
+        return self.entry.arguments if self.entry and self.entry.config == name else {}
+
+    def origin(self) -> dict[str, Any]:
+        """Return what is known of the weights, with what the index says of them."""
+        if self.entry is None:
+            return {"file": self.path.name, "sha256": self.sha256}
+        left_out = ("config", "arguments", "sha256", "bytes", "format")
+        facts = {key: value for key, value in asdict(self.entry).items() if key not in left_out}
+        return {"file": self.path.name, "sha256": self.sha256, **facts, "download_sha256": self.entry.sha256}
+
+
+def stored_origin(text: str, path: Path) -> dict[str, Any]:
+    """Return what a release says of where its weights come from.
+
+    Raises:
+        InputError: the text is no JSON object.
+    """
+    try:
+        origin = json.loads(text)
+    except ValueError:
+        origin = None
+    if not isinstance(origin, dict):
+        raise InputError(f"{path}: its metadata `origin` is no JSON object; convert the weights again")
+    return origin
+
+
+def training_origin(checkpoint: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return what a training's checkpoint says of the training, without paths."""
+    data, callbacks = config.get("data"), checkpoint.get("callbacks")
+    source = data.get("source") if isinstance(data, dict) else None
+    progress: dict[str, Any] = {key: checkpoint[key] for key in ("epoch", "global_step") if key in checkpoint}
+    scores = {}
+    for key, state in callbacks.items() if isinstance(callbacks, dict) else ():
+        score = state.get("current_score") if "BestCheckpoint" in str(key) and isinstance(state, dict) else None
+        if isinstance(score, Tensor) and score.numel() == 1:
+            scores[str(state.get("monitor"))] = score.item()
+    trained_on = source.get("class_path") if isinstance(source, dict) else None
+    return {"trained_on": trained_on, **progress, "validation": scores}

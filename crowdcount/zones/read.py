@@ -1,0 +1,175 @@
+"""Zones from files: corners in JSON, drawings of LabelMe, GeoJSON in pixels, and mask images."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
+
+from crowdcount.data.importers.json_fields import as_list, as_numbers, as_object, as_text, get
+from crowdcount.errors import InputError
+from crowdcount.files import json_of
+from crowdcount.images.read import IMAGE_SUFFIXES
+from crowdcount.zones.coverage import check_polygons
+from crowdcount.zones.zone import Zone
+
+_Part = tuple[str, Polygon]
+"""The name of a zone, and one of its parts."""
+
+_NO_AREA: Final = ("point", "points", "line", "linestrip")
+"""Shapes of LabelMe that enclose nothing; heads may be marked in the same file."""
+
+
+def read_zones(paths: Sequence[Path]) -> list[Zone]:
+    """Read the zones of all the files, in their order.
+
+    A `.json` or `.geojson` file is one of
+
+    - `{"name": [[x, y], ...], ...}`, corners of a polygon; or a list of such polygons for a zone of several parts,
+    - a file of LabelMe: its polygons and rectangles, named by their labels; points and lines are passed over,
+    - a GeoJSON FeatureCollection of Polygon and MultiPolygon in pixels, y down, named by `properties.name`.
+
+    Parts of one name in one file are one zone, their union. An image is a mask: the zone is what is not black, and is
+    named like the file without its ending. Coordinates are pixels of the upright photograph, pixel i covers [i, i + 1).
+
+    Raises:
+        InputError: a file is missing, damaged or without zones; a ring has fewer than 3 corners, crosses itself or has
+            a number that is none; a name is empty, or in two files; names file, zone and value.
+    """
+    zones: dict[str, Zone] = {}
+    files: dict[str, Path] = {}
+    for path in paths:
+        for zone in _read(path):
+            if zone.name in zones:
+                raise InputError(f"{path}: zone {zone.name!r} is also in {files[zone.name]}; rename one of them")
+            zones[zone.name], files[zone.name] = zone, path
+    return list(zones.values())
+
+
+def _read(path: Path) -> list[Zone]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of zones")
+    ending = path.suffix.lower()
+    if ending in (".json", ".geojson"):
+        return _polygons(path)
+    if ending not in IMAGE_SUFFIXES:
+        raise InputError(f"{path}: zones are .json and .geojson files, and masks {', '.join(IMAGE_SUFFIXES)}")
+    return [_mask(path)]
+
+
+def _polygons(path: Path) -> list[Zone]:
+    table = as_object(f"{path}: the top", json_of(path, unique=True))
+    parts: dict[str, list[Polygon]] = {}
+    for name, part in _reader(table)(str(path), table):
+        parts.setdefault(name, []).append(part)
+    if not parts:
+        raise InputError(f'{path}: holds no zone; draw polygons, or write {{"name": [[x, y], ...]}}')
+    return [Zone(name, _union(pieces)) for name, pieces in parts.items()]
+
+
+def _union(parts: list[Polygon]) -> Polygon | MultiPolygon:
+    union = shapely.union_all(parts)
+    assert isinstance(union, Polygon | MultiPolygon), "polygons make polygons"
+    return union
+
+
+def _reader(table: dict[str, Any]) -> Callable[[str, dict[str, Any]], Iterator[_Part]]:
+    """Tell the formats apart by what only they hold; a zone may well be called `shapes`."""
+    if table.get("type") == "FeatureCollection":
+        return _geojson
+    shapes = table.get("shapes")
+    drawn = isinstance(shapes, list) and all(isinstance(shape, dict) for shape in shapes)
+    return _labelme if drawn or {"shapes", "imagePath"} <= set(table) else _plain
+
+
+def _plain(file: str, table: dict[str, Any]) -> Iterator[_Part]:
+    for name, value in table.items():
+        as_text(f"{file}: the name of a zone", name)
+        place = f"{file}: zone {name!r}"
+        if not _has_parts(as_list(place, value)):
+            yield name, _polygon(place, [value])
+            continue
+        for i, part in enumerate(value):
+            yield name, _polygon(f"{place}, part {i}", [part])
+
+
+def _has_parts(value: list[Any]) -> bool:
+    """Tell a list of rings from a ring."""
+    return bool(value) and isinstance(value[0], list) and bool(value[0]) and isinstance(value[0][0], list)
+
+
+def _labelme(file: str, table: dict[str, Any]) -> Iterator[_Part]:
+    for i, value in enumerate(as_list(f"{file}: 'shapes'", table["shapes"])):
+        shape = as_object(f"{file}: shape {i}", value)
+        kind = shape.get("shape_type") or "polygon"  # the first versions knew only polygons, and did not say so
+        if kind in _NO_AREA:
+            continue
+        name = as_text(f"{file}: shape {i}: 'label'", get(f"{file}: shape {i}", shape, "label"))
+        place = f"{file}: zone {name!r} (shape {i})"
+        if kind not in ("polygon", "rectangle"):
+            raise InputError(f"{place}: is a {str(kind)[:80]!r}, expected a polygon or a rectangle; draw it as one")
+        corners = as_list(f"{place}: 'points'", get(place, shape, "points"))
+        if kind == "rectangle" and len(corners) == 2:
+            (x1, y1), (x2, y2) = (as_numbers(f"{place}: points[{n}]", corner, 2) for n, corner in enumerate(corners))
+            corners = [[x1, y1], [x2, y1], [x2, y2], [x1, y2]]
+        yield name, _polygon(place, [corners])
+
+
+def _geojson(file: str, table: dict[str, Any]) -> Iterator[_Part]:
+    for i, value in enumerate(as_list(f"{file}: 'features'", get(file, table, "features"))):
+        place = f"{file}: feature {i}"
+        feature = as_object(place, value)
+        properties = as_object(f"{place}: 'properties'", get(place, feature, "properties"))
+        name = as_text(f"{place}: 'properties.name'", get(f"{place}: 'properties'", properties, "name"))
+        place = f"{file}: zone {name!r} (feature {i})"
+        geometry = as_object(f"{place}: 'geometry'", get(place, feature, "geometry"))
+        kind = get(f"{place}: 'geometry'", geometry, "type")
+        if kind not in ("Polygon", "MultiPolygon"):
+            raise InputError(f"{place}: is a {str(kind)[:80]!r}, expected a Polygon or MultiPolygon; take it out")
+        rings = as_list(f"{place}: 'coordinates'", get(f"{place}: 'geometry'", geometry, "coordinates"))
+        for part in [rings] if kind == "Polygon" else rings:
+            yield name, _polygon(place, as_list(f"{place}: a part", part))
+
+
+def _polygon(place: str, rings: list[Any]) -> Polygon:
+    """Return the polygon of an outline and the outlines of its holes."""
+    shell, *holes = [_ring(place, ring) for ring in rings] or [_ring(place, rings)]
+    polygon = Polygon(shell, holes)
+    check_polygons(place, polygon)
+    return polygon
+
+
+def _ring(place: str, value: object) -> list[tuple[float, float]]:
+    rows = [as_numbers(f"{place}: corners[{i}]", row, 2) for i, row in enumerate(as_list(f"{place}: corners", value))]
+    corners = [(x, y) for x, y in rows]
+    different = len(set(corners))
+    if different < 3:
+        raise InputError(f"{place}: has {different} different corners, {str(value)[:80]}; draw at least 3")
+    return corners
+
+
+def _mask(path: Path) -> Zone:
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise InputError(f"{path}: JPEG blurs the edge of a mask; save it as PNG, black outside")
+    data = np.fromfile(path, np.uint8)
+    # As read_image decodes, so that both are upright, but with 16 bits: in 8, the labels 1 to 255 would be black.
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+    if pixels is None:
+        raise InputError(f"{path}: not a readable image ({data.size} bytes); save the mask again")
+    if _is_transparent(cv2.imdecode(data, cv2.IMREAD_UNCHANGED)):
+        raise InputError(
+            f"{path}: some pixels are transparent, which may mean inside or outside; save it without alpha"
+        )
+    mask = np.asarray(pixels.any(axis=2))
+    if not mask.any():
+        raise InputError(f"{path}: zone {path.stem!r} is empty, all pixels are black; paint what shall be counted")
+    return Zone(path.stem, mask)
+
+
+def _is_transparent(pixels: NDArray[Any] | None) -> bool:
+    alpha = pixels[..., 3] if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 4 else np.ones(1)
+    return bool(alpha.min() < max(1, alpha.max()))

@@ -1,0 +1,161 @@
+"""Configuration files of the zoo, those stored in checkpoints, and what they build.
+
+A name is a path: `clip_ebc/vit_b16_sha` is `zoo_configs/clip_ebc/vit_b16_sha.yaml`. There is no other registry.
+"""
+
+import difflib
+import re
+import sys
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from crowdcount.config_errors import explain
+from crowdcount.errors import InputError, input_error
+from crowdcount.images.resize import Resize, ShortSide, SizeRule
+from crowdcount.images.resize_presets import PaperSize
+from crowdcount.inference.density import Inference
+from crowdcount.inference.points import PointInference
+from crowdcount.models.base import Network
+
+SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "paper_size": PaperSize}
+"""The keys of `data` that bring an image to a size; one of them at a time."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a configuration says of counting: the rest of it is about training.
+
+    Attributes:
+        network: with random weights, in evaluation mode.
+        inference: how a whole image is counted; None for the default.
+        resize: the size rule applied to an image before.
+    """
+
+    network: Network
+    inference: Inference | PointInference | None
+    resize: SizeRule | None
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names of the zoo that match a shell pattern such as "clip_ebc/*", sorted."""
+    folder = configs_folder()
+    names = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
+    return sorted(name for name in names if fnmatch(name, pattern))
+
+
+def configs_folder() -> Path:
+    """Folder of the configurations: in the package when installed, beside it in a clone."""
+    package = Path(__file__).parents[1]
+    inside = package / "zoo_configs"
+    return inside if inside.is_dir() else package.parent / "zoo_configs"
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """Return the configuration of a model of the zoo.
+
+    Raises:
+        InputError: there is no such model; names those near it.
+    """
+    path = configs_folder() / f"{name}.yaml"
+    if name not in list_models():
+        close = difflib.get_close_matches(name, list_models(), 3, 0.4)
+        raise InputError(f"{name!r} is neither a file nor a model of the zoo; near it: {', '.join(close) or 'nothing'}")
+    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    return config
+
+
+def stored_config(text: str, source: str | Path) -> dict[str, Any]:
+    """Return the configuration in a checkpoint; it may name only classes whose package is already imported.
+
+    Raises:
+        InputError: it names no network, or a class of another package.
+    """
+    try:
+        config: dict[str, Any] = yaml.safe_load(text)
+        arguments = config["model"]["init_args"]
+        data = config.get("data") or {}
+        built = [arguments["network"], arguments.get("inference"), *(data.get(key) for key in SIZE_RULES)]
+        classes = [arguments["network"]["class_path"], *_class_paths(built)]
+        texts = [text for value in built for text in _texts(value)]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{source}: its configuration names no network ({type(error).__name__}: {error})") from error
+    for name in [*classes, *filter(_names_a_class, texts)]:
+        package = str(name).split(".")[0]
+        if package not in sys.modules:
+            raise InputError(f"{source}: is made of {name}; import {package} first if you trust the file")
+    return config
+
+
+def _class_paths(value: Any) -> list[Any]:
+    """Return every `class_path` in nested dicts and lists."""
+    if isinstance(value, list):
+        return [name for item in value for name in _class_paths(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["class_path"]] if "class_path" in value else []
+    return own + [name for item in value.values() for name in _class_paths(item)]
+
+
+def _texts(value: Any) -> list[str]:
+    """Return every text in nested dicts and lists."""
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _texts(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def _names_a_class(text: str) -> bool:
+    """Whether the configuration system would import something for a text where it expects an object.
+
+    It takes `package.Class` for a class, and a text of braces for a whole object.
+    """
+    if "{" in text or "class_path" in text:
+        return True
+    package = re.match(r"([A-Za-z_]\w*)\.", text)
+    return package is not None and (package[1] in sys.modules or find_spec(package[1]) is not None)
+
+
+def counting_part(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a training configuration is about counting: network, inference and size rule."""
+    arguments, data = config["model"]["init_args"], config.get("data") or {}
+    model = {key: arguments[key] for key in ("network", "inference") if arguments.get(key)}
+    sizes = {key: data[key] for key in SIZE_RULES if data.get(key)}
+    return {"model": {"init_args": model}, "data": sizes}
+
+
+def build(config: dict[str, Any], name: str) -> Built:
+    """Build network and protocol of a configuration; the module, optimizer and data are not touched.
+
+    Args:
+        config: as in a file of the zoo.
+        name: where it comes from, for the messages.
+
+    Raises:
+        InputError: a key or a value is wrong.
+    """
+    part = counting_part(config)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Network, "network", required=True)
+    parser.add_argument("--inference", type=Inference | PointInference | None, default=None)
+    for key, rule in SIZE_RULES.items():
+        parser.add_argument(f"--{key}", type=rule | None, default=None)
+    try:
+        parsed = parser.parse_object({**part["model"]["init_args"], **part["data"]})
+    except (ArgumentError, ValueError) as error:
+        raise InputError(f"{name}: {explain(str(error), [])}") from error
+    try:
+        built = parser.instantiate(parsed)
+    except ValueError as error:
+        mistake = input_error(error)
+        if mistake is None:
+            raise
+        raise mistake from error
+    resize = next((built[key] for key in SIZE_RULES if built[key]), None)
+    return Built(built.network.eval(), built.inference, resize)

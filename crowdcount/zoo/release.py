@@ -1,0 +1,180 @@
+"""A model as a folder to pass on: one safetensors file that says what it is, and a card for people."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+
+from crowdcount.errors import InputError
+from crowdcount.files import write_whole
+from crowdcount.weights.download import require_space
+from crowdcount.zoo.models import RELEASE, Model, ReferringModel
+
+CARD = "README.md"
+
+
+def save_release(model: Model | ReferringModel, folder: Path, name: str, half: bool = False) -> Path:
+    """Write `model.safetensors`, which `crowdcount.load_model` reads without any other file, and a model card.
+
+    The file's metadata are texts: `name`, `config` (YAML: network, inference, size rule), `preprocessing` and `origin`
+    (JSON). The same model gives the same bytes.
+
+    Args:
+        model: what to write.
+        folder: where to; made if it is not there.
+        name: what the model is called from now on.
+        half: store the weights in half the room, as float16; they are float32 again once loaded, but rounded.
+
+    Returns:
+        The file of the weights.
+
+    Raises:
+        InputError: the folder holds a release already, or the disk is too small, or a weight is too large for float16.
+    """
+    path, card = folder / RELEASE, folder / CARD
+    for file in (path, card):
+        if file.exists():
+            raise InputError(f"{file}: is there already; give another folder, or remove it")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give a folder")
+    # safetensors refuses tensors that share memory
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.network.state_dict().items()}
+    if half:
+        state = {key: _halved(key, value) for key, value in state.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    require_space(folder, sum(value.nbytes for value in state.values()))
+    part = folder / f"{RELEASE}.part"
+    try:
+        save_file(state, part, metadata=_metadata(model, name))
+        _sort_header(part)
+        write_whole(card, model_card(model, name))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _halved(key: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    rounded = value.half()
+    if not torch.isfinite(rounded).all():
+        raise InputError(f"{key}: holds numbers that float16 cannot; save the model without --half")
+    return rounded
+
+
+def preprocessing(model: Model | ReferringModel) -> dict[str, Any]:
+    """Return what an image has to go through before the network sees it, and what the network makes of its sides."""
+    data = model.config.get("data", {})
+    network = model.network
+    sides = {key: getattr(network, key) for key in ("stride", "multiple") if hasattr(network, key)}
+    return {
+        "color": "RGB, divided by 255",
+        "mean": list(network.mean),
+        "std": list(network.std),
+        "size_rule": data or None,
+        **sides,
+    }
+
+
+def model_card(model: Model | ReferringModel, name: str) -> str:
+    """Return a card in the form of the Hugging Face hub: a head that machines read, and what people should know."""
+    origin = model.origin
+    lines = [
+        f"# {name}",
+        _purpose(model),
+        _usage(model),
+        "## Figures",
+        _figures(origin),
+        "## Preprocessing",
+        f"```json\n{json.dumps(preprocessing(model), indent=2)}\n```",
+        "## Terms",
+        _terms(origin),
+        "## Where they come from",
+        f"```json\n{json.dumps(origin, indent=2)}\n```",
+    ]
+    return f"---\n{yaml.safe_dump(_head(origin), sort_keys=False)}---\n\n" + "\n\n".join(lines) + "\n"
+
+
+def _metadata(model: Model | ReferringModel, name: str) -> dict[str, str]:
+    return {
+        "format": "pt",
+        "name": name,
+        "config": yaml.safe_dump(model.config, sort_keys=False),
+        "preprocessing": json.dumps(preprocessing(model)),
+        "origin": json.dumps(model.origin),
+        "crowdcount": version("crowdcount-zoo"),
+    }
+
+
+def _sort_header(path: Path) -> None:
+    """Bring the names in a safetensors file into order: the library writes the metadata in a random one."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+        assert len(text) == size, "the same names and numbers take the same room"
+        file.seek(8)
+        file.write(text)
+
+
+def _head(origin: dict[str, Any]) -> dict[str, Any]:
+    # the hub takes this for the licence of the weights, whatever that of the code is
+    licence = origin.get("weights_license")
+    stated = {"license": licence.lower()} if licence else {"license": "other", "license_name": "see-terms-below"}
+    return {"library_name": "crowdcount", **stated, "tags": ["crowd-counting", "pytorch"]}
+
+
+def _purpose(model: Model | ReferringModel) -> str:
+    what = "what an expression names" if isinstance(model, ReferringModel) else "people"
+    network = model.config.get("model", {}).get("init_args", {}).get("network", {})
+    arguments = network.get("init_args", {})
+    kind = arguments.get("backbone") or arguments.get("detector") or type(model.network).__name__
+    return (
+        f"Counts {what} in images; the network is `{type(model.network).__module__}.{type(model.network).__name__}` on "
+        f"`{kind}`. It runs with the Python package `crowdcount` of the distribution `crowdcount-zoo` (`crowdcount` on "
+        "PyPI is another project):"
+    )
+
+
+def _usage(model: Model | ReferringModel) -> str:
+    asked = ', ["person in red"]' if isinstance(model, ReferringModel) else ""
+    return (
+        "```python\nimport crowdcount\nfrom crowdcount.data import read_image\n\n"
+        f'model = crowdcount.load_model("{RELEASE}")\nmodel.predict(read_image("photo.jpg"){asked})\n```'
+    )
+
+
+def _figures(origin: dict[str, Any]) -> str:
+    rows = [("reported", each, each["source"]) for each in origin.get("reported", ())]
+    rows += [("measured", each, f"`{each['command']}`") for each in origin.get("measured", ())]
+    lines = [
+        f"| {kind} | {each['data']} | {_shown(each['mae'])} | {_shown(each['rmse'])} | {source} |"
+        for kind, each, source in rows
+    ]
+    if lines:
+        lines = ["| | data | MAE | RMSE | source |", "|---|---|---|---|---|", *lines]
+    scores = [f"Its training validated {name} as {value:.2f}." for name, value in origin.get("validation", {}).items()]
+    return "\n".join(lines + scores) or "None are known."
+
+
+def _terms(origin: dict[str, Any]) -> str:
+    """Return the terms of weights of the index; those of others are their makers' to state."""
+    if "code_license" not in origin:
+        data = origin.get("trained_on") or "data that are not named"
+        return f"Trained on `{data}`. Whoever passes these weights on states their licence and the terms of the data."
+    terms = [
+        f"- Licence of the authors' code: {_shown(origin['code_license'])}",
+        f"- Licence of the weights: {_shown(origin.get('weights_license'))}",
+        f"- Data they were trained on: {_shown(origin.get('data_terms'))}",
+    ]
+    return "\n".join([*terms, *(f"- {note}" for note in [origin.get("notes")] if note)])
+
+
+def _shown(value: object) -> str:
+    return "not known" if value is None else "none is stated" if value == "NONE" else str(value)
