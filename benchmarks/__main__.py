@@ -23,7 +23,7 @@ import torch
 from benchmarks import density, loader, localisation, losses, matching, predict, tiles, windows
 from benchmarks.race import Row, positive
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         parser.exit(2, f"{error}\n")
     _print_table(rows)
     if arguments.json:
-        write_whole(arguments.json, json.dumps(rows, indent=2) + "\n")
+        atomic_write(arguments.json, json.dumps(rows, indent=2) + "\n")
 
 
 def _print_table(rows: list[Row]) -> None:

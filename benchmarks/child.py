@@ -17,7 +17,7 @@ import torch
 
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference
-from crowdcount.models.base import Counter
+from crowdcount.models.base import DensityNetwork
 from crowdcount.zoo.config import build, read_config
 from crowdcount.zoo.models import Model, load_model
 
@@ -64,7 +64,7 @@ def _untrained(name: str) -> Model:
     """Return a model of the zoo as `load_model` would, with random weights."""
     torch.manual_seed(0)
     built = build(read_config(name), name)
-    if not isinstance(built.network, Counter):
+    if not isinstance(built.network, DensityNetwork):
         raise InputError(f"--model: {name} has no density")
     built.network.to(memory_format=torch.channels_last)
     inference = built.inference if isinstance(built.inference, Inference) else Inference()

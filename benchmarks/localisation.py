@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from benchmarks.race import Commands, Row, positive
 from crowdcount.errors import InputError
-from crowdcount.metrics.nwpu_localisation import heads_of_boxes, hits, pairs_within
+from crowdcount.metrics.nwpu_localisation import boxes_to_heads, hits, pairs_within
 
 Whole = NDArray[np.int64]
 Neighbours = Callable[[int], Iterator[int]]
@@ -153,7 +153,7 @@ def _scene(count: int, seed: int) -> tuple[Whole, Whole, Whole]:
     side = (0.9 * spacing).clip(4, 150)
     corner = np.floor(places - np.stack([side, 1.25 * side], axis=1) / 2)
     boxes = np.concatenate([corner, corner + np.ceil(np.stack([side, 1.25 * side], axis=1))], axis=1)
-    heads = heads_of_boxes(boxes)
+    heads = boxes_to_heads(boxes)
     kept = rng.random(count) < 0.8
     found = places[kept] + rng.normal(0, 0.25, (int(kept.sum()), 2)) * side[kept, None]
     wrong = _crowd(rng, count // 9)

@@ -18,7 +18,7 @@ from benchmarks.child import Peak, in_child, opened
 from benchmarks.race import Commands, Row, positive
 from benchmarks.tiles import scene
 from crowdcount.images.read import Image
-from crowdcount.models.base import Counter
+from crowdcount.models.base import DensityNetwork
 from crowdcount.predictor import Precision, find_device
 from crowdcount.zoo.config import list_models, read_config
 from crowdcount.zoo.models import Model
@@ -51,7 +51,7 @@ def distinct_networks() -> list[str]:
     for name in list_models():
         network = read_config(name)["model"]["init_args"]["network"]
         module, _, kind = network["class_path"].rpartition(".")
-        if issubclass(getattr(import_module(module), kind), Counter):
+        if issubclass(getattr(import_module(module), kind), DensityNetwork):
             shape = {k: v for k, v in network["init_args"].items() if k not in ("bins", "pretrained")}
             found.setdefault(json.dumps([kind, shape], sort_keys=True), name)
     return list(found.values())

@@ -20,7 +20,7 @@ from benchmarks.race import Commands, Row, positive
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
 from crowdcount.inference.density import Inference, count_tiles
-from crowdcount.inference.receptive_field import alignment, halo
+from crowdcount.inference.receptive_field import receptive_margin, tile_multiple
 from crowdcount.inference.tiling import grid
 from crowdcount.predictor import DEFAULT_MODEL, Predictor
 from crowdcount.zoo.models import Model
@@ -97,7 +97,7 @@ def _tiles(model: Model, height: int, width: int, max_memory: float) -> int:
     room = Inference(max_memory=max_memory)._room(model.network, image)
     if room is None:
         return 1
-    step, margin = alignment(model.network), halo(model.network)
+    step, margin = tile_multiple(model.network), receptive_margin(model.network)
     height, width = (-(-side // step) * step for side in (height, width))
     return len(grid(height, width, _MARGIN if margin is None else margin, step, room))
 
@@ -115,5 +115,5 @@ def difference(model: Model, image: Image) -> float:
 
 def _room(model: Model, image: Tensor) -> float:
     """Return pixels of a tile: a quarter of the image, but at least margins with half as much between them."""
-    least = 2 * (halo(model.network) or _MARGIN) + 4 * alignment(model.network)
+    least = 2 * (receptive_margin(model.network) or _MARGIN) + 4 * tile_multiple(model.network)
     return max(image.shape[-2] * image.shape[-1] / 4, float(least**2))

@@ -7,7 +7,7 @@ import torch
 Value = TypeVar("Value")
 
 
-def of_all_processes(own: list[Value]) -> list[Value]:
+def all_gather(own: list[Value]) -> list[Value]:
     """Return the values of every process, in the order of their ranks; a collective call."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return own

@@ -12,7 +12,7 @@ class InputError(ValueError):
     its traceback.
 
     Attributes:
-        path: the file or folder at fault, where the error is about one; see `path_of`.
+        path: the file or folder at fault, where the error is about one; see `error_path`.
     """
 
     def __init__(self, message: str = "", path: Path | None = None) -> None:
@@ -27,7 +27,7 @@ def input_error(error: BaseException | None) -> InputError | None:
     return error
 
 
-def path_of(error: BaseException | None) -> Path | None:
+def error_path(error: BaseException | None) -> Path | None:
     """Return the path that an error is about, its own or that of the errors it was raised from."""
     while error is not None:
         if isinstance(error, InputError) and error.path is not None:
@@ -42,5 +42,5 @@ def about(path: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        error.path = path_of(error) or path
+        error.path = error_path(error) or path
         raise

@@ -7,7 +7,7 @@ from pathlib import Path
 from crowdcount.errors import InputError
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def atomic_write(path: Path, content: bytes | str) -> None:
     """Write a file under a temporary name beside its own and rename it, so that no half of it is ever seen.
 
     Args:
@@ -23,7 +23,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def text_of(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Return the text of a file in UTF-8, with or without a byte-order mark.
 
     Raises:
@@ -40,7 +40,7 @@ def text_of(path: Path) -> str:
         raise InputError(f"{path}: line {line} is not text in UTF-8; save the file in this encoding") from error
 
 
-def json_of(path: Path, unique: bool = False) -> object:
+def read_json(path: Path, unique: bool = False) -> object:
     """Return what a JSON file holds.
 
     Args:
@@ -60,7 +60,7 @@ def json_of(path: Path, unique: bool = False) -> object:
         return table
 
     try:
-        return json.loads(text_of(path), object_pairs_hook=once if unique else None)
+        return json.loads(read_text(path), object_pairs_hook=once if unique else None)
     except InputError:
         raise
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and thousands of brackets

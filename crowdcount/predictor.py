@@ -19,7 +19,7 @@ from crowdcount.images.resize import cv_resized
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.peaks import density_peaks
 from crowdcount.inference.points import PointPrediction
-from crowdcount.inference.receptive_field import halo
+from crowdcount.inference.receptive_field import receptive_margin
 from crowdcount.zoo.models import RELEASE, Model, ReferringModel, load_model
 
 logger = logging.getLogger(__name__)
@@ -133,10 +133,10 @@ class Predictor:
         model = self.counter()
         model = replace(model, inference=replace(model.inference, max_memory=self._memory(model, images)))
         with self._autocast():
-            found = _fitting(model, images)
+            found = _predict_within_memory(model, images)
         if not _finite(found) and self.precision != "float32":
             logger.warning("%s: %s is not enough for this picture; counted in float32", model.name, self.precision)
-            found = _fitting(model, images)
+            found = _predict_within_memory(model, images)
         if not _finite(found):
             raise InputError(f"{model.name or 'this model'} gives no finite count; its weights may be damaged")
         return found
@@ -155,14 +155,14 @@ class Predictor:
         height, width = images[0].shape[:2]
         wide, high = (width, height) if model.resize is None else model.resize.target(width, height)
         small = len(images) * wide * high <= _SMALL
-        return None if small or halo(model.network) is None else DEFAULT_MEMORY
+        return None if small or receptive_margin(model.network) is None else DEFAULT_MEMORY
 
 
 def _finite(found: Sequence[Prediction]) -> bool:
     return all(math.isfinite(each.count) for each in found)
 
 
-def _fitting(model: Model, images: Sequence[Image]) -> list[Prediction]:
+def _predict_within_memory(model: Model, images: Sequence[Image]) -> list[Prediction]:
     """Count, and say what helps where the memory is too small."""
     try:
         return model.predict_batch(images)
@@ -173,7 +173,7 @@ def _fitting(model: Model, images: Sequence[Image]) -> list[Prediction]:
         raise
 
 
-def points_of(prediction: Prediction, height: int, width: int) -> Points:
+def peak_points(prediction: Prediction, height: int, width: int) -> Points:
     """Return the strongest peaks of a density, (K, 2) in pixels of a photograph of that size; see `density_peaks`."""
     return resize_points(density_peaks(prediction), (prediction.width, prediction.height), (width, height))
 

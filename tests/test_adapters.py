@@ -13,7 +13,7 @@ from scipy.io import loadmat, savemat
 from crowdcount.data import Expression, Fsc147, JhuCrowd, Mall, Nwpu, Rec8k, Record, ShanghaiTech, UcfCc50, UcfQnrf
 from crowdcount.data.annotations.common_formats import load_mat
 from crowdcount.data.sources import rec8k
-from crowdcount.errors import InputError, about, path_of
+from crowdcount.errors import InputError, about, error_path
 
 
 def write_location(path, location):
@@ -867,10 +867,16 @@ def test_an_error_keeps_the_path_of_its_cause(tmp_path):
         except InputError as error:
             return error
 
-    assert path_of(raised()) == path
-    assert path_of(raised(tmp_path)) == tmp_path
-    assert path_of(pickle.loads(pickle.dumps(InputError("text", path)))) == path
-    assert InputError("text").path is path_of(InputError("text")) is path_of(KeyError("text")) is path_of(None) is None
+    assert error_path(raised()) == path
+    assert error_path(raised(tmp_path)) == tmp_path
+    assert error_path(pickle.loads(pickle.dumps(InputError("text", path)))) == path
+    assert (
+        InputError("text").path
+        is error_path(InputError("text"))
+        is error_path(KeyError("text"))
+        is error_path(None)
+        is None
+    )
     with pytest.raises(InputError) as caught, about(tmp_path):
         raise raised()
     assert caught.value.path == path
@@ -900,5 +906,5 @@ def test_errors_carry_the_file_at_fault(tmp_path, request, adapter, name, option
     (root / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
         adapter(root, **options).records("train")
-    assert path_of(caught.value) == root / name
+    assert error_path(caught.value) == root / name
     assert str(caught.value).startswith(f"{root / name}: ")

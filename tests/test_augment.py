@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader, Dataset
 from crowdcount.data.augment import Augment, blurred, mirrored, resized, salted, zoom_crop
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points, block_counts, inside
-from crowdcount.models.base import Counter
+from crowdcount.models.base import DensityNetwork
 
 STILL = {"flip": 0, "jitter": 0, "blur": 0, "noise": 0}
 ALWAYS = {"flip": 1, "jitter": 1, "blur": 1, "noise": 1}
 
 
-class Plain(Counter):
+class Plain(DensityNetwork):
     stride = multiple = 1
 
     def forward(self, image):
@@ -103,7 +103,9 @@ def test_normalize_golden(all_transforms):
     image = torch.from_numpy(all_transforms["img"])[None]
     ours = Plain().normalize(image)[0].numpy()
     np.testing.assert_allclose(ours, all_transforms["normalized"], atol=1e-5)
-    plain = (all_transforms["img"] / 255 - np.reshape(Counter.mean, (3, 1, 1))) / np.reshape(Counter.std, (3, 1, 1))
+    plain = (all_transforms["img"] / 255 - np.reshape(DensityNetwork.mean, (3, 1, 1))) / np.reshape(
+        DensityNetwork.std, (3, 1, 1)
+    )
     np.testing.assert_allclose(ours, plain, atol=1e-5)
 
 

@@ -9,15 +9,15 @@ from crowdcount.geometry import as_points
 from crowdcount.metrics import (
     NWPU_EDGES,
     bootstrap,
-    cells_of_density,
-    cells_of_points,
     count_errors,
     count_intervals,
     crowd_level,
     crowd_levels,
+    density_cells,
     errors_by,
     game,
     nwpu_mean_mae,
+    point_cells,
     score_intervals,
 )
 
@@ -55,7 +55,7 @@ def test_cells_of_points_against_a_loop(width, height, level):
         column = next((i for i in range(n) if x < (i + 1) * width / n), n - 1)  # outside: the nearest cell
         row = next((i for i in range(n) if y < (i + 1) * height / n), n - 1)
         expected[row, column] += 1
-    cells = cells_of_points(points, width, height, level)
+    cells = point_cells(points, width, height, level)
     assert np.array_equal(cells, expected) and cells.sum() == len(points)
 
 
@@ -79,13 +79,13 @@ def test_cells_of_a_density_against_fine_pixels(width, height, level):
                 inside_x = sum(j * width * 8 <= k * n < (j + 1) * width * 8 for k in xs)
                 part[i, j] = inside_y * inside_x / (len(ys) * len(xs))
         expected += people * part
-    cells = cells_of_density(density, stride, width, height, level)
+    cells = density_cells(density, stride, width, height, level)
     assert cells == pytest.approx(expected, rel=1e-6)
     assert cells.sum() == pytest.approx(density.sum(dtype=np.float64))
 
 
 def test_game_by_hand():
-    true = cells_of_points(as_points([[1, 1], [1, 2], [7, 7]]), 8, 8, 1)
+    true = point_cells(as_points([[1, 1], [1, 2], [7, 7]]), 8, 8, 1)
     assert true.tolist() == [[2, 0], [0, 1]]
     assert game(true, np.array([[1.5, 0.25], [0.0, 2.0]])) == 0.5 + 0.25 + 1
     assert game([[3]], [[3.75]]) == 0.75  # GAME(0) is the absolute error of the count
@@ -94,7 +94,7 @@ def test_game_by_hand():
 def test_game_never_falls_from_level_to_level():
     rng = np.random.default_rng(3)
     points, density = as_points(rng.uniform(-3, 90, (80, 2))), rng.random((11, 12))
-    errors = [game(cells_of_points(points, 93, 85, k), cells_of_density(density, 8, 93, 85, k)) for k in range(4)]
+    errors = [game(point_cells(points, 93, 85, k), density_cells(density, 8, 93, 85, k)) for k in range(4)]
     assert errors == sorted(errors) and errors[0] == pytest.approx(abs(density.sum() - 80))
 
 

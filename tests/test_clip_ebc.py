@@ -17,9 +17,9 @@ from crowdcount.models.clip_ebc.convert import from_authors, from_openai
 from crowdcount.models.clip_ebc.network import ClipEbc
 from crowdcount.models.clip_ebc.prompts import number_words, prompt
 from crowdcount.models.clip_ebc.towers import CLIP_BACKBONES, resize_positions
-from crowdcount.weights.cache import adopt
+from crowdcount.weights.cache import import_file
 from crowdcount.weights.download import file_sha256
-from crowdcount.weights.index import find
+from crowdcount.weights.index import find_entry
 from tests.golden.fill import det_image, det_tensor
 
 TINY = {
@@ -214,7 +214,7 @@ def test_openai_s_towers_come_from_the_index(tmp_path, local_index):
     local_index({"clip_ebc/tiny_vit.openai": {"sha256": file_sha256(tmp_path / "tiny.pt"), "bytes": None}})
     network = ClipEbc("tiny-vit", Bins.published("sha"), vpt=2)
     network.load_state_dict(network.state_dict())
-    adopt(find("clip_ebc/tiny_vit.openai"), tmp_path / "tiny.pt")
+    import_file(find_entry("clip_ebc/tiny_vit.openai"), tmp_path / "tiny.pt")
     network.load_pretrained()
     torch.testing.assert_close(network.visual.trunk.conv1.weight, tower.visual.conv1.weight.half().float())
     with torch.no_grad():

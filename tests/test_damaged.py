@@ -15,7 +15,7 @@ from crowdcount.data import Folder, JhuCrowd, Nwpu, UcfQnrf, read_image
 from crowdcount.data.annotations.point_file import read_points
 from crowdcount.data.annotations.point_table import read_table
 from crowdcount.errors import InputError
-from crowdcount.files import json_of
+from crowdcount.files import read_json
 
 POINTS = [[1.5, 2.0], [30.25, 4.0]]
 WHOLE = {
@@ -149,7 +149,7 @@ def test_a_repeated_key_does_not_replace_the_first(tmp_path):
 def test_json_that_breaks_the_reader_is_named(tmp_path, content):
     (tmp_path / "a.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=r"a\.json: not readable as JSON"):
-        json_of(tmp_path / "a.json")
+        read_json(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(

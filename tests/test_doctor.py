@@ -15,8 +15,8 @@ from scipy.io import savemat
 
 from crowdcount.data.sample import Record
 from crowdcount.doctor import CHECKS, LEVELS, DataSet, Finding, examine
-from crowdcount.doctor.datasets import known, options_of
-from crowdcount.doctor.duplicates import WINDOWS, appearance_of, likeness, same_photographs
+from crowdcount.doctor.datasets import known, option_names
+from crowdcount.doctor.duplicates import WINDOWS, image_hash, likeness, same_photographs
 from crowdcount.doctor.inspect_image import inspect_image
 from crowdcount.doctor.published_totals import TOTALS
 from crowdcount.doctor.read_split import read_split
@@ -57,7 +57,7 @@ def write_location(path, points):
 def test_every_adapter_with_a_folder_is_known():
     names = {"folder", "fsc147", "jhu_crowd", "mall", "nwpu", "rec8k", "shanghaitech", "ucf_cc_50", "ucf_qnrf"}
     assert known().keys() == names
-    assert options_of(known()["shanghaitech"]) == ["--part"]
+    assert option_names(known()["shanghaitech"]) == ["--part"]
     assert {key.split("/")[0] for key in TOTALS} <= names
 
 
@@ -489,13 +489,13 @@ ALTERED = {
 
 @pytest.mark.parametrize("alteration", ALTERED)
 def test_altered_copies_are_found_among_others(alteration):
-    prints = [appearance_of(photograph(seed)) for seed in range(12)]
-    prints.append(appearance_of(ALTERED[alteration](photograph(5))))
+    prints = [image_hash(photograph(seed)) for seed in range(12)]
+    prints.append(image_hash(ALTERED[alteration](photograph(5))))
     assert [pair[:2] for pair in same_photographs(prints)] == [(5, 12)]
 
 
 def test_other_photographs_are_not_alike():
-    prints = [appearance_of(photograph(seed)) for seed in range(120)]
+    prints = [image_hash(photograph(seed)) for seed in range(120)]
     assert same_photographs(prints) == []
     values = [likeness(one.small, other.small, 0) for one, other in pairwise(prints)]
     assert max(values) < 0.4
@@ -503,7 +503,7 @@ def test_other_photographs_are_not_alike():
 
 
 def test_even_pictures_are_no_photographs_of_the_same():
-    prints = [appearance_of(np.full((200, 300), value, np.uint8)) for value in (0, 90, 255)]
+    prints = [image_hash(np.full((200, 300), value, np.uint8)) for value in (0, 90, 255)]
     assert same_photographs(prints) == []
 
 

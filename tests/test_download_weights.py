@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crowdcount.weights.cache import cache_folder
-from crowdcount.weights.index import find
+from crowdcount.weights.index import find_entry
 from tests.server import serving
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +65,7 @@ def test_get_says_where_and_under_which_terms(server, capsys):
     path = Path(first.removeprefix(f"{KNOWN}: "))
     assert path.read_bytes() == CONTENT
     assert terms == "  licence of the code: MIT; of the weights: none is stated; trained on: terms not known"
-    assert f"  {find(KNOWN).notes}\n" in out
+    assert f"  {find_entry(KNOWN).notes}\n" in out
     assert "licence of the code: Apache-2.0; of the weights: Apache-2.0" in out
 
 

@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from crowdcount.errors import InputError
-from crowdcount.inference.receptive_field import halo
+from crowdcount.inference.receptive_field import receptive_margin
 from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.ebc import backbones as encoders
@@ -122,7 +122,7 @@ def test_head_has_a_hidden_layer_above_512_channels():
 )  # fmt: skip
 def test_sides_of_the_declared_multiple_give_one_cell_a_block(backbone, reduction, multiple, native, tiny_vits):
     network = Ebc(backbone, BINS, reduction)
-    assert (network.stride, network.multiple, network.backbone.native) == (reduction, multiple, native)
+    assert (network.stride, network.size_divisor, network.backbone.native) == (reduction, multiple, native)
     side = multiple * math.ceil(64 / multiple)
     out = count(network, side, side + multiple)
     assert out.density.shape == (1, 1, side // reduction, (side + multiple) // reduction)
@@ -222,12 +222,12 @@ def test_feature_level(backbone, level, native, channels):
 def test_last_stride_is_dropped_in_every_kind_of_resnet(backbone):
     with torch.device("meta"):
         network = Ebc(backbone, BINS)
-        assert network.multiple == 16
+        assert network.size_divisor == 16
         assert network.backbone.encoder(torch.zeros(1, 3, 64, 96))[-1].shape[2:] == (4, 6)
 
 
 def test_other_strides_stay_and_are_mentioned(caplog):
-    assert Ebc("convnext_atto", BINS).multiple == 32
+    assert Ebc("convnext_atto", BINS).size_divisor == 32
     assert [record.getMessage()[:13] for record in caplog.records] == ["convnext_atto"]
     caplog.clear()
     Ebc("convnext_atto", BINS, feature_level=2)
@@ -366,7 +366,7 @@ def test_context_widens_what_a_block_sees_and_nothing_else(context):
     plain = Ebc("resnet18", Bins([0, 1, "2+"]), pretrained=False, feature_level=1)
     network = Ebc("resnet18", Bins([0, 1, "2+"]), pretrained=False, feature_level=1, context=context).eval()
     # two 3 x 3 convolutions a block; those with the grid of the blocks shift by their dilation
-    assert halo(network) == halo(plain.eval()) + 8 * sum(2 * dilation for dilation in context)
+    assert receptive_margin(network) == receptive_margin(plain.eval()) + 8 * sum(2 * dilation for dilation in context)
     own = network.state_dict().keys() - plain.state_dict().keys()
     assert {key.split(".")[0] for key in own} <= {"context"} and len(network.context) == len(context)
     image = torch.zeros(1, 3, 64, 96)

@@ -28,11 +28,11 @@ from crowdcount.evaluation.text import summary_text
 from crowdcount.geometry import as_points, inside
 from crowdcount.inference.density import Inference, Prediction
 from crowdcount.inference.peaks import density_peaks
-from crowdcount.metrics import count_errors, heads_of_boxes, hits, pairs_within
+from crowdcount.metrics import boxes_to_heads, count_errors, hits, pairs_within
 from crowdcount.visualize.density import true_density
-from crowdcount.weights.cache import adopt
+from crowdcount.weights.cache import import_file
 from crowdcount.weights.download import file_sha256
-from crowdcount.weights.index import Measured, find, read_index
+from crowdcount.weights.index import Measured, find_entry, read_index
 
 ROOT = Path(__file__).resolve().parents[1]
 EBC = {"class_path": "crowdcount.models.ebc.network.Ebc", "init_args": {"backbone": "test_resnet", "pretrained": False}}
@@ -236,7 +236,7 @@ def test_nwpu_has_its_levels_its_luminance_and_its_radii(tmp_path, write_nwpu, a
         **{each: 3.0 if each in lights else -1.0 for each in "0123"},
         "mean": (3 * len(lights) - (4 - len(lights))) / 4,
     }
-    heads = heads_of_boxes(some.boxes)
+    heads = boxes_to_heads(some.boxes)
     result = next(result for result in results if result.name == some.name)
     assert result.hits["sigma_l"] == hits(pairs_within(result.points, heads.points, heads.sigma_l))
     assert result.hits["sigma_s"] == hits(pairs_within(result.points, heads.points, heads.sigma_s))
@@ -433,7 +433,7 @@ def released(tmp_path, local_index):
 
 def test_weights_of_the_index_are_known_by_their_bytes(released, tmp_path):
     file, path = released
-    adopt(find("ebc/vgg19ae_sha.best"), file)
+    import_file(find_entry("ebc/vgg19ae_sha.best"), file)
     model = crowdcount.load_model("ebc/vgg19ae_sha", weights="best")
     assert index_key(path, model) == "ebc/vgg19ae_sha.best"
     model.origin["name"] = "ebc/vgg19ae_sha.bets"
@@ -445,7 +445,7 @@ def test_weights_of_the_index_are_known_by_their_bytes(released, tmp_path):
 
 def test_the_command_writes_the_index(released, tmp_path, shanghaitech_root, written):
     file, path = released
-    adopt(find("ebc/vgg19ae_sha.best"), file)
+    import_file(find_entry("ebc/vgg19ae_sha.best"), file)
     config = written({"class_path": "crowdcount.data.ShanghaiTech", "init_args": {"root": "nowhere", "part": "A"}})
     arguments = ["ebc/vgg19ae_sha", "--weights", "best", "--data", config, "--update-index", str(path)]
     assert evaluator.main([*arguments, "--data.source.root", str(shanghaitech_root)]) == 0
@@ -457,7 +457,7 @@ def test_the_command_writes_the_index(released, tmp_path, shanghaitech_root, wri
     assert found["data"] == "sha/test" and found["images"] == 3 and found["protocol"].endswith("; in one pass")
     assert found.keys() == MEASURED.keys()
     read_index.cache_clear()
-    assert find("ebc/vgg19ae_sha").measured == (Measured(**found),)  # the index stays one
+    assert find_entry("ebc/vgg19ae_sha").measured == (Measured(**found),)  # the index stays one
     assert "--data.source.root ROOT" in found["command"] and str(shanghaitech_root) not in found["command"]
 
 

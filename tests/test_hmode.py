@@ -314,7 +314,7 @@ def test_impossible_networks_are_refused(arguments, message):
 
 def test_an_encoder_that_joins_its_scales():
     network = Hmode("hrnet_w18_small", pretrained=False)
-    assert network.multiple == 32
+    assert network.size_divisor == 32
     density = torch.rand(1, 64, 96) / 1000
     sum(HmodeLoss()(network.train()(torch.randn(1, 3, 64, 96)), density).values()).backward()
     assert not [key for key, value in network.named_parameters() if value.requires_grad and value.grad is None]

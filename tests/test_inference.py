@@ -9,11 +9,11 @@ from torch import nn
 
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference, count_windows, window_starts
-from crowdcount.models.base import Counter, CountMap
+from crowdcount.models.base import CountMap, DensityNetwork
 from tests.golden.fill import det_image, window_model
 
 
-class Stand(Counter):
+class Stand(DensityNetwork):
     """The recorded stand-in: it differs between positions in a window, so that overlaps disagree."""
 
     stride = 8
@@ -26,7 +26,7 @@ class Stand(Counter):
         return CountMap(torch.from_numpy(np.ascontiguousarray(window_model(image.numpy()), dtype=np.float32)))
 
 
-class Convolution(Counter):
+class Convolution(DensityNetwork):
     """One convolution with a bias that zeros and borders cannot hide."""
 
     stride = 4

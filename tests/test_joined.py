@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 
-from crowdcount.data import CrowdSource, JhuCrowd, Joined, Record, ShanghaiTech, UcfQnrf
+from crowdcount.data import Concat, CrowdSource, JhuCrowd, Record, ShanghaiTech, UcfQnrf
 from crowdcount.errors import InputError
 
 
 @pytest.fixture
 def joined(tmp_path, write_jhu_crowd, shanghaitech_root):
     jhu = JhuCrowd(write_jhu_crowd(tmp_path))
-    return Joined({"b": ShanghaiTech(shanghaitech_root, "B"), "a": ShanghaiTech(shanghaitech_root, "A"), "jhu": jhu})
+    return Concat({"b": ShanghaiTech(shanghaitech_root, "B"), "a": ShanghaiTech(shanghaitech_root, "A"), "jhu": jhu})
 
 
 def test_splits_follow_each_other_under_names_of_their_own(joined):
@@ -41,7 +41,7 @@ def test_records_keep_what_they_have_and_say_where_they_come_from(joined):
 @pytest.mark.parametrize(("sources", "message"), [({}, "at least one"), ({"a/b": None}, "'a/b'"), ({"": None}, "''")])
 def test_names_that_are_none_are_refused(sources, message):
     with pytest.raises(InputError, match=f"sources: .*{message}"):
-        Joined(sources)
+        Concat(sources)
 
 
 def test_a_configuration_joins_data_sets(tmp_path, write_ucf_qnrf, shanghaitech_root):
@@ -63,4 +63,4 @@ def test_a_missing_image_names_its_file():
             return [Record("x", Path("nowhere.jpg"), np.zeros((0, 2), np.float32))]
 
     with pytest.raises(InputError, match=r"nowhere\.jpg: no such image"):
-        Joined({"a": Broken()}).records("train")[0].read()
+        Concat({"a": Broken()}).records("train")[0].read()

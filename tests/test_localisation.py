@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdcount.metrics import heads_of_boxes, hits, largest_matching, level_hits, localisation_scores, pairs_within
+from crowdcount.metrics import boxes_to_heads, hits, largest_matching, level_hits, localisation_scores, pairs_within
 
 
 def plain_matching(within):
@@ -83,7 +83,7 @@ def test_boxes_by_hand():
         ],
         np.float32,
     )
-    heads = heads_of_boxes(boxes)
+    heads = boxes_to_heads(boxes)
     assert heads.points.tolist() == [[12, 23], [5, 5], [4, 4], [15, 20], [200, 150], [-3, 1]]
     assert heads.sigma_s.tolist() == [2, 5, 1, 15, 150, 1]
     assert heads.sigma_l.tolist() == [4, 7, 2, 25, 250, 3]
@@ -96,11 +96,11 @@ def test_boxes_by_hand():
      (99_999, 4), (100_000, 0), (100_001, 5)],
 )  # fmt: skip
 def test_levels_have_strict_limits(area, level):
-    assert heads_of_boxes(np.array([[5, 5, 6, 5 + area]], np.float32)).levels.tolist() == [level]
+    assert boxes_to_heads(np.array([[5, 5, 6, 5 + area]], np.float32)).levels.tolist() == [level]
 
 
 def test_no_boxes():
-    heads = heads_of_boxes(np.zeros((0, 4), np.float32))
+    heads = boxes_to_heads(np.zeros((0, 4), np.float32))
     assert heads.points.shape == (0, 2) and not len(heads.levels)
 
 

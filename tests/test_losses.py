@@ -8,7 +8,7 @@ import torch
 from crowdcount.errors import InputError
 from crowdcount.geometry import block_counts
 from crowdcount.losses import transport as transport_module
-from crowdcount.losses.transport import Kernel, gibbs_kernel, sinkhorn, transport, variation
+from crowdcount.losses.transport import GibbsKernel, gibbs_kernel, sinkhorn, transport, variation
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
@@ -100,7 +100,7 @@ def plain_gradient(points, density, stride):
 def as_kernel(dense):
     """A Kernel of one image from its (n, blocks) matrix."""
     n, blocks = dense.shape
-    return Kernel(
+    return GibbsKernel(
         matrix=dense.to_sparse_csr(),
         transposed=dense.T.contiguous().to_sparse_csr(),
         order=torch.arange(blocks)[None],

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import crowdcount
-from crowdcount.data.dataset import Crops, CrowdDataset, collate
+from crowdcount.data.dataset import CrowdDataset, TrainingSample, collate
 from crowdcount.data.sample import Expression, Record
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
@@ -144,7 +144,7 @@ def test_tiles_find_what_one_pass_has_too_few_queries_for(width, height):
 
 def test_merging_against_plain_loops():
     network = Known({1: spread(60, apart=0.03)}, queries=60, side=0.1, jitter=0.02)
-    (found,) = PointInference(depth=1, overlap=0.4)(network, ramps(150, 90), ["red"])
+    (found,) = PointInference(max_tiling_depth=1, overlap=0.4)(network, ramps(150, 90), ["red"])
     points = np.concatenate([call[2][0][0] for call in network.calls[1:]]) * [150, 90]
     scores = np.concatenate([call[2][0][1] for call in network.calls[1:]])
     tile = np.repeat(range(4), [len(call[2][0][0]) for call in network.calls[1:]])
@@ -158,7 +158,14 @@ def test_merging_against_plain_loops():
 
 
 @pytest.mark.parametrize(
-    ("options", "calls"), [({"depth": 0}, 1), ({"depth": 1}, 5), ({}, 21), ({"full": 1.0}, 1), ({"depth": 3}, 85)]
+    ("options", "calls"),
+    [
+        ({"max_tiling_depth": 0}, 1),
+        ({"max_tiling_depth": 1}, 5),
+        ({}, 21),
+        ({"crowded_fraction": 1.0}, 1),
+        ({"max_tiling_depth": 3}, 85),
+    ],
 )
 def test_tiles_are_cut_again_as_often_as_asked(options, calls):
     network = Known({1: np.random.default_rng(0).random((3000, 2))}, queries=10, side=0.001)
@@ -176,12 +183,16 @@ def test_no_tiles_up_to_the_share_of_queries():
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *((key, value) for key in ("cls_threshold", "word_threshold", "full", "overlap") for value in (-0.1, 1.1)),
-        ("full", math.nan),
+        *(
+            (key, value)
+            for key in ("cls_threshold", "word_threshold", "crowded_fraction", "overlap")
+            for value in (-0.1, 1.1)
+        ),
+        ("crowded_fraction", math.nan),
         ("merge_radius", -1),
         ("merge_radius", math.nan),
         ("merge_radius", math.inf),
-        ("depth", -1),
+        ("max_tiling_depth", -1),
     ],
 )
 def test_impossible_numbers_are_refused(key, value):
@@ -260,7 +271,9 @@ def test_batches_pad_images_and_keep_expressions():
 
 def test_a_batch_without_expressions():
     image = np.ones((4, 5, 3), np.uint8)
-    batch = collate([Crops([image] * 2, [as_points([])] * 2, Record("a", lambda: image, as_points([])), False)])
+    batch = collate(
+        [TrainingSample([image] * 2, [as_points([])] * 2, Record("a", lambda: image, as_points([])), False)]
+    )
     assert batch.expressions == [(), ()] and batch.sizes == [(4, 5)] * 2
 
 
@@ -275,7 +288,7 @@ def network():
 
 def everything(network, **options):
     """Return a model that finds something whatever its weights are."""
-    return crowdcount.ReferringModel(network, PointInference(0.0, 0.0, full=1), **options)
+    return crowdcount.ReferringModel(network, PointInference(0.0, 0.0, crowded_fraction=1), **options)
 
 
 def test_predict(network):
@@ -288,7 +301,7 @@ def test_predict(network):
         ("blue", 50, 70, network.queries),
     ]
     pixels = torch.from_numpy(ShortSide(100, 200)(image, np.empty((0, 2), np.float32))[0].transpose(2, 0, 1).copy())
-    seen = PointInference(0.0, 0.0, full=1)(network, pixels, ["person in red"])[0]
+    seen = PointInference(0.0, 0.0, crowded_fraction=1)(network, pixels, ["person in red"])[0]
     np.testing.assert_allclose(found[0].points * 2, seen.points, atol=1e-2)  # in pixels of the photograph
     np.testing.assert_allclose(found[0].sizes * 2, seen.sizes, rtol=1e-3)
     (alone,) = everything(network, resize=ShortSide(100, 200)).predict(image, ["blue"])

@@ -17,14 +17,14 @@ import torch
 
 import crowdcount
 from crowdcount import predictor as predictor_module
-from crowdcount.cli.tables import Counted, counts_csv, counts_json, npz_bytes
+from crowdcount.cli.tables import CountResult, counts_csv, counts_json, npz_bytes
 from crowdcount.data import Resize
 from crowdcount.errors import InputError
 from crowdcount.images.files import read_photo
 from crowdcount.images.read import read_image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.points import PointInference
-from crowdcount.predictor import Predictor, find_device, points_of
+from crowdcount.predictor import Predictor, find_device, peak_points
 from crowdcount.video.counting import count_video
 from crowdcount.visualize.density import density_picture, png_bytes
 from crowdcount.zoo.config import build, counting_part, read_config
@@ -70,10 +70,12 @@ def referring(tmp_path_factory):
     torch.manual_seed(0)
     network = crowdcount.create_model("rec/tiny_scenes")
     config = counting_part(read_config("rec/tiny_scenes"))
-    points = {"cls_threshold": 0.0, "word_threshold": 0.0, "full": 1}
+    points = {"cls_threshold": 0.0, "word_threshold": 0.0, "crowded_fraction": 1}
     inference = {"class_path": "crowdcount.inference.points.PointInference", "init_args": points}
     config["model"]["init_args"]["inference"] = inference
-    model = crowdcount.ReferringModel(network, PointInference(0.0, 0.0, full=1), name="finder", config=config)
+    model = crowdcount.ReferringModel(
+        network, PointInference(0.0, 0.0, crowded_fraction=1), name="finder", config=config
+    )
     return str(save_release(model, tmp_path_factory.mktemp("referring") / "r", "finder"))
 
 
@@ -289,7 +291,7 @@ def test_what_the_archive_and_the_json_hold(tool, release, model, tmp_path):
     np.testing.assert_allclose((held["probabilities"] * anchors).sum(axis=0), held["density"], atol=1e-5)
     (entry,) = json.loads((out / "counts.json").read_text())["images"]
     np.testing.assert_allclose(entry["points"], held["points"], atol=0.006)
-    np.testing.assert_allclose(held["points"], points_of(seen, 61, 93))
+    np.testing.assert_allclose(held["points"], peak_points(seen, 61, 93))
     assert len(held["points"]) > 3 and (held["points"] < [93, 61]).all() and held["points"][:, 0].max() > 70
 
 
@@ -369,8 +371,8 @@ def test_a_name_that_is_no_utf8_does_not_stop_the_rest(tool, release, tmp_path, 
 
 def test_tables_of_counted_pictures():
     results = [
-        Counted("a,b.png", 0.1 + 0.2, {"left, right": 1.5, "count": 2.0}, size=(4, 3), exact=False),
-        Counted("none.png", error="none.png: no such image"),
+        CountResult("a,b.png", 0.1 + 0.2, {"left, right": 1.5, "count": 2.0}, size=(4, 3), exact=False),
+        CountResult("none.png", error="none.png: no such image"),
     ]
     text = counts_csv(results, ["left, right", "count", "unseen"])
     first, second = csv.DictReader(io.StringIO(text))
@@ -385,7 +387,7 @@ def test_tables_of_counted_pictures():
 
 def test_an_archive_without_classes():
     prediction = Prediction(1.0, np.ones((1, 1), np.float32), 8, 3, 5)
-    held = np.load(io.BytesIO(npz_bytes(prediction, Counted("a", 1.0, size=(5, 3)))))
+    held = np.load(io.BytesIO(npz_bytes(prediction, CountResult("a", 1.0, size=(5, 3)))))
     assert "probabilities" not in held and "allow_pickle" not in held and held["points"].shape == (0, 2)
 
 

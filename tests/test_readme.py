@@ -15,7 +15,7 @@ import crowdcount
 from crowdcount.data import Synthetic
 from crowdcount.predictor import DEFAULT_MODEL
 from crowdcount.weights.cache import state
-from crowdcount.weights.index import find
+from crowdcount.weights.index import find_entry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -56,7 +56,7 @@ def test_the_first_example_runs_as_printed(place):
 
 
 def test_the_model_is_in_the_package_and_small():
-    entry = find(DEFAULT_MODEL)
+    entry = find_entry(DEFAULT_MODEL)
     assert state(entry) == "right" and entry.packaged.parent.parent == Path(crowdcount.__file__).parent
     assert entry.packaged.stat().st_size == entry.bytes <= 5e6
     network = crowdcount.create_model(DEFAULT_MODEL)
@@ -69,4 +69,4 @@ def test_the_wheel_has_the_model(tmp_path):
     done = subprocess.run(["git", "ls-files", "crowdcount/packaged"], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         pytest.skip("no git clone")
-    assert find(DEFAULT_MODEL).packaged.name in done.stdout
+    assert find_entry(DEFAULT_MODEL).packaged.name in done.stdout

@@ -18,9 +18,9 @@ from crowdcount.models.rec.loss import RecLoss
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.models.rec.outputs import Phrases
 from crowdcount.training.referring import ReferringModule
-from crowdcount.weights.cache import adopt
+from crowdcount.weights.cache import import_file
 from crowdcount.weights.download import file_sha256
-from crowdcount.weights.index import find
+from crowdcount.weights.index import find_entry
 
 WORDS = ("person", "in", "red", "blue", "green")
 BUILD = network_module._build
@@ -450,8 +450,8 @@ def test_published_weights_and_words_come_from_the_index(saved, local_index, tmp
         "rec/swin_t.hub": {"sha256": file_sha256(weights), "bytes": None},
         "rec/vocabulary.bert": {"sha256": file_sha256(tmp_path / "vocab.txt")},
     })  # fmt: skip
-    adopt(find("rec/swin_t.hub"), weights)
-    adopt(find("rec/vocabulary.bert"), tmp_path / "vocab.txt")
+    import_file(find_entry("rec/swin_t.hub"), weights)
+    import_file(find_entry("rec/vocabulary.bert"), tmp_path / "vocab.txt")
     monkeypatch.setattr(network_module, "_build", lambda _name, _words: BUILD("tiny", words))
     other = ReferringDetector("swin_t", pretrained=True)
     other.load_pretrained()

@@ -15,7 +15,7 @@ import crowdcount
 from crowdcount.errors import InputError
 from crowdcount.weights.checkpoint import read_metadata
 from crowdcount.weights.download import file_sha256
-from crowdcount.weights.index import Measured, find
+from crowdcount.weights.index import Measured, find_entry
 from crowdcount.zoo import release
 from crowdcount.zoo.release import model_card, preprocessing, save_release
 
@@ -57,7 +57,7 @@ def test_an_entry_becomes_a_release(published, tmp_path, capsys):
     about = read_metadata(folder / "model.safetensors")
     origin = json.loads(about["origin"])
     assert about["name"] == NAME and origin["sha256"] == origin["download_sha256"] == file_sha256(published)
-    assert (origin["code_license"], origin["urls"]) == ("MIT", list(find(NAME).urls))
+    assert (origin["code_license"], origin["urls"]) == ("MIT", list(find_entry(NAME).urls))
     config = yaml.safe_load(about["config"])
     assert config["model"]["init_args"]["network"]["init_args"]["backbone"] == "vgg11_ae"
     assert config["data"]["resize"]["max_side"] == 2048 and "source" not in config["data"]
@@ -121,7 +121,9 @@ def test_the_card(published, tmp_path):
     assert head == {"library_name": "crowdcount", "license": "apache-2.0", "tags": ["crowd-counting", "pytorch"]}
     assert "# my/model\n" in text and "| reported | qnrf/test | 81.5 | not known | a paper |" in text
     assert "| measured | qnrf/test | 80.25 | 136.0 | `python tools/evaluate.py x` |" in text
-    assert "the authors' code: MIT\n" in text and "of the weights: Apache-2.0\n" in text and find(NAME).notes in text
+    assert (
+        "the authors' code: MIT\n" in text and "of the weights: Apache-2.0\n" in text and find_entry(NAME).notes in text
+    )
     assert "`crowdcount.models.ebc.network.Ebc` on `vgg11_ae`" in text and str(tmp_path) not in text
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     compile(code, "card", "exec")

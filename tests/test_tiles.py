@@ -14,13 +14,13 @@ from torch.nn import functional
 import crowdcount
 from crowdcount.errors import InputError
 from crowdcount.inference.density import GIB, Inference, count_tiles
-from crowdcount.inference.receptive_field import alignment, bytes_per_pixel, halo
+from crowdcount.inference.receptive_field import bytes_per_pixel, receptive_margin, tile_multiple
 from crowdcount.inference.tiling import grid, spans
-from crowdcount.models.base import Counter, CountMap
+from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.ebc.network import Ebc
 from crowdcount.models.hmode.network import Hmode
-from crowdcount.models.tile_context import Placement, placed, stretch
+from crowdcount.models.tile_context import TileContext, interpolate_aligned, tile_context
 
 BINS = Bins([0, 1, 2, "3+"])
 
@@ -76,7 +76,7 @@ def noise(height, width, seed=5):
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_tiles_give_the_density_of_the_whole_image(name, upright):
     network = trained(CONVOLUTIONAL[name]())
-    margin, step = halo(network), alignment(network)
+    margin, step = receptive_margin(network), tile_multiple(network)
     assert margin is not None and margin % step == 0
     sides = (2 * margin + 5 * step + 7, step + 3)  # tiles at both ends, and one that touches neither
     image = noise(*sides if upright else sides[::-1])
@@ -85,7 +85,7 @@ def test_tiles_give_the_density_of_the_whole_image(name, upright):
 
 def test_tiles_meet_in_both_directions():
     network = trained(ebc("mobilenetv4_conv_small", feature_level=2)())
-    margin, step = halo(network), alignment(network)
+    margin, step = receptive_margin(network), tile_multiple(network)
     check_tiles(network, noise(3 * margin + 5 * step + 3, 3 * margin + 9 * step + 1), room=(2 * margin + 2 * step) ** 2)
 
 
@@ -102,27 +102,27 @@ def check_tiles(network, image, room):
 @pytest.mark.parametrize("name", WHOLE)
 def test_networks_that_see_the_whole_image_have_no_exact_tiles(name, caplog):
     network = trained(WHOLE[name]())
-    assert halo(network) is None
+    assert receptive_margin(network) is None
     with caplog.at_level(logging.WARNING):
         maps, exact = count_tiles(network, noise(100, 700)[None], 100 * 450)
     assert not exact and torch.isfinite(maps).all()
     assert "sees the whole image at once" in caplog.text
 
 
-@pytest.mark.parametrize("margin", ["halo", "less"])
+@pytest.mark.parametrize("margin", ["receptive_margin", "less"])
 def test_the_halo_is_as_wide_as_it_must_be_and_no_wider(margin, monkeypatch):
     """With a step less the density differs: the measure is tight."""
     network = Chain([(3, 2, 1), (5, 2, 1), (5, 2, 2), (3, 1, 3)]).eval()
-    step, wide = alignment(network), halo(network)
+    step, wide = tile_multiple(network), receptive_margin(network)
     if margin == "less":
         monkeypatch.setattr("crowdcount.inference.density.halo", lambda _: wide - step)
     image = noise(4 * step, 12 * wide)
     maps, _ = count_tiles(network, image[None], 4 * step * (2 * wide + 4 * step))
     whole = Inference()(network, image).density
-    assert (np.abs(maps[0, 0].numpy() - whole).max() <= 1e-5 * whole.max()) == (margin == "halo")
+    assert (np.abs(maps[0, 0].numpy() - whole).max() <= 1e-5 * whole.max()) == (margin == "receptive_margin")
 
 
-class Chain(Counter):
+class Chain(DensityNetwork):
     """Convolutions of known kernels, strides and dilations: the receptive field follows from arithmetic."""
 
     def __init__(self, layers):
@@ -130,7 +130,7 @@ class Chain(Counter):
         self.layers = nn.Sequential(
             *(nn.Conv2d(3, 3, k, stride=s, dilation=d, padding=d * (k - 1) // 2) for k, s, d in layers)
         )
-        self.stride = self.multiple = math.prod(s for _, s, _ in layers)
+        self.stride = self.size_divisor = math.prod(s for _, s, _ in layers)
 
     def forward(self, image):
         return CountMap(self.layers(image)[:, :1].exp())
@@ -145,10 +145,10 @@ def test_the_halo_is_that_of_arithmetic(layers):
     for kernel, stride, dilation in layers:
         reach, jump = reach + dilation * (kernel - 1) // 2 * jump, jump * stride
     # the first pixel of a block sees `reach` to the left; its centre tap lies at the block's first pixel
-    assert halo(network) == -(-reach // jump) * jump
+    assert receptive_margin(network) == -(-reach // jump) * jump
 
 
-class Pooled(Counter):
+class Pooled(DensityNetwork):
     """A convolution and a mean over the whole image."""
 
     stride = multiple = 8
@@ -162,7 +162,7 @@ class Pooled(Counter):
         return CountMap((scores + scores.mean(dim=(2, 3), keepdim=True)).exp())
 
 
-class Rolled(Counter):
+class Rolled(DensityNetwork):
     """Blocks that see 48 pixels to the left, but only in some columns: windows that do not move with the image."""
 
     stride = multiple = 8
@@ -178,7 +178,7 @@ class Rolled(Counter):
         return CountMap((scores + columns * scores.roll(6, dims=-1)).exp())
 
 
-class Dead(Counter):
+class Dead(DensityNetwork):
     """A convolution whose density is 0 on noise, whatever tiles do to it."""
 
     stride = multiple = 8
@@ -195,19 +195,19 @@ class Dead(Counter):
     "make", [Pooled, Dead, *(lambda n=n, p=p: Rolled(n, p) for n, p in [(3, 2), (1, 2), (1, 3), (2, 3), (4, 3)])]
 )
 def test_what_is_not_the_same_everywhere_is_found_out(make):
-    assert halo(make().eval()) is None
+    assert receptive_margin(make().eval()) is None
 
 
 def test_tiles_of_the_released_form_are_not_exact():
     """It takes images as they are and stretches its maps: whole images and tiles end differently."""
-    assert halo(Hmode("mobilenetv4_conv_small", pretrained=False, compat="released").eval()) is None
+    assert receptive_margin(Hmode("mobilenetv4_conv_small", pretrained=False, compat="released").eval()) is None
 
 
 def test_a_network_in_training_mode_is_refused_and_stays_whole():
     network = ebc("resnet18", feature_level=1)().train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     calls = [lambda n: Inference()(n, noise(64, 64)), lambda n: Inference(window=64)(n, noise(9, 9))]
-    for call in (halo, *calls):
+    for call in (receptive_margin, *calls):
         with pytest.raises(InputError, match="training mode"):
             call(network)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
@@ -271,7 +271,7 @@ def test_a_batch_has_to_share_the_memory():
 
 def test_tiles_that_waste_their_time_say_so(caplog):
     network = ebc("resnet18", feature_level=1)().eval()
-    step, wide = alignment(network), halo(network)
+    step, wide = tile_multiple(network), receptive_margin(network)
     with caplog.at_level(logging.WARNING):
         count_tiles(network, noise(20 * step, 20 * step)[None], (2 * wide + step) ** 2)
     assert "look at every pixel" in caplog.text
@@ -325,9 +325,9 @@ def test_stretching_a_tile_is_stretching_the_image(cells, strides, data):
     size = (rows * coarse // fine, columns * coarse // fine)
     expected = functional.interpolate(whole, size=size, mode="bilinear", align_corners=True)
     low, high = max(first - 1, 0), min(last + 1, columns)  # a cell of margin at each side
-    with placed(Placement(0, low * coarse, rows * coarse, columns * coarse)):
+    with tile_context(TileContext(0, low * coarse, rows * coarse, columns * coarse)):
         wanted = (size[0], (high - low) * coarse // fine)
-        found = stretch(whole[..., low:high], wanted, (rows * coarse, (high - low) * coarse))
+        found = interpolate_aligned(whole[..., low:high], wanted, (rows * coarse, (high - low) * coarse))
     skip, ratio = (first - low) * coarse // fine, coarse // fine
     torch.testing.assert_close(
         found[..., skip : skip + (last - first) * ratio], expected[..., first * ratio : last * ratio]

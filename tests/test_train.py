@@ -279,7 +279,7 @@ def test_a_checkpoint_alone_counts_what_expressions_name(config, tmp_path):
         (["--model.loss.contrast_wieght=1"], "contrast_wieght: no such key; did you mean loss.contrast_weight?"),
         (["--model.loss.point_weight=-1"], "loss.point_weight: -1.0"),
         (["--model.loss.matcher.columns=0"], "loss.matcher.columns: 0"),
-        (["--model.inference.full=2"], "inference.full: 2.0 should be between 0 and 1"),
+        (["--model.inference.crowded_fraction=2"], "inference.crowded_fraction: 2.0 should be between 0 and 1"),
         (["--best.mode=highest"], "best.mode: expected"),
         (["--data.source.size=8"], "ReferringScenes: size is 8; give 32 or more"),
     ],

@@ -11,7 +11,7 @@ from scipy.io import savemat
 import crowdcount
 from crowdcount.data.synthetic.scenes import Synthetic
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 from crowdcount.geometry import as_points
 from crowdcount.images.files import find_photos
 from crowdcount.images.read import read_image
@@ -307,7 +307,7 @@ def photos(tmp_path, scene, tool):
     (tmp_path / "images").mkdir()
     (tmp_path / "truth").mkdir()
     for stem in ("a", "b"):
-        write_whole(tmp_path / "images" / f"{stem}.png", png_bytes(image))
+        atomic_write(tmp_path / "images" / f"{stem}.png", png_bytes(image))
         np.save(tmp_path / "truth" / f"{stem}.npy", points)
     return tmp_path
 
@@ -340,7 +340,7 @@ def test_tool_draws_a_model_with_and_without_truth(tool, photos, half, scene, ca
 
 def test_tool_works_in_the_frame_the_network_saw(tool, scene):
     image, points = scene
-    view = tool.look(image, points, Half(), 8)
+    view = tool.inspect(image, points, Half(), 8)
     assert view.image.shape == (75, 100, 3)
     np.testing.assert_allclose(view.points, points / 2)
     kinds = dict(tool.draw(view, ("overlay", "error", "panel"), 1.0))
@@ -534,7 +534,7 @@ def test_mat_without_a_known_variable(tool, tmp_path):
 def test_written_pictures_are_rgb(tmp_path):
     picture = np.zeros((4, 6, 3), np.uint8)
     picture[..., 0] = 200
-    write_whole(tmp_path / "x.png", png_bytes(picture))
+    atomic_write(tmp_path / "x.png", png_bytes(picture))
     np.testing.assert_array_equal(read_image(tmp_path / "x.png"), picture)
     assert names(tmp_path) == ["x.png"]
     assert cv2.imread(str(tmp_path / "x.png")).shape == (4, 6, 3)

@@ -20,8 +20,17 @@ from crowdcount.errors import InputError
 from crowdcount.weights import archive as unpack
 from crowdcount.weights import cache as weight_cache
 from crowdcount.weights import download as download_module
-from crowdcount.weights.cache import adopt, cache_folder, file_path, known_as, local_file, offline, remove, state
-from crowdcount.weights.index import find
+from crowdcount.weights.cache import (
+    cache_folder,
+    ensure_downloaded,
+    file_path,
+    import_file,
+    known_as,
+    offline,
+    remove,
+    state,
+)
+from crowdcount.weights.index import find_entry
 from tests.server import serving
 
 CONTENT = b"\x80" + random.Random(1).randbytes(2_000_000)  # begins like a pickle
@@ -41,14 +50,14 @@ def server(monkeypatch):
 def known(server, local_index):
     """An entry whose SHA-256 the index gives."""
     local_index({NAME: {"urls": [server.url], "sha256": SHA256, "bytes": len(CONTENT)}})
-    return find(NAME)
+    return find_entry(NAME)
 
 
 @pytest.fixture
 def unknown(server, local_index):
     """An entry whose SHA-256 nobody knows."""
     local_index({NAME: {"urls": [server.url], "sha256": None, "bytes": None}})
-    return find(NAME)
+    return find_entry(NAME)
 
 
 def packed(files, mode="w:gz"):
@@ -65,7 +74,7 @@ def archived(server, local_index, files, member="best_mae_0.pth", **changes):
     server.content = packed(files)
     digest = hashlib.sha256(server.content).hexdigest()
     local_index({NAME: {"urls": [server.url], "sha256": digest, "bytes": None, "member": member, **changes}})
-    return find(NAME)
+    return find_entry(NAME)
 
 
 def left():
@@ -74,25 +83,25 @@ def left():
 
 
 def test_a_file_is_fetched_once(known, server):
-    path = local_file(known)
-    assert path == local_file(known) == file_path(known) and state(known) == "right"
+    path = ensure_downloaded(known)
+    assert path == ensure_downloaded(known) == file_path(known) and state(known) == "right"
     assert path.read_bytes() == CONTENT and len(server.requests) == 1
     assert path.name == f"ebc-vgg19ae_nwpu.v1-{SHA256[:12]}.pth" and left() == [path.name]
 
 
 @pytest.mark.parametrize("damage", [lambda x: x[:-1], lambda x: x + b"\0", lambda x: b"\0" + x[1:], lambda x: b""])
 def test_a_damaged_file_is_found_and_fetched_again(known, server, damage, caplog):
-    path = local_file(known)
+    path = ensure_downloaded(known)
     path.write_bytes(damage(CONTENT))
     assert state(known) == "damaged"
-    assert local_file(known).read_bytes() == CONTENT and len(server.requests) == 2
+    assert ensure_downloaded(known).read_bytes() == CONTENT and len(server.requests) == 2
     assert state(known) == "right" and caplog.text.count("damaged since it was stored") == 1
 
 
 @pytest.mark.parametrize("tenths", range(1, 10))
 def test_no_cut_connection_leaves_a_wrong_file(known, server, tenths):
     server.cut_after = len(CONTENT) * tenths // 10
-    assert local_file(known).read_bytes() == CONTENT
+    assert ensure_downloaded(known).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("wrong", [
@@ -103,54 +112,54 @@ def test_no_misbehaving_server_leaves_a_file(known, server, wrong):
     for name, value in wrong.items():
         setattr(server, name, value)
     with pytest.raises(InputError):
-        local_file(known)
+        ensure_downloaded(known)
     assert state(known) == "absent" and not [name for name in left() if name.endswith(".pth")]
 
 
 def test_what_nobody_can_check_is_taken_only_when_told_to_and_held_to(unknown, server):
     with pytest.raises(InputError, match=r"(?s)its SHA-256 is not known.*get ebc/vgg19ae_nwpu.v1 --allow-unverified"):
-        local_file(unknown)
+        ensure_downloaded(unknown)
     assert not server.requests
-    path = local_file(unknown, allow_unverified=True)
+    path = ensure_downloaded(unknown, allow_unverified=True)
     assert path.read_bytes() == CONTENT and "unverified" in path.name
     assert json.loads((cache_folder() / "lock.json").read_text())[NAME]["sha256"] == SHA256
-    assert local_file(unknown) == path and len(server.requests) == 1  # from now on it needs no leave
+    assert ensure_downloaded(unknown) == path and len(server.requests) == 1  # from now on it needs no leave
     path.unlink()
-    assert local_file(unknown) == path  # the recorded hash is enough to fetch it again
+    assert ensure_downloaded(unknown) == path  # the recorded hash is enough to fetch it again
     path.write_bytes(b"damaged")
     server.content = b"\x80" + CONTENT[::-1]
     with pytest.raises(
         InputError, match=rf"(?s)SHA-256 .* instead of {SHA256}.*recorded in .*lock\.json.* remove {NAME}"
     ):
-        local_file(unknown, allow_unverified=True)
+        ensure_downloaded(unknown, allow_unverified=True)
     assert remove(unknown) and not remove(unknown)
-    assert local_file(unknown, allow_unverified=True).read_bytes() == server.content
+    assert ensure_downloaded(unknown, allow_unverified=True).read_bytes() == server.content
 
 
 def test_a_record_of_another_version_does_not_count(known, server, local_index):
-    local_file(known)
+    ensure_downloaded(known)
     server.content = CONTENT + b"of the next release"
     digest = hashlib.sha256(server.content).hexdigest()
     local_index({NAME: {"urls": [server.url], "sha256": digest, "bytes": len(server.content)}})
-    newer = local_file(find(NAME))
+    newer = ensure_downloaded(find_entry(NAME))
     assert newer.read_bytes() == server.content
-    assert local_file(known).read_bytes() == CONTENT  # both versions side by side
+    assert ensure_downloaded(known).read_bytes() == CONTENT  # both versions side by side
     assert len(server.requests) == 2
 
 
 def test_the_weights_are_taken_out_of_an_archive(server, local_index):
     entry = archived(server, local_index, {"./best_mae_0.pth": CONTENT, "log.txt": b"epoch 1"})
-    path = local_file(entry)
+    path = ensure_downloaded(entry)
     assert path.read_bytes() == CONTENT and left() == [path.name]
-    assert local_file(entry) == path and len(server.requests) == 1
+    assert ensure_downloaded(entry) == path and len(server.requests) == 1
     path.write_bytes(CONTENT[:-1])
     assert state(entry) == "damaged"
-    assert local_file(entry).read_bytes() == CONTENT and len(server.requests) == 2
+    assert ensure_downloaded(entry).read_bytes() == CONTENT and len(server.requests) == 2
 
 
 def test_an_archive_of_unknown_content_and_hash(server, local_index):
     entry = archived(server, local_index, {"deep/in/model.pth": CONTENT}, "*.pth", sha256=None)
-    assert local_file(entry, allow_unverified=True).read_bytes() == CONTENT
+    assert ensure_downloaded(entry, allow_unverified=True).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -163,36 +172,36 @@ def test_an_archive_of_unknown_content_and_hash(server, local_index):
 )
 def test_an_archive_that_holds_something_else(server, local_index, files, message):
     with pytest.raises(InputError, match=message):
-        local_file(archived(server, local_index, files, "*.pth"))
+        ensure_downloaded(archived(server, local_index, files, "*.pth"))
     assert not [name for name in left() if name.endswith(".pth")]
 
 
 def test_an_archive_that_is_none(server, local_index):
     local_index({NAME: {"urls": [server.url], "sha256": SHA256, "bytes": None, "member": "*.pth"}})
     with pytest.raises(InputError, match="cannot be unpacked"):
-        local_file(find(NAME))
+        ensure_downloaded(find_entry(NAME))
 
 
 def test_names_in_an_archive_lead_nowhere_else(server, local_index, tmp_path):
     entry = archived(server, local_index, {"../../escaped.pth": CONTENT}, "*.pth")
-    assert local_file(entry).parent == cache_folder()
+    assert ensure_downloaded(entry).parent == cache_folder()
     assert not list(tmp_path.rglob("escaped*"))
 
 
 def test_a_file_downloaded_by_hand(known, server, tmp_path):
     file = tmp_path / "from browser.pth"
     file.write_bytes(CONTENT)
-    path = adopt(known, file)
-    assert local_file(known) == path and not server.requests and file.exists()
+    path = import_file(known, file)
+    assert ensure_downloaded(known) == path and not server.requests and file.exists()
     file.write_bytes(CONTENT[:-1])
     with pytest.raises(InputError, match=rf"from browser.pth: is not {NAME}: SHA-256 \w+ \(2000000 bytes\) instead of"):
-        adopt(known, file)
+        import_file(known, file)
     file.write_bytes(CONTENT[::-1])
     with pytest.raises(InputError, match=f"from browser.pth: is not {NAME}: SHA-256 .* instead of SHA-256 {SHA256}"):
-        adopt(known, file)
+        import_file(known, file)
     assert state(known) == "right"
     with pytest.raises(InputError, match="nowhere: no such file"):
-        adopt(known, Path("nowhere"))
+        import_file(known, Path("nowhere"))
 
 
 def test_what_only_a_person_can_fetch(local_index, tmp_path):
@@ -201,19 +210,19 @@ def test_what_only_a_person_can_fetch(local_index, tmp_path):
     with pytest.raises(
         InputError, match=r"(?s)nobody but a person can fetch it. Download it from https://drive.*--from"
     ):
-        local_file(find(name))
+        ensure_downloaded(find_entry(name))
     file = tmp_path / "best_model.pth"
     file.write_bytes(CONTENT)
     with pytest.raises(InputError, match=rf"(?s)its SHA-256 is not known.*get {name} --from {file} --allow-unverified"):
-        adopt(find(name), file)
-    path = adopt(find(name), file, allow_unverified=True)
-    assert local_file(find(name)) == path
+        import_file(find_entry(name), file)
+    path = import_file(find_entry(name), file, allow_unverified=True)
+    assert ensure_downloaded(find_entry(name)) == path
     path.unlink()
     with pytest.raises(InputError, match="nobody but a person"):
-        local_file(find(name))
+        ensure_downloaded(find_entry(name))
     file.write_bytes(b"another file")
     with pytest.raises(InputError, match=rf"(?s)instead of SHA-256 {SHA256}.* To take another one: .* remove {name}"):
-        adopt(find(name), file, allow_unverified=True)
+        import_file(find_entry(name), file, allow_unverified=True)
     assert left() == []
 
 
@@ -221,12 +230,12 @@ def test_what_only_a_person_can_fetch(local_index, tmp_path):
 def test_offline(known, server, monkeypatch, variable):
     monkeypatch.setenv(variable, "1")
     with pytest.raises(InputError, match=r"is not in .*cache, and downloads are forbidden \(offline\)"):
-        local_file(known)
+        ensure_downloaded(known)
     monkeypatch.setenv(variable, "0")
     assert not offline()
-    path = local_file(known)
+    path = ensure_downloaded(known)
     monkeypatch.setenv(variable, "1")
-    assert local_file(known) == path and len(server.requests) == 1
+    assert ensure_downloaded(known) == path and len(server.requests) == 1
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
@@ -243,21 +252,21 @@ def test_a_cache_that_cannot_be_written(known, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("CROWDCOUNT_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(InputError, match=r"cannot be written to .* set CROWDCOUNT_CACHE to a folder that can"):
-        local_file(known)
+        ensure_downloaded(known)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", '{"a": 1}', '{"a": {}}'])
 def test_a_damaged_lock_file_says_so(unknown, text):
-    local_file(unknown, allow_unverified=True)
+    ensure_downloaded(unknown, allow_unverified=True)
     (cache_folder() / "lock.json").write_text(text)
     with pytest.raises(
         InputError, match=r"lock\.json: is damaged .* remove it, then unverified files are fetched anew"
     ):
-        local_file(unknown)
+        ensure_downloaded(unknown)
     (cache_folder() / "lock.json").unlink()
     assert state(unknown) == "not recorded"
     with pytest.raises(InputError, match="its SHA-256 is not known"):
-        local_file(unknown)
+        ensure_downloaded(unknown)
 
 
 PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
@@ -269,14 +278,14 @@ def test_what_cannot_be_weights_is_not_recorded(server, local_index, tmp_path, f
     server.content = content
     local_index({NAME: {"urls": [server.url], "sha256": None, "bytes": None, "format": format_}})
     (tmp_path / "by hand").write_bytes(content)
-    for take in (local_file, lambda entry, leave: adopt(entry, tmp_path / "by hand", leave)):
+    for take in (ensure_downloaded, lambda entry, leave: import_file(entry, tmp_path / "by hand", leave)):
         with pytest.raises(InputError, match=f"is no {format_} file, or not all of it; it begins with"):
-            take(find(NAME), True)
-        assert left() == [] and state(find(NAME)) == "absent"
+            take(find_entry(NAME), True)
+        assert left() == [] and state(find_entry(NAME)) == "absent"
     server.content = packed({"best_mae_0.pth": PAGE})
     local_index({NAME: {"urls": [server.url], "sha256": None, "bytes": None, "member": "*.pth"}})
     with pytest.raises(InputError, match="is no torch file"):
-        local_file(find(NAME), allow_unverified=True)
+        ensure_downloaded(find_entry(NAME), allow_unverified=True)
     assert left() == []
 
 
@@ -290,7 +299,7 @@ def test_a_damaged_archive_gives_no_weights(server, local_index, seed):
         damaged[place] ^= 1 + rng.randrange(255)
     server.content = bytes(damaged)
     with pytest.raises(InputError, match="cannot be unpacked"):
-        local_file(entry, allow_unverified=True)
+        ensure_downloaded(entry, allow_unverified=True)
     assert left() == [] and state(entry) == "absent"
 
 
@@ -304,10 +313,10 @@ def test_a_right_archive_is_not_fetched_twice_because_the_disk_was_full(server, 
 
     monkeypatch.setattr(unpack, "require_space", full)
     with pytest.raises(InputError, match="the disk is full"):
-        local_file(entry)
+        ensure_downloaded(entry)
     assert calls == [len(CONTENT)]
     monkeypatch.setattr(unpack, "require_space", original)
-    assert local_file(entry).read_bytes() == CONTENT and len(server.requests) == 1
+    assert ensure_downloaded(entry).read_bytes() == CONTENT and len(server.requests) == 1
     assert left() == [file_path(entry).name]
 
 
@@ -316,7 +325,7 @@ def test_a_copy_needs_room(known, tmp_path, monkeypatch):
     file.write_bytes(CONTENT)
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     with pytest.raises(InputError, match="2 MB are needed, with 67 MB to spare, and 1 MB are free"):
-        adopt(known, file)
+        import_file(known, file)
     assert left() == []
 
 
@@ -327,12 +336,12 @@ def test_a_file_is_known_by_its_hash(known):
 def test_an_extracted_or_unverified_file_is_known_by_what_is_recorded(server, local_index):
     entry = archived(server, local_index, {"best_mae_0.pth": CONTENT}, sha256=None)
     assert known_as(SHA256) is None
-    local_file(entry, allow_unverified=True)
+    ensure_downloaded(entry, allow_unverified=True)
     assert known_as(SHA256) == known_as(hashlib.sha256(server.content).hexdigest()) == entry
 
 
 def test_removing(known, server):
-    path = local_file(known)
+    path = ensure_downloaded(known)
     path.with_suffix(".download.part").write_bytes(b"of a later download")
     assert remove(known) and left() == [] and json.loads((cache_folder() / "lock.json").read_text()) == {}
     assert not remove(known)
@@ -343,8 +352,8 @@ def started(index, name=NAME):
     code = (
         "import sys; from pathlib import Path; from crowdcount.weights import download, index; "
         "download.BACKOFF = 0.01; "
-        f"index.index_file = lambda: Path({str(index)!r}); from crowdcount.weights.cache import local_file; "
-        f"print(local_file(index.find({name!r}), allow_unverified=True))"
+        f"index.index_file = lambda: Path({str(index)!r}); from crowdcount.weights.cache import ensure_downloaded; "
+        f"print(ensure_downloaded(index.find_entry({name!r}), allow_unverified=True))"
     )
     return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True)
 
@@ -375,7 +384,7 @@ def test_a_second_process_says_that_it_waits(server, local_index, caplog):
     while not server.requests:
         os.sched_yield()
     caplog.set_level("INFO")
-    assert local_file(find(NAME)).read_bytes() == CONTENT
+    assert ensure_downloaded(find_entry(NAME)).read_bytes() == CONTENT
     assert "another process is fetching it; waiting" in caplog.text and process.wait(timeout=60) == 0
     assert server.sent == len(CONTENT)
 
@@ -389,19 +398,19 @@ def test_a_killed_process_leaves_a_part_that_the_next_one_goes_on_with(server, l
         os.sched_yield()
     process.kill()
     process.communicate()
-    assert state(find(NAME)) == "absent" and part.stat().st_size == 900_000
+    assert state(find_entry(NAME)) == "absent" and part.stat().st_size == 900_000
     server.cut_after = None
-    assert local_file(find(NAME)).read_bytes() == CONTENT
+    assert ensure_downloaded(find_entry(NAME)).read_bytes() == CONTENT
     assert server.requests[-1][1] == "bytes=900000-"
 
 
 def test_a_lock_file_says_nothing_of_what_the_index_knows(known, server):
-    path = local_file(known)
+    path = ensure_downloaded(known)
     records = json.loads((cache_folder() / "lock.json").read_text())
     path.write_bytes(b"another file")
     records[NAME]["file_sha256"] = hashlib.sha256(b"another file").hexdigest()
     (cache_folder() / "lock.json").write_text(json.dumps(records))
-    assert state(known) == "damaged" and local_file(known).read_bytes() == CONTENT
+    assert state(known) == "damaged" and ensure_downloaded(known).read_bytes() == CONTENT
     (cache_folder() / "lock.json").write_text("{")
     assert state(known) == "right"
 
@@ -411,7 +420,7 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(known, tmp_path, monk
     file.write_bytes(CONTENT)
     monkeypatch.setattr(weight_cache, "require_space", lambda *_: file.write_bytes(CONTENT[:-1]))
     with pytest.raises(InputError, match="still being written: is not"):
-        adopt(known, file)
+        import_file(known, file)
     assert left() == []
 
 
@@ -424,7 +433,7 @@ def test_of_two_different_files_at_once_the_second_is_refused(unknown, tmp_path)
 
     def take(file):
         try:
-            results.append(adopt(unknown, file, allow_unverified=True))
+            results.append(import_file(unknown, file, allow_unverified=True))
         except InputError as error:
             results.append(error)
 
@@ -447,11 +456,11 @@ def test_of_two_different_files_at_once_the_second_is_refused(unknown, tmp_path)
 
 
 def test_a_wrong_file_does_not_replace_a_good_one(unknown, server, tmp_path):
-    path = local_file(unknown, allow_unverified=True)
+    path = ensure_downloaded(unknown, allow_unverified=True)
     (cache_folder() / "lock.json").unlink()
     server.content = PAGE
     (tmp_path / "page").write_bytes(PAGE)
-    for take in (local_file, lambda entry, leave: adopt(entry, tmp_path / "page", leave)):
+    for take in (ensure_downloaded, lambda entry, leave: import_file(entry, tmp_path / "page", leave)):
         with pytest.raises(InputError, match="is no torch file"):
             take(unknown, True)
         assert path.read_bytes() == CONTENT
@@ -460,7 +469,7 @@ def test_a_wrong_file_does_not_replace_a_good_one(unknown, server, tmp_path):
 def test_a_readable_archive_with_another_content_is_kept(server, local_index):
     entry = archived(server, local_index, {"a.pth": CONTENT, "b.pth": CONTENT}, "*.pth", sha256=None)
     with pytest.raises(InputError, match=r"Unpack it yourself") as error:
-        local_file(entry, allow_unverified=True)
+        ensure_downloaded(entry, allow_unverified=True)
     assert Path(str(error.value).split(": ")[0]).read_bytes() == server.content
 
 
@@ -471,7 +480,7 @@ def test_a_full_disk_while_copying(known, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
     try:
         with pytest.raises(InputError, match=r"cannot be written .File too large.; make room"):
-            adopt(known, file)
+            import_file(known, file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert left() == []
@@ -487,9 +496,9 @@ def test_a_process_killed_while_it_unpacks_leaves_no_weights(server, local_index
     with monkeypatch.context() as patch:
         patch.setattr(unpack.shutil, "copyfileobj", killed)
         with pytest.raises(KeyboardInterrupt):
-            local_file(entry)
+            ensure_downloaded(entry)
     assert state(entry) == "absent" and not file_path(entry).exists()
-    assert local_file(entry).read_bytes() == CONTENT and len(server.requests) == 1
+    assert ensure_downloaded(entry).read_bytes() == CONTENT and len(server.requests) == 1
 
 
 def test_no_home(monkeypatch):

@@ -15,7 +15,7 @@ import crowdcount
 from crowdcount.errors import InputError
 from crowdcount.models.clip_ebc.towers import CLIP_BACKBONES
 from crowdcount.models.rec.network import ReferringDetector
-from crowdcount.weights.index import find, index_file, list_weights, read_index
+from crowdcount.weights.index import find_entry, index_file, list_weights, read_index
 
 ROOT = Path(__file__).resolve().parents[1]
 INDEX = json.loads(index_file().read_text())
@@ -86,7 +86,7 @@ def test_figures_have_a_source_and_measured_ones_a_command():
 def test_openai_s_towers_are_those_that_open_clip_names(backbone):
     model = backbone.removesuffix("-quickgelu")
     slug = {"ViT-B-16": "vit_b16", "ViT-B-32": "vit_b32", "ViT-L-14": "vit_l14"}.get(model, model.lower())
-    entry = find(f"clip_ebc/{slug}.openai")
+    entry = find_entry(f"clip_ebc/{slug}.openai")
     assert entry.urls == (open_clip.get_pretrained_cfg(model, "openai")["url"],)
     assert entry.urls[0].split("/")[-2] == entry.sha256
 
@@ -96,7 +96,7 @@ def test_detectors_have_the_size_of_their_files(detector):
     with torch.device("meta"):
         network = ReferringDetector(detector).detector
     numbers = sum(value.nbytes for value in network.parameters())
-    for entry in (find(f"rec/{detector}.hub"), find(f"rec/{detector}.authors")):
+    for entry in (find_entry(f"rec/{detector}.hub"), find_entry(f"rec/{detector}.authors")):
         assert entry.bytes == pytest.approx(numbers, rel=0.01)
 
 
@@ -113,17 +113,17 @@ def test_the_readme_has_the_present_table():
 
 
 def test_names_tags_and_patterns():
-    assert find("clip_ebc/rn50_sha").name == "clip_ebc/rn50_sha.v1"
-    assert find("clip_ebc/rn50_sha.v1_number").arguments == {"prompt_style": "number"}
+    assert find_entry("clip_ebc/rn50_sha").name == "clip_ebc/rn50_sha.v1"
+    assert find_entry("clip_ebc/rn50_sha.v1_number").arguments == {"prompt_style": "number"}
     assert set(crowdcount.list_weights("hmode/*")) == {
         "hmode/vgg16bn_sha_released.authors",
         "hmode/vgg16bn_sha_released.authors_2022",
     }
-    assert (find("rec/swin_t.hub").model, find("rec/swin_t.hub").tag) == ("rec/swin_t", "hub")
+    assert (find_entry("rec/swin_t.hub").model, find_entry("rec/swin_t.hub").tag) == ("rec/swin_t", "hub")
     with pytest.raises(InputError, match=r"'clip_ebc/rn50_shaa': the index has no such weights; near it: clip_ebc/rn"):
-        find("clip_ebc/rn50_shaa")
+        find_entry("clip_ebc/rn50_shaa")
     with pytest.raises(InputError, match=r"list_weights\(\) names those there are"):
-        find("?")
+        find_entry("?")
 
 
 # --- an index with mistakes

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 import crowdcount
 from crowdcount.errors import InputError
 from crowdcount.models.blockwise.bins import Bins
-from crowdcount.weights.cache import adopt, remove
+from crowdcount.weights.cache import import_file, remove
 from crowdcount.weights.download import file_sha256
-from crowdcount.weights.index import find
+from crowdcount.weights.index import find_entry
 from tests.server import serving
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,8 +48,8 @@ def test_every_density_network_builds_and_says_what_it_is(name):
         density = network(torch.empty(1, 3, 224, 224)).density
     assert not network.training
     assert density.shape == (1, 1, 224 // network.stride, 224 // network.stride)
-    assert 224 % network.multiple == 0
-    assert network.multiple % network.stride == 0 or name.endswith("_released")
+    assert 224 % network.size_divisor == 0
+    assert network.size_divisor % network.stride == 0 or name.endswith("_released")
 
 
 @pytest.mark.parametrize("name", [*NAMES, "quickstart"])
@@ -185,7 +185,7 @@ def test_an_entry_s_arguments_replace_those_of_its_configuration(small, local_in
         for tag, arguments in {"v1": {"backbone": "vgg11_ae"}, "v1_rmse": {}}.items()
     })  # fmt: skip
     for tag in ("v1", "v1_rmse"):
-        adopt(find(f"ebc/vgg19ae_nwpu.{tag}"), folder / "authors.pth")
+        import_file(find_entry(f"ebc/vgg19ae_nwpu.{tag}"), folder / "authors.pth")
     loaded = crowdcount.create_model("ebc/vgg19ae_nwpu", weights="v1")
     # the file itself says as much as its tag
     by_file = crowdcount.load_model("ebc/vgg19ae_nwpu", weights=folder / "authors.pth")
@@ -260,7 +260,7 @@ def test_unverified_weights_need_leave_in_python_too(local_index, tmp_path):
             with pytest.raises(InputError, match="its SHA-256 is not known"):
                 call()
             assert call(allow_unverified=True) is not None
-            remove(find("ebc/vgg19ae_nwpu.v1"))
+            remove(find_entry("ebc/vgg19ae_nwpu.v1"))
 
 
 @pytest.mark.parametrize("content", [

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import crowdcount
-from crowdcount.cli.parser import parser_of
+from crowdcount.cli.parser import make_parser
 from crowdcount.errors import InputError
 from crowdcount.zoo.release import save_release
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = parser_of(__doc__, "convert_weights.py")
+    parser = make_parser(__doc__, "convert_weights.py")
     add = parser.add_argument
     add("source", help="a checkpoint of tools/train.py, an entry of the index, or a published file with --model")
     add("--model", metavar="NAME", help="model of the zoo that a file without a configuration is of")

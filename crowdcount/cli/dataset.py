@@ -18,17 +18,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from crowdcount.cli.parser import parser_of
+from crowdcount.cli.parser import make_parser
 from crowdcount.data.importers import FORMATS
 from crowdcount.data.importers.annotated import Choice
 from crowdcount.data.importers.image_matching import Picture, Pictures, checked
 from crowdcount.data.importers.write import write_beside, write_folder
 from crowdcount.doctor import LEVELS, DataSet, examine
-from crowdcount.doctor.datasets import known, options_of
+from crowdcount.doctor.datasets import known, option_names
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 from crowdcount.images.resize import Resize
-from crowdcount.images.resize_presets import PaperSize
+from crowdcount.images.resize_presets import ResizePreset
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = parser_of(__doc__, "check_dataset.py")
+    parser = make_parser(__doc__, "check_dataset.py")
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
     # Without abbreviations, as the options of the data sets are not known to this parser.
     add = partial(commands.add_parser, allow_abbrev=False)
@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, help="folder of the data set")
     parser.add_argument("--dataset", required=True, choices=known(), metavar="NAME", help=f"among {', '.join(known())}")
-    options = (f"{name} {' '.join(options_of(adapter))}" for name, adapter in known().items() if options_of(adapter))
+    options = (
+        f"{name} {' '.join(option_names(adapter))}" for name, adapter in known().items() if option_names(adapter)
+    )
     parser.epilog = f"options of the data sets: {'; '.join(options)}"
 
 
@@ -85,7 +87,7 @@ def _doctor(args: argparse.Namespace) -> int:
     report = examine(DataSet.parse(args.dataset, args.root, args.options), args.jobs)
     sys.stdout.write(report.text().encode(errors="backslashreplace").decode())
     if args.json is not None:
-        write_whole(args.json, report.json())
+        atomic_write(args.json, report.json())
     return 1 if report.fails(args.fail_on) else 0
 
 
@@ -127,7 +129,7 @@ def _bins(args: argparse.Namespace) -> int:
     records = data.source().records(args.split)
     if not records:
         raise InputError(f"--split: {data.key} in {data.root} has no split {args.split!r}")
-    resize = Resize(*args.resize) if args.resize else PaperSize(args.paper) if args.paper else None
+    resize = Resize(*args.resize) if args.resize else ResizePreset(args.paper) if args.paper else None
     bar = tqdm(records, unit="image", disable=None)
     counts = count_bins.add_up(bar, args.reduction, resize, once_per_pixel=args.once_per_pixel)
     truncation = count_bins.truncation_for(counts, args.share) if args.truncation is None else args.truncation

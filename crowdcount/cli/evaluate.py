@@ -25,7 +25,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 import crowdcount
-from crowdcount.cli.parser import parser_of
+from crowdcount.cli.parser import make_parser
 from crowdcount.config_errors import explain
 from crowdcount.data import Record
 from crowdcount.data.datamodule import CrowdData
@@ -44,7 +44,7 @@ from crowdcount.evaluation.submission import check_ids, write_count_submission, 
 from crowdcount.evaluation.summary import Summary, Tables, summarise
 from crowdcount.evaluation.table import results_csv
 from crowdcount.evaluation.text import summary_text
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 from crowdcount.predictor import find_device
 from crowdcount.weights.index import index_file
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = parser_of(__doc__, "evaluate.py", allow_abbrev=False)
+    parser = make_parser(__doc__, "evaluate.py", allow_abbrev=False)
     add = parser.add_argument
     add("model", help="checkpoint of tools/train.py, release, or name in the zoo or of its weights")
     add("--weights", help="checkpoint or tag for the network named by MODEL (default: the index's first for it)")
@@ -234,9 +234,9 @@ def _write(
     summary: Summary,
 ) -> None:
     if args.output is not None:
-        write_whole(args.output / "images.csv", results_csv(results))
-        write_whole(args.output / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-        write_whole(args.output / "report.html", report_html(model, records, results, summary, args.worst))
+        atomic_write(args.output / "images.csv", results_csv(results))
+        atomic_write(args.output / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        atomic_write(args.output / "report.html", report_html(model, records, results, summary, args.worst))
     if args.submission is not None:
         write_count_submission(args.submission, results)
     if args.localisation_submission is not None:

@@ -18,7 +18,7 @@ class OutputFolder:
 
     def __init__(self, folder: Path, inputs: Iterable[Path | str]) -> None:
         self.folder = folder
-        self._inputs = {_place(path) for path in inputs}
+        self._inputs = {_path_key(path) for path in inputs}
         self._taken: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -27,7 +27,7 @@ class OutputFolder:
         further = (f"{source.name}-{number}" for number in itertools.count(2))
         stems = itertools.chain((source.stem, source.name), further)
         free = (name for stem in stems if (name := f"{stem}{end}").casefold() not in self._taken)
-        found = next(name for name in free if _place(self.folder / name) not in self._inputs)
+        found = next(name for name in free if _path_key(self.folder / name) not in self._inputs)
         self._taken.add(found.casefold())
         return self.folder / found
 
@@ -38,11 +38,11 @@ class OutputFolder:
             InputError: it is an input.
         """
         path = self.folder / name
-        if _place(path) in self._inputs:
+        if _path_key(path) in self._inputs:
             raise InputError(f"--output: {path} is an input; give another folder")
         return path
 
 
-def _place(path: Path | str) -> str:
+def _path_key(path: Path | str) -> str:
     """Return where a file is, however it was named; some disks know no capitals."""
     return os.path.realpath(path).casefold()

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 
-def parser_of(doc: str | None, prog: str, **options: Any) -> argparse.ArgumentParser:
+def make_parser(doc: str | None, prog: str, **options: Any) -> argparse.ArgumentParser:
     """Return a parser whose help says what the tool's file says of itself.
 
     Args:

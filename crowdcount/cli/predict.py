@@ -30,14 +30,14 @@ import numpy as np
 from tqdm import tqdm
 
 from crowdcount.cli.output_folder import OutputFolder
-from crowdcount.cli.parser import parser_of
-from crowdcount.cli.tables import Counted, counts_csv, counts_json, npz_bytes
+from crowdcount.cli.parser import make_parser
+from crowdcount.cli.tables import CountResult, counts_csv, counts_json, npz_bytes
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 from crowdcount.images.files import find_photos, read_photo
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
 from crowdcount.inference.density import Prediction
-from crowdcount.predictor import DEFAULT_MEMORY, Precision, Predictor, points_of
+from crowdcount.predictor import DEFAULT_MEMORY, Precision, Predictor, peak_points
 from crowdcount.prefetch import ahead
 from crowdcount.video.counting import count_video
 from crowdcount.video.read import VIDEO_SUFFIXES, is_video, video_info
@@ -131,7 +131,7 @@ class Run:
         self.predictor = Predictor(
             args.model, args.weights, args.device, args.precision, args.max_memory, args.long_side
         )
-        self.results: list[Counted] = []
+        self.results: list[CountResult] = []
         self.texts: list[str] = list(dict.fromkeys(args.expression or ()))
         model = self.predictor.model
         if isinstance(model, ReferringModel) != bool(self.texts):
@@ -142,7 +142,7 @@ class Run:
         given = [*files, *args.zones, *filter(None, (args.model, args.weights))]
         self.output = None if args.output is None else OutputFolder(args.output, given)
 
-    def count(self) -> Iterator[Counted]:
+    def count(self) -> Iterator[CountResult]:
         """Count in all files, in order; those at fault give an error."""
         for _, alike in groupby(_read(self.files), key=lambda source: source.kind):
             while sources := list(islice(alike, self.args.batch)):
@@ -150,7 +150,7 @@ class Run:
                     self.results.append(each)
                     yield each
 
-    def _counted(self, sources: list[Source]) -> Iterator[Counted]:
+    def _counted(self, sources: list[Source]) -> Iterator[CountResult]:
         """Count in pictures of one size, or in one file of another kind."""
         try:
             predictions = self._predictions(sources)
@@ -171,7 +171,7 @@ class Run:
         images = [self.predictor.seen(each.image) for each in sources if each.image is not None]
         return [None] * len(sources) if self.texts or not images else self.predictor.predict_batch(images)
 
-    def _one(self, source: Source, prediction: Prediction | None) -> Counted:
+    def _one(self, source: Source, prediction: Prediction | None) -> CountResult:
         if source.error:
             raise InputError(source.error)
         if source.image is None:
@@ -180,24 +180,24 @@ class Run:
             return self._expressions(source.path, source.image)
         return self._picture(source.path, source.image, prediction)
 
-    def _picture(self, path: Path, image: Image, prediction: Prediction) -> Counted:
+    def _picture(self, path: Path, image: Image, prediction: Prediction) -> CountResult:
         height, width = image.shape[:2]
-        counted = Counted(
+        counted = CountResult(
             str(path),
             prediction.count,
             zone_counts(prediction, self.zones, height, width),
-            points_of(prediction, height, width),
+            peak_points(prediction, height, width),
             (width, height),
             prediction.exact,
         )
         if file := self._path("npz", path, ".npz"):
-            write_whole(file, npz_bytes(prediction, counted))
+            atomic_write(file, npz_bytes(prediction, counted))
         if file := self._path("overlay", path, "_overlay.png"):
             drawn = draw_zones(density_picture(image, prediction), self.zones, counted.parts, (height, width))
-            write_whole(file, png_bytes(caption(drawn, count_text(counted.count))))
+            atomic_write(file, png_bytes(caption(drawn, count_text(counted.count))))
         return counted
 
-    def _expressions(self, path: Path, image: Image) -> Counted:
+    def _expressions(self, path: Path, image: Image) -> CountResult:
         """Find what each expression names; the count is that of all of them together."""
         height, width = image.shape[:2]
         found = self.predictor.find(image, self.texts)
@@ -207,10 +207,10 @@ class Run:
             parts |= {f"{each.text} / {zone}": number for zone, number in inside.items()}
         points = np.concatenate([each.points for each in found])
         if file := self._path("overlay", path, "_overlay.png"):
-            write_whole(file, png_bytes(expression_panel(image, [(each.text, each.points, None) for each in found])))
-        return Counted(str(path), len(points), parts, points, (width, height))
+            atomic_write(file, png_bytes(expression_panel(image, [(each.text, each.points, None) for each in found])))
+        return CountResult(str(path), len(points), parts, points, (width, height))
 
-    def _video(self, path: Path) -> Counted:
+    def _video(self, path: Path) -> CountResult:
         """Count the chosen frames of a video; its own count is their mean."""
         if self.texts:
             raise InputError(f"{path}: expressions are looked for in pictures alone; save frames of the video as such")
@@ -221,11 +221,11 @@ class Run:
             readings.extend(tqdm(counts, desc=path.name, file=sys.stderr, unit="frame", leave=False))
         finally:
             if readings and (file := self._path("csv", path, "_counts.csv")):
-                write_whole(file, csv_text(readings))
+                atomic_write(file, csv_text(readings))
         info = video_info(path)
         mean = fmean(each.count for each in readings)
         parts = {zone.name: fmean(each.zones[zone.name] for each in readings) for zone in self.zones}
-        return Counted(str(path), mean, parts, size=(info.width, info.height))
+        return CountResult(str(path), mean, parts, size=(info.width, info.height))
 
     def _path(self, kind: str, source: Path, end: str) -> Path | None:
         """Return where an output of a file goes; None where this kind is not wanted."""
@@ -240,9 +240,9 @@ class Run:
             within = [f"{text} / {zone}" for text in self.texts for zone in zones]
             table = counts_csv(self.results, [*self.texts, *within] if self.texts else zones)
             # names of files that are no UTF-8
-            write_whole(self.output.table("counts.csv"), table.encode(errors="backslashreplace"))
+            atomic_write(self.output.table("counts.csv"), table.encode(errors="backslashreplace"))
         if "json" in self.args.save:
-            write_whole(self.output.table("counts.json"), counts_json(self.results, self.predictor.model.name))
+            atomic_write(self.output.table("counts.json"), counts_json(self.results, self.predictor.model.name))
 
 
 def _read(files: Sequence[Path]) -> Iterator[Source]:
@@ -258,12 +258,12 @@ def _decoded(path: Path) -> Image | None:
     return None if is_video(path) else read_photo(path)
 
 
-def _failed(path: Path, error: Exception) -> Counted:
+def _failed(path: Path, error: Exception) -> CountResult:
     reason = str(error)
-    return Counted(str(path), error=reason if reason.startswith(str(path)) else f"{path}: {reason}")
+    return CountResult(str(path), error=reason if reason.startswith(str(path)) else f"{path}: {reason}")
 
 
-def _summary(each: Counted) -> str:
+def _summary(each: CountResult) -> str:
     parts = ", ".join(f"{name} {number:.1f}" for name, number in each.parts.items())
     words = f"mean {count_text(each.count)}" if is_video(each.image) else count_text(each.count)
     return f"{words} ({parts})" if parts else words
@@ -293,7 +293,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = parser_of(__doc__, "predict.py")
+    parser = make_parser(__doc__, "predict.py")
     add = parser.add_argument
     add("sources", nargs="+", metavar="FILE", help="pictures, videos, folders, patterns; - reads names from stdin")
     add("--model", help="checkpoint of tools/train.py, release, or name in the zoo (default: the one in the package)")

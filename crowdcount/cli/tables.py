@@ -16,7 +16,7 @@ _COLUMNS: Final = ("image", "count", "width", "height", "exact", "error")
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountResult:
     """What was counted in one picture.
 
     Attributes:
@@ -38,7 +38,7 @@ class Counted:
     error: str = ""
 
 
-def counts_csv(results: Sequence[Counted], parts: Sequence[str] = ()) -> str:
+def counts_csv(results: Sequence[CountResult], parts: Sequence[str] = ()) -> str:
     """Return a line for each picture; numbers have all their digits, what is not known is empty.
 
     A zone or an expression that is called like one of the other columns gets " (part)" behind its name.
@@ -59,12 +59,12 @@ def counts_csv(results: Sequence[Counted], parts: Sequence[str] = ()) -> str:
     return file.getvalue()
 
 
-def counts_json(results: Sequence[Counted], model: str) -> str:
+def counts_json(results: Sequence[CountResult], model: str) -> str:
     """Return all results as JSON: what they were counted with, and a list of pictures with their points."""
     return json.dumps({"model": model, "images": [_entry(each) for each in results]}, indent=1) + "\n"
 
 
-def _entry(each: Counted) -> dict[str, Any]:
+def _entry(each: CountResult) -> dict[str, Any]:
     if each.count is None:
         return {"image": each.image, "error": each.error}
     assert each.size is not None
@@ -74,7 +74,7 @@ def _entry(each: Counted) -> dict[str, Any]:
     return {**known, **exact, **parts, "points": np.round(each.points.astype(float), 2).tolist()}
 
 
-def npz_bytes(prediction: Prediction, each: Counted) -> bytes:
+def npz_bytes(prediction: Prediction, each: CountResult) -> bytes:
     """Return a compressed NumPy archive of a prediction.
 
     It has `count`, `density` (rows, columns) in people per block, `stride`, `seen` (width and height of the image as

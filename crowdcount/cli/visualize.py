@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import crowdcount
-from crowdcount.cli.parser import parser_of
-from crowdcount.data.annotations.point_file import ANNOTATIONS, annotation_of, read_points
-from crowdcount.data.annotations.point_table import Entry, is_table, points_of, read_table
+from crowdcount.cli.parser import make_parser
+from crowdcount.data.annotations.point_file import ANNOTATIONS, find_annotation, read_points
+from crowdcount.data.annotations.point_table import Entry, is_table, read_table, table_points
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 from crowdcount.geometry import Points, inside, resize_points
 from crowdcount.images.files import find_photos, read_photo
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
@@ -127,7 +127,7 @@ def _check_expressions(model: "Model | ReferringModel | None", args: argparse.Na
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = parser_of(__doc__, "visualize_density.py")
+    parser = make_parser(__doc__, "visualize_density.py")
     add = parser.add_argument
     add("images", nargs="+", type=Path, help=f"images, or folders of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} files")
     add("--model", help="checkpoint, or name in the zoo; without it the density of the annotation is drawn")
@@ -178,7 +178,7 @@ def _draw_one(path: Path, model: "Model | ReferringModel | None", args: argparse
             raise InputError(f"{path}: {file} is an input, or a picture of another input; give another --output")
     for file, picture in files.items():
         taken.add(file.resolve())
-        write_whole(file, png_bytes(picture))
+        atomic_write(file, png_bytes(picture))
     return summary
 
 
@@ -186,8 +186,8 @@ def _points(path: Path, args: argparse.Namespace) -> Points | None:
     if args.annotation is None:
         return None
     if args.table is not None:
-        return points_of(path, args.annotation, args.table)
-    return read_points(annotation_of(path, args.annotation))
+        return table_points(path, args.annotation, args.table)
+    return read_points(find_annotation(path, args.annotation))
 
 
 def find(image: Image, model: "ReferringModel", texts: Sequence[str]) -> tuple[list[tuple[str, Image]], str]:

@@ -24,11 +24,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from crowdcount.cli.parser import parser_of
+from crowdcount.cli.parser import make_parser
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
-from crowdcount.weights.cache import TOOL, adopt, cache_folder, file_path, local_file, remove, state
-from crowdcount.weights.index import Measured, Reported, WeightEntry, find, list_weights, read_index, terms
+from crowdcount.files import atomic_write
+from crowdcount.weights.cache import TOOL, cache_folder, ensure_downloaded, file_path, import_file, remove, state
+from crowdcount.weights.index import Measured, Reported, WeightEntry, find_entry, list_weights, read_index, terms
 
 UNKNOWN = "\N{EN DASH}"
 MARKS = "<!-- zoo table -->\n", "<!-- end of the zoo table -->\n"
@@ -78,9 +78,9 @@ def get_command(args: argparse.Namespace) -> int:
     for entry in entries:
         try:
             if args.from_ is not None:
-                path = adopt(entry, args.from_, args.allow_unverified)
+                path = import_file(entry, args.from_, args.allow_unverified)
             else:
-                path = local_file(entry, args.allow_unverified)
+                path = ensure_downloaded(entry, args.allow_unverified)
         except InputError as error:
             failed = True
             print(f"download_weights: {error}", file=sys.stderr)
@@ -122,7 +122,7 @@ def table_command(args: argparse.Namespace) -> int:
     text = args.write.read_text(encoding="utf-8")
     if not all(text.count(mark) == 1 for mark in MARKS):
         raise InputError(f"{args.write}: needs the lines {MARKS[0].strip()} and {MARKS[1].strip()}, once each")
-    write_whole(args.write, with_table(text))
+    atomic_write(args.write, with_table(text))
     return 0
 
 
@@ -205,7 +205,7 @@ def _figure(figure: Reported | Measured) -> str:
 
 def _matching(pattern: str) -> list[str]:
     names = list_weights(pattern) or [name for name in list_weights() if name.startswith(f"{pattern}.")]
-    return names or [find(pattern).name]
+    return names or [find_entry(pattern).name]
 
 
 def _chosen(names: Sequence[str]) -> list[WeightEntry]:
@@ -213,15 +213,15 @@ def _chosen(names: Sequence[str]) -> list[WeightEntry]:
     entries = []
     for name in names:
         pattern = re.search(r"[*?[]", name)
-        found = list_weights(name) if pattern else [find(name).name]
+        found = list_weights(name) if pattern else [find_entry(name).name]
         if not found:
             raise InputError(f"{name}: the index has no weights of such a name; `list` shows what there is")
         entries += found
-    return [find(name) for name in dict.fromkeys(entries)]
+    return [find_entry(name) for name in dict.fromkeys(entries)]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = parser_of(__doc__, "download_weights.py")
+    parser = make_parser(__doc__, "download_weights.py")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add = commands.add_parser("list", help="what there is")

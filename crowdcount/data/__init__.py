@@ -5,14 +5,14 @@ The adapters need neither torch nor lightning nor albumentations.
 
 from typing import TYPE_CHECKING
 
-from crowdcount.images import PaperSize, Resize, ShortSide, read_image
+from crowdcount.images import Resize, ResizePreset, ShortSide, read_image
 from crowdcount.lazy import lazy_names
 
 if TYPE_CHECKING:
     from crowdcount.data.augment import Augment
     from crowdcount.data.datamodule import CrowdData
     from crowdcount.data.sample import CrowdSource, Expression, Record
-    from crowdcount.data.sources.concat import Joined
+    from crowdcount.data.sources.concat import Concat
     from crowdcount.data.sources.folder import Folder
     from crowdcount.data.sources.fsc147 import Fsc147
     from crowdcount.data.sources.jhu_crowd import JhuCrowd
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Augment",
+    "Concat",
     "CrowdData",
     "CrowdSource",
     "Expression",
     "Folder",
     "Fsc147",
     "JhuCrowd",
-    "Joined",
     "Mall",
     "Nwpu",
-    "PaperSize",
     "Rec8k",
     "Record",
     "ReferringScenes",
     "Resize",
+    "ResizePreset",
     "ShanghaiTech",
     "ShortSide",
     "Synthetic",
@@ -59,7 +59,7 @@ __getattr__ = lazy_names(
             "Expression",
             "Record",
         ),
-        "sources.concat": ("Joined",),
+        "sources.concat": ("Concat",),
         "sources.folder": ("Folder",),
         "sources.fsc147": ("Fsc147",),
         "sources.jhu_crowd": ("JhuCrowd",),

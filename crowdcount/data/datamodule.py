@@ -12,12 +12,12 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from crowdcount.data.augment import Augment
-from crowdcount.data.dataset import Crops, CrowdDataset, collate
+from crowdcount.data.dataset import CrowdDataset, TrainingSample, collate
 from crowdcount.data.loader import EpochSampler, ResumableLoader
 from crowdcount.data.sample import CrowdSource, Record
 from crowdcount.errors import InputError
 from crowdcount.images.resize import Resize, ShortSide, SizeRule
-from crowdcount.images.resize_presets import PaperSize
+from crowdcount.images.resize_presets import ResizePreset
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class CrowdData(LightningDataModule):
         augment: Augment | None,
         resize: Resize | None = None,
         short_side: ShortSide | None = None,
-        paper_size: PaperSize | None = None,
+        paper_size: ResizePreset | None = None,
         cache: Path | None = None,
         batch_size: int = 8,
         crops_per_image: int = 1,
@@ -107,12 +107,12 @@ class CrowdData(LightningDataModule):
         sampler = EpochSampler(dataset, shuffle=True, seed=self.seed)
         return ResumableLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._options())
 
-    def val_dataloader(self) -> DataLoader[Crops] | list[DataLoader[Crops]]:
+    def val_dataloader(self) -> DataLoader[TrainingSample] | list[DataLoader[TrainingSample]]:
         """Return the loader of whole validation images, or none where nothing is held out."""
         _, val = self.splits
         return self._whole_images(val) if val else []
 
-    def test_dataloader(self) -> DataLoader[Crops]:
+    def test_dataloader(self) -> DataLoader[TrainingSample]:
         """Return the loader of the official test images.
 
         Raises:
@@ -129,7 +129,7 @@ class CrowdData(LightningDataModule):
             )
         return self._whole_images(test)
 
-    def _whole_images(self, records: list[Record]) -> DataLoader[Crops]:
+    def _whole_images(self, records: list[Record]) -> DataLoader[TrainingSample]:
         dataset = CrowdDataset(records, self.resize, cache=self.cache)
         sampler = EpochSampler(dataset, shuffle=False, seed=self.seed)
         return DataLoader(dataset, batch_size=1, sampler=sampler, **self._options())

@@ -30,7 +30,7 @@ class Batch:
         counts: the ground-truth count of each image: its annotated points, also those outside the image.
         names: where each image comes from.
         expressions: those of each image, their points in its pixels; none where the data set has none.
-        ghost: True for a batch that only keeps the processes of a distributed evaluation in step: not counted.
+        is_padding: True for a batch that only keeps the processes of a distributed evaluation in step: not counted.
     """
 
     images: Tensor
@@ -39,7 +39,7 @@ class Batch:
     counts: list[int]
     names: list[str]
     expressions: list[tuple[Expression, ...]]
-    ghost: bool = False
+    is_padding: bool = False
 
     def to(self, device: torch.device, **options: Any) -> "Batch":
         """Return the batch with its images on a device."""
@@ -51,25 +51,25 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Draw:
+class SampleIndex:
     """What a sampler asks the data set for: an image, in an epoch (which seeds its augmentation)."""
 
     index: int
     epoch: int
-    ghost: bool = False
+    is_padding: bool = False
 
 
-class Crops(NamedTuple):
+class TrainingSample(NamedTuple):
     """What the data set gives for a draw: one image or crop, or several of the same image."""
 
     images: list[Image]
     points: list[Points]
     record: Record
-    ghost: bool
+    is_padding: bool
     expressions: tuple[Expression, ...] = ()  # of a whole image; a crop has none
 
 
-class CrowdDataset(Dataset[Crops]):
+class CrowdDataset(Dataset[TrainingSample]):
     """Decoded images, or random crops of them, of a list of records.
 
     The random numbers of a draw depend on the seed, the epoch and the index alone, not on workers or processes.
@@ -94,17 +94,17 @@ class CrowdDataset(Dataset[Crops]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, draw: Draw | int) -> Crops:
+    def __getitem__(self, draw: SampleIndex | int) -> TrainingSample:
         """Decode the image of a draw (or of an index, in epoch 0) and cut its crops."""
         if isinstance(draw, int):
-            draw = Draw(draw, epoch=0)
+            draw = SampleIndex(draw, epoch=0)
         record = self.records[draw.index]
         image, points = self._read(record)
         if self.augment is None:
-            return Crops([image], [points], record, draw.ghost, _with_points(record, points))
+            return TrainingSample([image], [points], record, draw.is_padding, _with_points(record, points))
         rng = np.random.default_rng([_STREAM, self.seed, draw.epoch, draw.index])
         cut = [self.augment(image, points, rng) for _ in range(self.crops)]
-        return Crops([crop for crop, _ in cut], [inside for _, inside in cut], record, draw.ghost)
+        return TrainingSample([crop for crop, _ in cut], [inside for _, inside in cut], record, draw.is_padding)
 
     def _read(self, record: Record) -> tuple[Image, Points]:
         """Return the image and the points of a record at the size the rule gives them."""
@@ -123,7 +123,7 @@ def _with_points(record: Record, points: Points) -> tuple[Expression, ...]:
     )
 
 
-def collate(samples: list[Crops]) -> Batch:
+def collate(samples: list[TrainingSample]) -> Batch:
     """Stack images, the smaller ones on black; points stay ragged."""
     images = [image for sample in samples for image in sample.images]
     sizes = [(image.shape[0], image.shape[1]) for image in images]
@@ -138,5 +138,5 @@ def collate(samples: list[Crops]) -> Batch:
         counts=[sample.record.count for sample in samples for _ in sample.images],
         names=[sample.record.name for sample in samples for _ in sample.images],
         expressions=[sample.expressions for sample in samples for _ in sample.images],
-        ghost=samples[0].ghost,
+        is_padding=samples[0].is_padding,
     )

@@ -8,10 +8,10 @@ import PIL
 
 from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 from crowdcount.geometry import Points
 from crowdcount.images.read import Image, read_image
-from crowdcount.images.resize import SizeRule, decoded, jpeg_of, moved
+from crowdcount.images.resize import SizeRule, decoded, encode_jpeg, moved
 
 
 class ImageCache:
@@ -61,15 +61,15 @@ class ImageCache:
         (height, width), (rows, columns) = original.shape[:2], image.shape[:2]
         points = moved(points, (width, height), (columns, rows))
         if self.rule.jpeg_quality is not None:
-            data, suffix = jpeg_of(image, self.rule.jpeg_quality), "jpg"
+            data, suffix = encode_jpeg(image, self.rule.jpeg_quality), "jpg"
             image = decoded(data)
         elif image is original:
             return image, points
         else:
-            data, suffix = _bmp_of(image), "bmp"
+            data, suffix = _encode_bmp(image), "bmp"
         name = f"{start.name}.{width}x{height}.{suffix}"  # the size of the original scales the points
         try:
-            write_whole(start.with_name(name), data)
+            atomic_write(start.with_name(name), data)
         except OSError as error:
             raise InputError(f"data.cache: {start.with_name(name)} cannot be written ({error}); make room") from error
         return image, points
@@ -84,7 +84,7 @@ def _kept(path: Path, points: Points) -> tuple[Image, Points]:
     return image, moved(points, (width, height), (image.shape[1], image.shape[0]))
 
 
-def _bmp_of(image: Image) -> bytes:
+def _encode_bmp(image: Image) -> bytes:
     done, data = cv2.imencode(".bmp", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert done, "OpenCV writes every uint8 image as BMP"
     return data.tobytes()

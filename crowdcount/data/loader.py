@@ -7,15 +7,15 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from crowdcount.data.dataset import Batch, Crops, CrowdDataset, Draw
+from crowdcount.data.dataset import Batch, CrowdDataset, SampleIndex, TrainingSample
 
 _STREAM = 102  # first word of the seeds here: another use of the same seed has another one
 
 
-class EpochSampler(DistributedSampler[Draw]):
+class EpochSampler(DistributedSampler[SampleIndex]):
     """Draws of one process in one epoch; all processes draw equally often.
 
-    Where the images do not divide evenly, a training repeats some of them; an evaluation fills up with ghosts. It is
+    Where the images do not divide evenly, a training repeats some of them; an evaluation fills up with padding. It is
     a `DistributedSampler` so that Lightning leaves it in place.
 
     Args:
@@ -33,7 +33,7 @@ class EpochSampler(DistributedSampler[Draw]):
         rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
         super().__init__(dataset, num_replicas=world, rank=rank, shuffle=shuffle, seed=seed)
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SampleIndex]:
         """Yield this process's draws."""
         length = len(self.dataset)
         order = np.arange(length)
@@ -41,11 +41,11 @@ class EpochSampler(DistributedSampler[Draw]):
             np.random.default_rng([_STREAM, self.seed, self.epoch]).shuffle(order)
         start = self.skip * self.num_replicas + self.rank
         for position in range(start, len(self) * self.num_replicas, self.num_replicas):
-            ghost = not self.shuffle and position >= length
-            yield Draw(int(order[position % length]), self.epoch, ghost)
+            is_padding = not self.shuffle and position >= length
+            yield SampleIndex(int(order[position % length]), self.epoch, is_padding)
 
 
-class ResumableLoader(DataLoader[Crops]):
+class ResumableLoader(DataLoader[TrainingSample]):
     """A training DataLoader whose state in a checkpoint lets a run continue inside an epoch."""
 
     sampler: EpochSampler

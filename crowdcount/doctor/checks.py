@@ -52,7 +52,7 @@ def _outside(points: Points | None, size: tuple[int, int]) -> int:
     return 0 if points is None or size == (0, 0) else int(np.count_nonzero(~inside(points, *size)))
 
 
-def of_image(item: Item) -> Iterator[Finding]:
+def check_image(item: Item) -> Iterator[Finding]:
     """Yield what there is to say of one image and its points."""
     record, image = item.record, item.image
     if image.problem:
@@ -91,7 +91,7 @@ def _repeated(record: Record) -> int:
     return sum(len(points) - len(np.unique(points, axis=0)) for points in groups)
 
 
-def of_photographs(items: Sequence[Item]) -> list[Finding]:
+def check_duplicates(items: Sequence[Item]) -> list[Finding]:
     """Return a finding for each group of images that show the same photograph."""
     readable = [item for item in items if item.image.shown is not None]
     by_bytes: dict[str, list[int]] = defaultdict(list)
@@ -128,7 +128,7 @@ def _joined(links: Sequence[tuple[int, int, float]]) -> list[set[int]]:
     return [distinct[key] for key in sorted(distinct)]
 
 
-def of_totals(key: str, items: Mapping[Split, Sequence[Item]], faulty: Mapping[Split, int]) -> Iterator[Finding]:
+def check_totals(key: str, items: Mapping[Split, Sequence[Item]], faulty: Mapping[Split, int]) -> Iterator[Finding]:
     """Yield what differs from the published totals.
 
     Args:
@@ -161,7 +161,7 @@ def _of_total(total: Total, items: Sequence[Item], faulty: int) -> Iterator[Find
         yield Finding("total", split, name, f"{heads:,} heads{where}, the published files have {total.heads:,}")
 
 
-def images_of(records: Mapping[Split, Sequence[Record]]) -> list[Path]:
+def image_files(records: Mapping[Split, Sequence[Record]]) -> list[Path]:
     """Return the image files of all splits, each once."""
     paths = (record.image for each in records.values() for record in each)
     return list(dict.fromkeys(path for path in paths if isinstance(path, Path)))

@@ -25,7 +25,7 @@ def _parameters(adapter: type[CrowdSource]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(adapter).parameters
 
 
-def options_of(adapter: type[CrowdSource]) -> list[str]:
+def option_names(adapter: type[CrowdSource]) -> list[str]:
     """Return the options of an adapter besides `root`, as a command line has them."""
     return [f"--{name}" for name in _parameters(adapter) if name != "root"]
 
@@ -64,7 +64,7 @@ class DataSet:
         try:
             options = parser.parse_args(words).as_dict()
         except jsonargparse.ArgumentError as error:
-            takes = ", ".join(options_of(adapter)) or "none"
+            takes = ", ".join(option_names(adapter)) or "none"
             raise InputError(f"{name}: {' '.join(str(error).split())} (its options: {takes})") from error
         data = cls(name, root, options)
         data.source()  # refuses impossible values at once

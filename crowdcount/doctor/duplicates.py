@@ -52,7 +52,7 @@ class Appearance:
     small: NDArray[np.uint8]
 
 
-def appearance_of(grey: NDArray[np.uint8]) -> Appearance:
+def image_hash(grey: NDArray[np.uint8]) -> Appearance:
     """Return the appearance of an image (H, W) uint8."""
     double = cv2.resize(grey, (2 * _SIDE, 2 * _SIDE), interpolation=cv2.INTER_AREA)
     corners = (np.array(WINDOWS) * 2 * _SIDE).round().astype(int)

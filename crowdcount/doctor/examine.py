@@ -12,7 +12,7 @@ import cv2
 from tqdm import tqdm
 
 from crowdcount.data.sample import Record, Split
-from crowdcount.doctor.checks import Item, images_of, of_image, of_photographs, of_totals
+from crowdcount.doctor.checks import Item, check_duplicates, check_image, check_totals, image_files
 from crowdcount.doctor.datasets import DataSet
 from crowdcount.doctor.finding import CHECKS, Finding
 from crowdcount.doctor.inspect_image import Inspection, inspect_image
@@ -34,13 +34,13 @@ def examine(data: DataSet, jobs: int = 1) -> Report:
     if jobs < 1:
         raise InputError(f"jobs: {jobs} is no number of processes; use 1 or more")
     records, findings = _read(data)
-    images = _inspected(images_of(records), jobs)
+    images = _inspected(image_files(records), jobs)
     items = {split: [_item(split, record, images) for record in each] for split, each in records.items()}
     everything = [item for each in items.values() for item in each]
-    findings += [finding for item in everything for finding in of_image(item)]
-    findings += of_photographs(everything)
+    findings += [finding for item in everything for finding in check_image(item)]
+    findings += check_duplicates(everything)
     faulty = {split: sum(each.check == "file" and each.split == split for each in findings) for split in items}
-    findings += of_totals(data.key, items, faulty)
+    findings += check_totals(data.key, items, faulty)
     order = {check: i for i, check in enumerate(CHECKS)}
     facts = [SplitFacts.of(split, each) for split, each in items.items() if each]
     return Report(data, facts, sorted(findings, key=lambda finding: order[finding.check]))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from crowdcount.doctor.duplicates import Appearance, appearance_of
+from crowdcount.doctor.duplicates import Appearance, image_hash
 from crowdcount.errors import InputError
 from crowdcount.images.files import strictly_opened
 from crowdcount.images.read import read_image
@@ -59,7 +59,7 @@ def inspect_image(path: Path) -> Inspection:
     except Exception as error:  # Pillow raises nearly anything for a damaged file: OSError, SyntaxError, OverflowError
         return Inspection(path, _problem(path, error), digest)
     height, width = image.shape[:2]
-    shown = appearance_of(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8))
+    shown = image_hash(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8))
     return Inspection(path, "", digest, (width, height), traits, orientation, shown)
 
 

@@ -139,11 +139,11 @@ def _section(check: str, found: Sequence[Finding]) -> list[str]:
 def _lines(found: Sequence[Finding]) -> list[str]:
     """Return a line for each finding; errors all of them."""
     shown = found if found[0].level == "error" else found[:_SHOWN]
-    lines = [f"    {_place(each)}: {each.detail}" for each in shown]
+    lines = [f"    {_location(each)}: {each.detail}" for each in shown]
     return lines + _more(len(found) - len(shown))
 
 
-def _place(finding: Finding) -> str:
+def _location(finding: Finding) -> str:
     if finding.check == "split":
         return finding.split
     if finding.level == "error":

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from crowdcount.data.sample import Record
-from crowdcount.distributed import of_all_processes
+from crowdcount.distributed import all_gather
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, inside, resize_points
 from crowdcount.images.read import Image
 from crowdcount.inference.peaks import density_peaks
-from crowdcount.metrics.game import GAME_LEVELS, cells_of_density, cells_of_points, game
+from crowdcount.metrics.game import GAME_LEVELS, density_cells, game, point_cells
 from crowdcount.metrics.localisation import match_points, predicted_radius
-from crowdcount.metrics.nwpu_localisation import heads_of_boxes, hits, level_hits, pairs_within
+from crowdcount.metrics.nwpu_localisation import boxes_to_heads, hits, level_hits, pairs_within
 from crowdcount.prefetch import ahead
 from crowdcount.zoo.models import Model, ReferringModel
 
@@ -119,16 +119,16 @@ def evaluate(
         InputError: an image cannot be read, or a model that finds expressions is given none.
     """
     scoring = scoring or Scoring()
-    rank, world = _place()
+    rank, world = _rank_and_world()
     own = range(rank, len(records), world)
     images = ahead(Record.read, [records[index] for index in own])
     shown = tqdm(zip(own, images, strict=True), total=len(own), unit="image", disable=rank > 0)
     results = [(index, _scored(model, records[index], image.result(), scoring)) for index, image in shown]
-    gathered = sorted(of_all_processes(results), key=lambda pair: pair[0])
+    gathered = sorted(all_gather(results), key=lambda pair: pair[0])
     return [replace(result, index=index) for index, share in gathered for result in share]
 
 
-def _place() -> tuple[int, int]:
+def _rank_and_world() -> tuple[int, int]:
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
 
@@ -142,7 +142,7 @@ def _scored(model: Model | ReferringModel, record: Record, image: Image, scoring
     found = _Found(
         seen.count,
         resize_points(points, (seen.width, seen.height), (width, height)),
-        lambda level: cells_of_density(seen.density, seen.stride, seen.width, seen.height, level),
+        lambda level: density_cells(seen.density, seen.stride, seen.width, seen.height, level),
     )
     return [_result(record, image, found, scoring)]
 
@@ -169,7 +169,7 @@ def _expressions(model: ReferringModel, record: Record, image: Image, scoring: S
 
 
 def _cells(points: Points, width: int, height: int) -> Cells:
-    return lambda level: cells_of_points(points, width, height, level)
+    return lambda level: point_cells(points, width, height, level)
 
 
 def _result(
@@ -186,9 +186,7 @@ def _result(
         pixels,
         true=record.count,
         outside=int(np.count_nonzero(~inside(record.points, width, height))),
-        game=tuple(
-            game(cells_of_points(record.points, width, height, level), found.cells(level)) for level in GAME_LEVELS
-        ),
+        game=tuple(game(point_cells(record.points, width, height, level), found.cells(level)) for level in GAME_LEVELS),
         hits={**scores, **(extra or {})},
         box_levels=levels,
         attributes=dict(record.attributes),
@@ -203,7 +201,7 @@ def _localisation(
     scores = {f"{radius:g} px": hits(pairs_within(predicted, true, radius)) for radius in scoring.radii}
     if record.boxes is None:
         return scores, ()
-    heads = heads_of_boxes(record.boxes)
+    heads = boxes_to_heads(record.boxes)
     large = pairs_within(predicted, heads.points, heads.sigma_l)
     scores["sigma_l"] = hits(large)
     scores["sigma_s"] = hits(pairs_within(predicted, heads.points, heads.sigma_s))

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crowdcount.data import Folder, Joined, ShanghaiTech, UcfCc50
+from crowdcount.data import Concat, Folder, ShanghaiTech, UcfCc50
 from crowdcount.data.sample import CrowdSource
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 from crowdcount.zoo.models import Model, ReferringModel
 
 _ABSOLUTE = re.compile(r"""(?:^|(?<=["'=\s]))/[^"',}\]]+""")
@@ -36,7 +36,7 @@ def require_published(source: CrowdSource) -> None:
     Raises:
         InputError: they are somebody's own, or several data sets together.
     """
-    own = isinstance(source, (Folder, Joined)) or not type(source).__module__.startswith("crowdcount.")
+    own = isinstance(source, (Folder, Concat)) or not type(source).__module__.startswith("crowdcount.")
     if own:
         raise InputError(f"--update-index: the index is for published data sets, not for {type(source).__name__}")
 
@@ -160,7 +160,7 @@ def update_index(path: Path, key: str, measured: Mapping[str, Any]) -> None:
     kept = [other for i, other in enumerate(older) if i not in places]
     kept.insert(places[0] if places else len(kept), dict(measured))
     entry["measured"] = kept
-    write_whole(path, json.dumps(index, indent=2, ensure_ascii=False) + "\n")
+    atomic_write(path, json.dumps(index, indent=2, ensure_ascii=False) + "\n")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crowdcount.errors import InputError
 from crowdcount.evaluation.harness import ImageResult
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 
 _WHOLE = re.compile(r"0|[1-9]\d*")
 
@@ -34,7 +34,7 @@ def write_count_submission(path: Path, results: Sequence[ImageResult]) -> None:
     """
     text = count_submission(results)
     check_count_submission(path, text, [result.name for result in results])
-    write_whole(path, text)
+    atomic_write(path, text)
 
 
 def write_localisation_submission(path: Path, results: Sequence[ImageResult]) -> None:
@@ -45,7 +45,7 @@ def write_localisation_submission(path: Path, results: Sequence[ImageResult]) ->
     """
     text = localisation_submission(results)
     check_localisation_submission(path, text, [result.name for result in results])
-    write_whole(path, text)
+    atomic_write(path, text)
 
 
 def check_ids(names: Sequence[str]) -> None:

@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from crowdcount.images.convert import as_image
     from crowdcount.images.read import Image, read_image
     from crowdcount.images.resize import Resize, ShortSide
-    from crowdcount.images.resize_presets import PaperSize
+    from crowdcount.images.resize_presets import ResizePreset
 
 __all__ = [
     "Image",
-    "PaperSize",
     "Resize",
+    "ResizePreset",
     "ShortSide",
     "as_image",
     "read_image",
@@ -31,6 +31,6 @@ __getattr__ = lazy_names(
             "Resize",
             "ShortSide",
         ),
-        "resize_presets": ("PaperSize",),
+        "resize_presets": ("ResizePreset",),
     },
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crowdcount.errors import InputError
-from crowdcount.images.files import read_photo, reason_of
+from crowdcount.images.files import decoder_message, read_photo
 from crowdcount.images.read import Image
 
 Photo = Path | str | NDArray[Any] | Tensor | PIL.Image.Image
@@ -48,7 +48,7 @@ def _of_pillow(photo: PIL.Image.Image) -> Image:
         values = np.array(upright if upright.mode[0] in "IF" else upright.convert("RGB"))
     except Exception as error:
         name = getattr(photo, "filename", "") or "the Pillow image"
-        raise InputError(f"{name}: cannot be read ({reason_of(error)})") from error
+        raise InputError(f"{name}: cannot be read ({decoder_message(error)})") from error
     return _of_array(_sixteen_bits(values) if upright.mode[0] == "I" else values)
 
 

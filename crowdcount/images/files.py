@@ -34,11 +34,13 @@ def read_photo(path: Path) -> Image:
         except PIL.UnidentifiedImageError:
             pass
         except (MemoryError, PIL.Image.DecompressionBombError) as error:
-            raise InputError(f"{path}: is too large to be decoded ({reason_of(error)}); cut or shrink it") from error
+            raise InputError(
+                f"{path}: is too large to be decoded ({decoder_message(error)}); cut or shrink it"
+            ) from error
         except Exception as error:
             if isinstance(error, OSError) and error.errno is not None:  # the system's, such as a forbidden file
                 raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-            reason = reason_of(error)
+            reason = decoder_message(error)
             raise InputError(f"{path}: is damaged ({reason}); copy it again from where it came from") from error
     return read_image(path)
 
@@ -81,11 +83,11 @@ def find_photos(words: Iterable[Path | str], suffixes: tuple[str, ...] = IMAGE_S
     found: dict[Path, Path] = {}
     for word in map(Path, words):
         for file in _files(word, suffixes):
-            found.setdefault(_place(file), file)
+            found.setdefault(_path_key(file), file)
     return list(found.values())
 
 
-def _place(file: Path) -> Path:
+def _path_key(file: Path) -> Path:
     """Return where a file is, its links followed as far as they lead."""
     try:
         return file.resolve()
@@ -113,6 +115,6 @@ def _files(word: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return files
 
 
-def reason_of(error: Exception) -> str:
+def decoder_message(error: Exception) -> str:
     """Return what an exception says, or its name where it says nothing."""
     return str(error) or type(error).__name__

@@ -47,8 +47,8 @@ class Resize:
     anti-aliasing.
 
     Args:
-        min_side: shortest side of the result in pixels, a multiple of `multiple`.
-        max_side: longest side of the result in pixels, a multiple of `multiple`; an image too narrow for both
+        min_side: shortest side of the result in pixels, a multiple of `size_divisor`.
+        max_side: longest side of the result in pixels, a multiple of `size_divisor`; an image too narrow for both
             limits exceeds it.
         multiple: both sides of the result are multiples of this.
         jpeg_quality: quality (1-100) at which every image, resized or not, is compressed and decoded again, as
@@ -157,7 +157,7 @@ def apply_rule(rule: SizeRule, image: Image, points: Points) -> tuple[Image, Poi
     """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
     new = rule.scaled(image)
     points = moved(points, (image.shape[1], image.shape[0]), (new.shape[1], new.shape[0]))
-    return (new if rule.jpeg_quality is None else decoded(jpeg_of(new, rule.jpeg_quality))), points
+    return (new if rule.jpeg_quality is None else decoded(encode_jpeg(new, rule.jpeg_quality))), points
 
 
 def moved(points: Points, old: tuple[int, int], new: tuple[int, int]) -> Points:
@@ -175,7 +175,7 @@ def check_quality(quality: int | None) -> None:
         raise InputError(f"jpeg_quality: {quality} is not between 1 and 100")
 
 
-def jpeg_of(image: Image, quality: int) -> bytes:
+def encode_jpeg(image: Image, quality: int) -> bytes:
     """Return an image (H, W, 3) uint8 as a JPEG file of a quality of 1 to 100."""
     done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "OpenCV writes every uint8 image as JPEG"

@@ -106,7 +106,7 @@ LIMITS: Final[dict[Rule, Limits]] = {
 
 
 @dataclass(frozen=True)
-class PaperSize:
+class ResizePreset:
     """Brings whole images to the size that the code of a paper gives them; see `LIMITS` for the numbers.
 
     - bayesian (Bayesian loss), man (MAN), for UCF-QNRF and JHU-CROWD++, and dm_count/qnrf (DM-Count): the shorter side

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from crowdcount.errors import InputError
-from crowdcount.inference.receptive_field import alignment, bytes_per_pixel, halo, require_evaluation
+from crowdcount.inference.receptive_field import bytes_per_pixel, receptive_margin, require_evaluation, tile_multiple
 from crowdcount.inference.tiling import Span, grid
-from crowdcount.models.base import Counter, CountMap
-from crowdcount.models.tile_context import Placement, placed
+from crowdcount.models.base import CountMap, DensityNetwork
+from crowdcount.models.tile_context import TileContext, tile_context
 
 logger = logging.getLogger(__name__)
 
@@ -92,19 +92,19 @@ class Inference:
         """Distance of the windows in pixels."""
         return self.window if self.window_stride is None else self.window_stride
 
-    def check(self, network: Counter) -> None:
+    def check(self, network: DensityNetwork) -> None:
         """Refuse windows that the network would not see whole, or that do not start on a block.
 
         Raises:
             InputError: names the number and what it must be a multiple of.
         """
-        whole = alignment(network)
+        whole = tile_multiple(network)
         needs = (("window", self.window, whole), ("window_stride", self.step, network.stride))
         for key, value, multiple in needs:
             if value is not None and value % multiple:
                 raise InputError(f"inference.{key}: {value} is no multiple of {multiple}, as this network needs")
 
-    def __call__(self, network: Counter, image: Tensor) -> Prediction:
+    def __call__(self, network: DensityNetwork, image: Tensor) -> Prediction:
         """Count in one image.
 
         The image is padded at the right and bottom with the mean colour (zeros after normalisation, which is what
@@ -122,7 +122,7 @@ class Inference:
         return self.predict_batch(network, image.unsqueeze(0))[0]
 
     @torch.inference_mode()
-    def predict_batch(self, network: Counter, images: Tensor) -> list[Prediction]:
+    def predict_batch(self, network: DensityNetwork, images: Tensor) -> list[Prediction]:
         """Count in images of one size, in one forward pass where each of them needs no more than one.
 
         Args:
@@ -136,22 +136,22 @@ class Inference:
         require_evaluation(network)
         room = None if self.window else self._room(network, images)
         if self.window is None and room is None:
-            maps = _maps(network(_pad(network.normalize(images), network.multiple)))
+            maps = _maps(network(_pad(network.normalize(images), network.size_divisor)))
             return [_prediction(each, network.stride, images.shape[-2:], exact=True) for each in maps]
         return [self._in_parts(network, image.unsqueeze(0), room) for image in images]
 
-    def _in_parts(self, network: Counter, image: Tensor, room: float | None) -> Prediction:
+    def _in_parts(self, network: DensityNetwork, image: Tensor, room: float | None) -> Prediction:
         height, width = image.shape[-2:]
         if self.window is not None and self.step is not None:
             batch = self.window_batch or (4 if image.device.type == "cpu" else 16)
             maps, exact = count_windows(network, image, self.window, self.step, batch), False
         elif room is None or height * width <= room:  # one alone, where several do not fit
-            maps, exact = _maps(network(_pad(network.normalize(image), network.multiple))), True
+            maps, exact = _maps(network(_pad(network.normalize(image), network.size_divisor))), True
         else:
             maps, exact = count_tiles(network, image, room)
         return _prediction(maps[0], network.stride, image.shape[-2:], exact)
 
-    def _room(self, network: Counter, images: Tensor) -> float | None:
+    def _room(self, network: DensityNetwork, images: Tensor) -> float | None:
         """Return how many pixels fit into the memory at a time, None where all of them do."""
         if self.max_memory is None:
             return None
@@ -164,7 +164,7 @@ class Inference:
 
 
 @torch.inference_mode()
-def count_windows(network: Counter, image: Tensor, window: int, step: int, batch: int) -> Tensor:
+def count_windows(network: DensityNetwork, image: Tensor, window: int, step: int, batch: int) -> Tensor:
     """Merge the maps of square windows as published: sums divided by the number of windows over each cell.
 
     Windows start at multiples of `step`; the last row and column of windows are pulled back to the edge.
@@ -172,7 +172,7 @@ def count_windows(network: Counter, image: Tensor, window: int, step: int, batch
     Args:
         network: the network; its maps cover `window // network.stride` cells.
         image: (1, 3, H, W) uint8, or float in [0, 1], RGB.
-        window: side of the windows in pixels, a multiple of `network.multiple`.
+        window: side of the windows in pixels, a multiple of `network.size_divisor`.
         step: distance of the windows in pixels, a multiple of `network.stride`.
         batch: windows in one forward pass.
 
@@ -198,7 +198,7 @@ def count_windows(network: Counter, image: Tensor, window: int, step: int, batch
 
 
 @torch.inference_mode()
-def count_tiles(network: Counter, image: Tensor, pixels: float) -> tuple[Tensor, bool]:
+def count_tiles(network: DensityNetwork, image: Tensor, pixels: float) -> tuple[Tensor, bool]:
     """Count an image tile by tile; the maps of the tiles lie side by side.
 
     Each tile is cut with a margin as wide as the network sees around a block, and the margin's cells are dropped; at
@@ -216,7 +216,7 @@ def count_tiles(network: Counter, image: Tensor, pixels: float) -> tuple[Tensor,
     Raises:
         InputError: no tile is that small.
     """
-    step, margin = alignment(network), halo(network)
+    step, margin = tile_multiple(network), receptive_margin(network)
     height, width = (-(-side // step) * step for side in image.shape[-2:])
     exact, margin = margin is not None, -(-_BLIND_MARGIN // step) * step if margin is None else margin
     if not exact:
@@ -232,7 +232,7 @@ def count_tiles(network: Counter, image: Tensor, pixels: float) -> tuple[Tensor,
         )
     maps: Tensor | None = None
     for row, column in tiles:
-        tile = _tile(network, image, row, column, Placement(row.low, column.low, height, width))
+        tile = _tile(network, image, row, column, TileContext(row.low, column.low, height, width))
         if maps is None:
             maps = tile.new_empty(1, tile.shape[1], height // network.stride, width // network.stride)
         maps[..., _cells(row, network.stride), _cells(column, network.stride)] = tile
@@ -240,10 +240,10 @@ def count_tiles(network: Counter, image: Tensor, pixels: float) -> tuple[Tensor,
     return maps, exact
 
 
-def _tile(network: Counter, image: Tensor, row: Span, column: Span, placement: Placement) -> Tensor:
+def _tile(network: DensityNetwork, image: Tensor, row: Span, column: Span, placement: TileContext) -> Tensor:
     """Return the maps of a tile without its margin, on the CPU."""
     part = _cut(network, image, row.low, column.low, row.high - row.low, column.high - column.low)
-    with placed(placement):
+    with tile_context(placement):
         maps = _maps(network(part))
     rows, columns = ((span.start - span.low) // network.stride for span in (row, column))
     high, wide = ((span.stop - span.start) // network.stride for span in (row, column))
@@ -282,7 +282,7 @@ def _maps(output: CountMap) -> Tensor:
     return torch.cat([output.density.float(), output.logits.float().softmax(dim=1)], dim=1)
 
 
-def _cut(network: Counter, image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+def _cut(network: DensityNetwork, image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     """Return a normalised part of an image, zeros where it reaches beyond the image: no whole image is normalised."""
     part = network.normalize(image[..., top : top + height, left : left + width])
     return functional.pad(part, (0, width - part.shape[-1], 0, height - part.shape[-2]))

@@ -56,18 +56,18 @@ class PointInference:
     """How the objects an expression names are found in a whole image.
 
     A query counts where its score of [CLS] and of every word are above their thresholds, as in GroundingREC. Where more
-    than the share `full` of the queries count, the detector may run out of them: the image is cut into four overlapping
-    tiles, each enlarged to the size of the image, and points of different tiles that lie within a radius are one. The
-    tiles are ours; GroundingREC has none.
+    than the share `crowded_fraction` of the queries count, the detector may run out of them: the image is cut into
+    four overlapping tiles, each enlarged to the size of the image, and points of different tiles that lie within a
+    radius are one. The tiles are ours; GroundingREC has none.
 
     Args:
         cls_threshold: least score of [CLS].
         word_threshold: least score of each word.
-        full: share of the queries above which an image is tiled; 1 never tiles, as published.
+        crowded_fraction: share of the queries above which an image is tiled; 1 never tiles, as published.
         overlap: share of the image's side that neighbouring tiles have in common.
         merge_radius: points of different tiles are one within this share of the predicted objects' radius (half the
             diagonal of the box of median area).
-        depth: how often tiles are cut again.
+        max_tiling_depth: how often tiles are cut again.
 
     Raises:
         InputError: a number is out of its range.
@@ -75,19 +75,19 @@ class PointInference:
 
     cls_threshold: float = 0.25
     word_threshold: float = 0.35
-    full: float = 0.72
+    crowded_fraction: float = 0.72
     overlap: float = 0.1
     merge_radius: float = 0.5
-    depth: int = 2
+    max_tiling_depth: int = 2
 
     def __post_init__(self) -> None:
-        for key in ("cls_threshold", "word_threshold", "full", "overlap"):
+        for key in ("cls_threshold", "word_threshold", "crowded_fraction", "overlap"):
             if not 0 <= getattr(self, key) <= 1:
                 raise InputError(f"inference.{key}: {getattr(self, key)} should be between 0 and 1")
         if not 0 <= self.merge_radius < math.inf:
             raise InputError(f"inference.merge_radius: {self.merge_radius} should be a finite number of at least 0")
-        if self.depth < 0:
-            raise InputError(f"inference.depth: {self.depth} should be at least 0")
+        if self.max_tiling_depth < 0:
+            raise InputError(f"inference.max_tiling_depth: {self.max_tiling_depth} should be at least 0")
 
     @torch.inference_mode()
     def __call__(self, network: ReferringDetector, image: Tensor, texts: Sequence[str]) -> list[PointPrediction]:
@@ -103,7 +103,7 @@ class PointInference:
         """
         if not texts:
             return []
-        found = self._find(network, network.normalize(image[None]), list(texts), self.depth)
+        found = self._find(network, network.normalize(image[None]), list(texts), self.max_tiling_depth)
         height, width = image.shape[-2:]
         scale = np.array([width, height], np.float32)
         return [
@@ -111,20 +111,20 @@ class PointInference:
             for text, (points, sizes, scores) in zip(texts, found, strict=True)
         ]
 
-    def _find(self, network: ReferringDetector, image: Tensor, texts: list[str], depth: int) -> list["_Found"]:
+    def _find(self, network: ReferringDetector, image: Tensor, texts: list[str], depth: int) -> list["_Matches"]:
         """Return for each expression points and sizes as parts of the image's sides, and scores."""
         rows = torch.zeros(len(texts), dtype=torch.long, device=image.device)
         inside = torch.ones(1, *image.shape[-2:], dtype=torch.bool, device=image.device)
         phrases = network.tokenize(texts, [""] * len(texts)).to(image.device)
         found = self._kept(network(image, inside, phrases, rows))
-        crowded = [i for i, (points, _, _) in enumerate(found) if len(points) > self.full * network.queries]
+        crowded = [i for i, (points, _, _) in enumerate(found) if len(points) > self.crowded_fraction * network.queries]
         if depth and crowded:
             tiled = self._tiles(network, image, [texts[i] for i in crowded], depth - 1)
             for i, more in zip(crowded, tiled, strict=True):
                 found[i] = more
         return found
 
-    def _kept(self, detections: PointDetections) -> list["_Found"]:
+    def _kept(self, detections: PointDetections) -> list["_Matches"]:
         keep = selected(detections.logits, detections.phrases, self.cls_threshold, self.word_threshold)
         scores = detections.logits[..., 0].sigmoid()
 
@@ -136,11 +136,11 @@ class PointInference:
             (kept(detections.points, row), kept(detections.sizes, row), kept(scores, row)) for row in range(len(keep))
         ]
 
-    def _tiles(self, network: ReferringDetector, image: Tensor, texts: list[str], depth: int) -> list["_Found"]:
+    def _tiles(self, network: ReferringDetector, image: Tensor, texts: list[str], depth: int) -> list["_Matches"]:
         height, width = image.shape[-2:]
         high, wide = (math.ceil((0.5 + self.overlap / 2) * side) for side in (height, width))
         scale = np.array([wide / width, high / height], np.float32)
-        parts: list[list[_Found]] = [[] for _ in texts]
+        parts: list[list[_Matches]] = [[] for _ in texts]
         for x, y in product((0, width - wide), (0, height - high)):
             cut = image[..., y : y + high, x : x + wide]
             tile = functional.interpolate(cut, size=(height, width), mode="bilinear")
@@ -149,7 +149,7 @@ class PointInference:
                 part.append((points * scale + corner, sizes * scale, scores))
         return [self._merged(part, width / height) for part in parts]
 
-    def _merged(self, parts: list["_Found"], aspect: float) -> "_Found":
+    def _merged(self, parts: list["_Matches"], aspect: float) -> "_Matches":
         """Join the points of tiles; of those that are one, the point with the highest score stays."""
         points, sizes, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
         square = np.array([aspect, 1])  # distances in parts of the height along both axes
@@ -164,4 +164,4 @@ class PointInference:
         return points[~gone], sizes[~gone], scores[~gone]
 
 
-_Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+_Matches = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from crowdcount.errors import InputError
-from crowdcount.models.base import Counter
-from crowdcount.models.tile_context import Placement, placed
+from crowdcount.models.base import DensityNetwork
+from crowdcount.models.tile_context import TileContext, tile_context
 
 _FARTHEST = 1024
 """Pixels: a network that sees further than this around a block is taken for one that sees the whole image."""
@@ -22,16 +22,16 @@ _FARTHEST = 1024
 _TOLERANCE = 1e-5
 """Of the range of the densities: above the rounding of what is computed in double precision."""
 
-_halos: WeakKeyDictionary[Counter, int | None] = WeakKeyDictionary()
-_costs: WeakKeyDictionary[Counter, float] = WeakKeyDictionary()
+_halos: WeakKeyDictionary[DensityNetwork, int | None] = WeakKeyDictionary()
+_costs: WeakKeyDictionary[DensityNetwork, float] = WeakKeyDictionary()
 
 
-def alignment(network: Counter) -> int:
+def tile_multiple(network: DensityNetwork) -> int:
     """Return what the corners of tiles have to be a multiple of, in pixels."""
-    return math.lcm(network.multiple, network.stride)
+    return math.lcm(network.size_divisor, network.stride)
 
 
-def halo(network: Counter) -> int | None:
+def receptive_margin(network: DensityNetwork) -> int | None:
     """Return the margin in pixels with which a tile of an image has the densities of the whole image, or None.
 
     A strip of an image is set to NaN, which every operation passes on whatever its weights: the blocks that turn NaN
@@ -43,7 +43,7 @@ def halo(network: Counter) -> int | None:
         network: in evaluation mode.
 
     Returns:
-        A multiple of `alignment(network)`; None where tiles cannot be exact.
+        A multiple of `tile_multiple(network)`; None where tiles cannot be exact.
 
     Raises:
         InputError: the network is in training mode, where images depend on each other.
@@ -55,21 +55,21 @@ def halo(network: Counter) -> int | None:
     return _halos[network]
 
 
-def bytes_per_pixel(network: Counter) -> float:
+def bytes_per_pixel(network: DensityNetwork) -> float:
     """Return the memory that a forward pass needs for each pixel of the image, in bytes at single precision.
 
     The most that lives at one time of what the operations return, for a small image. Workspaces inside the operations
     are not seen.
     """
     if network not in _costs:
-        side = -(-256 // alignment(network)) * alignment(network)
+        side = -(-256 // tile_multiple(network)) * tile_multiple(network)
         with _plainly(), _LiveBytes() as live:
             network(_noise(network, side, side))
         _costs[network] = live.most / side**2
     return _costs[network]
 
 
-def require_evaluation(network: Counter) -> None:
+def require_evaluation(network: DensityNetwork) -> None:
     """Refuse a network in training mode.
 
     Raises:
@@ -89,9 +89,9 @@ def _plainly() -> Iterator[None]:
         yield
 
 
-def _measured(network: Counter) -> int | None:
-    step, far = alignment(network), 128
-    if step != network.multiple:  # whole images would be padded to other sides than tiles
+def _measured(network: DensityNetwork) -> int | None:
+    step, far = tile_multiple(network), 128
+    if step != network.size_divisor:  # whole images would be padded to other sides than tiles
         return None
     while far <= _FARTHEST:
         far = -(-far // step) * step
@@ -103,9 +103,9 @@ def _measured(network: Counter) -> int | None:
     return None
 
 
-def _reach(network: Counter, far: int, axis: int) -> int | None:
+def _reach(network: DensityNetwork, far: int, axis: int) -> int | None:
     """Return how many pixels the influence of a strip reaches along an axis; None where it leaves the image."""
-    step = alignment(network)
+    step = tile_multiple(network)
     image = _strip(network, 2 * far + step, axis)
     image.narrow(axis, far, step).fill_(math.nan)
     cells = network(image).density[0, 0].isnan().any(dim=-3 - axis).nonzero().flatten()
@@ -117,19 +117,19 @@ def _reach(network: Counter, far: int, axis: int) -> int | None:
     return max(far - first, last - far - step)
 
 
-def _holds(network: Counter, margin: int, axis: int) -> bool:
+def _holds(network: DensityNetwork, margin: int, axis: int) -> bool:
     """Whether a tile from the first step on gives the densities of the whole, the margin left out.
 
     What does not change with one step does not change with any number of them. A copy in double precision is asked:
     single precision would hide small differences among those of rounding.
     """
     network = copy.deepcopy(network).cpu().double()
-    step = start = alignment(network)
+    step = start = tile_multiple(network)
     length = 2 * margin + 8 * step
     image = _strip(network, length, axis)
     height, width = image.shape[-2:]
     whole = network(image).density
-    with placed(Placement(start if axis == -2 else 0, start if axis == -1 else 0, height, width)):
+    with tile_context(TileContext(start if axis == -2 else 0, start if axis == -1 else 0, height, width)):
         tile = network(image.narrow(axis, start, length - start)).density
     skip = margin // network.stride
     seen = whole.narrow(axis, start // network.stride + skip, tile.shape[axis] - skip)
@@ -138,12 +138,12 @@ def _holds(network: Counter, margin: int, axis: int) -> bool:
     return bool(error <= _TOLERANCE * spread and spread > 0)  # a density that is the same everywhere tells nothing
 
 
-def _strip(network: Counter, length: int, axis: int) -> Tensor:
-    step = alignment(network)
+def _strip(network: DensityNetwork, length: int, axis: int) -> Tensor:
+    step = tile_multiple(network)
     return _noise(network, length, step) if axis == -2 else _noise(network, step, length)
 
 
-def _noise(network: Counter, height: int, width: int) -> Tensor:
+def _noise(network: DensityNetwork, height: int, width: int) -> Tensor:
     values = torch.randn((1, 3, height, width), generator=torch.Generator().manual_seed(0))
     parameter = next(network.parameters())
     return values.to(parameter.device, parameter.dtype)

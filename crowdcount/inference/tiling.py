@@ -56,7 +56,7 @@ def grid(height: int, width: int, margin: int, step: int, pixels: float) -> list
     best: tuple[int, list[Span], list[Span]] | None = None
     for rows in _divisions(height, margin, step):
         tallest = max(span.high - span.low for span in rows)
-        columns = _fitting(width, margin, step, pixels / tallest)
+        columns = _spans(width, margin, step, pixels / tallest)
         if columns is None:
             continue
         work = sum(row.high - row.low for row in rows) * sum(column.high - column.low for column in columns)
@@ -78,7 +78,7 @@ def _divisions(length: int, margin: int, step: int) -> Iterator[list[Span]]:
         last = size
 
 
-def _fitting(length: int, margin: int, step: int, limit: float) -> list[Span] | None:
+def _spans(length: int, margin: int, step: int, limit: float) -> list[Span] | None:
     """Return the fewest parts of a side that are, with their margins, within a limit; None where none are."""
     for cut in _divisions(length, margin, step):
         if max(span.high - span.low for span in cut) <= limit:

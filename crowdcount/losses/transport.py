@@ -36,7 +36,7 @@ _REACH = math.sqrt(-REG * math.log(_TINY))  # 29.6 px
 
 
 @dataclass
-class Kernel:
+class GibbsKernel:
     """Gibbs kernel of a batch of B images with N points together, block-diagonal.
 
     Attributes:
@@ -56,7 +56,7 @@ class Kernel:
 
 def gibbs_kernel(
     points: Sequence[Points], rows: int, columns: int, stride: int, device: torch.device | None = None
-) -> Kernel:
+) -> GibbsKernel:
     """Build the kernel between the points of each image and its block centres (i + 0.5) * stride.
 
     Args:
@@ -75,7 +75,7 @@ def gibbs_kernel(
     reached = np.diff(by_block.indptr).reshape(len(sizes), -1)
     order = np.argsort(-reached, axis=1, kind="stable")
     by_block = by_block[(order + np.arange(len(sizes))[:, None] * rows * columns).ravel()]
-    return Kernel(
+    return GibbsKernel(
         matrix=_to_torch(by_block.T.tocsr(), device),
         transposed=_to_torch(by_block, device),
         order=torch.from_numpy(order).to(device),
@@ -120,7 +120,7 @@ def _to_torch(matrix: sparse.csr_array, device: torch.device | None) -> Tensor:
 
 
 @torch.no_grad()
-def sinkhorn(kernel: Kernel, target: Tensor) -> tuple[Tensor, Tensor]:
+def sinkhorn(kernel: GibbsKernel, target: Tensor) -> tuple[Tensor, Tensor]:
     """Run Sinkhorn's iteration for every image at once.
 
     An image stops where the published loop, which takes one image at a time, would: when the squared error of its
@@ -162,7 +162,7 @@ def sinkhorn(kernel: Kernel, target: Tensor) -> tuple[Tensor, Tensor]:
     return last_u, torch.empty_like(last_v).scatter_(1, kernel.order, last_v)
 
 
-def _broken(kernel: Kernel, u: Tensor, v: Tensor) -> Tensor:
+def _broken(kernel: GibbsKernel, u: Tensor, v: Tensor) -> Tensor:
     """Return the (B,) mask of images with NaN or infinity in their pair."""
     points = torch.zeros(len(v), device=v.device).index_add_(0, kernel.owner, (~u.isfinite()).float())
     return (points > 0) | ~v.isfinite().all(dim=1)

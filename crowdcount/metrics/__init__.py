@@ -3,9 +3,9 @@
 from crowdcount.metrics.bootstrap import bootstrap, count_intervals, score_intervals
 from crowdcount.metrics.breakdown import NWPU_EDGES, crowd_level, crowd_levels, errors_by, nwpu_mean_mae
 from crowdcount.metrics.count import CountErrors, count_errors
-from crowdcount.metrics.game import cells_of_density, cells_of_points, game
+from crowdcount.metrics.game import density_cells, game, point_cells
 from crowdcount.metrics.localisation import Localisation, localisation_scores, match_points, predicted_radius
-from crowdcount.metrics.nwpu_localisation import Heads, heads_of_boxes, hits, largest_matching, level_hits, pairs_within
+from crowdcount.metrics.nwpu_localisation import Heads, boxes_to_heads, hits, largest_matching, level_hits, pairs_within
 
 __all__ = [
     "NWPU_EDGES",
@@ -13,15 +13,14 @@ __all__ = [
     "Heads",
     "Localisation",
     "bootstrap",
-    "cells_of_density",
-    "cells_of_points",
+    "boxes_to_heads",
     "count_errors",
     "count_intervals",
     "crowd_level",
     "crowd_levels",
+    "density_cells",
     "errors_by",
     "game",
-    "heads_of_boxes",
     "hits",
     "largest_matching",
     "level_hits",
@@ -29,6 +28,7 @@ __all__ = [
     "match_points",
     "nwpu_mean_mae",
     "pairs_within",
+    "point_cells",
     "predicted_radius",
     "score_intervals",
 ]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from crowdcount.distributed import of_all_processes
+from crowdcount.distributed import all_gather
 
 
 def count_errors(predicted: Sequence[float], true: Sequence[float]) -> dict[str, float]:
@@ -46,7 +46,7 @@ class CountErrors:
 
     def compute(self) -> dict[str, float]:
         """Return `count_errors` of the images of all processes; a collective call."""
-        pairs = of_all_processes(self._pairs)
+        pairs = all_gather(self._pairs)
         return count_errors([predicted for predicted, _ in pairs], [true for _, true in pairs])
 
     def reset(self) -> None:

@@ -23,7 +23,7 @@ def game(true: ArrayLike, predicted: ArrayLike) -> float:
     return float(np.abs(np.asarray(predicted, np.float64) - np.asarray(true, np.float64)).sum())
 
 
-def cells_of_points(points: Points, width: int, height: int, level: int) -> NDArray[np.int64]:
+def point_cells(points: Points, width: int, height: int, level: int) -> NDArray[np.int64]:
     """Count points in the cells of GAME.
 
     The 2^L cells along a side have equal width, a part of a pixel where it does not divide; a point on the border of
@@ -39,7 +39,7 @@ def cells_of_points(points: Points, width: int, height: int, level: int) -> NDAr
     return np.bincount(row * n + column, minlength=n * n).reshape(n, n)
 
 
-def cells_of_density(
+def density_cells(
     density: NDArray[np.floating[Any]], stride: int, width: int, height: int, level: int
 ) -> NDArray[np.float64]:
     """Sum a density over the cells of GAME; of a block across a border each cell gets the share it covers.

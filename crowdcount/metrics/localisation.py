@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from crowdcount.distributed import of_all_processes
+from crowdcount.distributed import all_gather
 
 
 def match_points(
@@ -72,7 +72,7 @@ class Localisation:
 
     def compute(self) -> dict[str, float]:
         """Return `localisation_scores` of the images of all processes; a collective call."""
-        counts = [(0, 0, 0), *of_all_processes(self._counts)]
+        counts = [(0, 0, 0), *all_gather(self._counts)]
         return localisation_scores(*(sum(column) for column in zip(*counts, strict=True)))
 
     def reset(self) -> None:

@@ -36,7 +36,7 @@ class Heads:
     levels: NDArray[np.int64]
 
 
-def heads_of_boxes(boxes: NDArray[np.floating[Any]]) -> Heads:
+def boxes_to_heads(boxes: NDArray[np.floating[Any]]) -> Heads:
     """Return points, radii and levels of boxes; those without area are left out, as by the benchmark.
 
     Level 0 has areas below 10, level k those between 10^k and 10^(k + 1), level 5 those above 10^5. Its inequalities

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from crowdcount.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from crowdcount.models.base import Counter, CountMap, Network
+    from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork
     from crowdcount.models.blockwise.bins import Bins
     from crowdcount.models.blockwise.counter import BlockwiseCounter
     from crowdcount.models.clip_ebc.network import ClipEbc
@@ -18,10 +18,10 @@ __all__ = [
     "BlockwiseCounter",
     "ClipEbc",
     "CountMap",
-    "Counter",
+    "CrowdNetwork",
+    "DensityNetwork",
     "Ebc",
     "Hmode",
-    "Network",
     "ReferringDetector",
 ]
 
@@ -30,8 +30,8 @@ __getattr__ = lazy_names(
     {
         "base": (
             "CountMap",
-            "Counter",
-            "Network",
+            "DensityNetwork",
+            "CrowdNetwork",
         ),
         "blockwise.bins": ("Bins",),
         "blockwise.counter": ("BlockwiseCounter",),

@@ -26,7 +26,7 @@ class CountMap:
     logits: Tensor | None = None
 
 
-class Network(nn.Module, ABC):
+class CrowdNetwork(nn.Module, ABC):
     """What every network of the zoo is, whatever it returns.
 
     Attributes:
@@ -67,17 +67,17 @@ class Network(nn.Module, ABC):
         self.load_state_dict(convert.from_authors(state_dict), strict=True)
 
 
-class Counter(Network):
+class DensityNetwork(CrowdNetwork):
     """Base of every density network.
 
     Attributes:
         stride: side in pixels of the block that one density cell covers.
-        multiple: image sides are padded to a multiple of this by `crowdcount.inference`; what `forward` makes of
+        size_divisor: image sides are padded to a multiple of this by `crowdcount.inference`; what `forward` makes of
             other sides is the network's own affair (the published ones ignore a remainder).
     """
 
     stride: int
-    multiple: int
+    size_divisor: int
 
     @abstractmethod
     def forward(self, image: Tensor) -> CountMap:

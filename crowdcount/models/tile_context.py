@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
-class Placement:
+class TileContext:
     """A tile of an image that is too large for one pass; all in pixels, multiples of what the network needs.
 
     Attributes:
@@ -27,11 +27,11 @@ class Placement:
     width: int
 
 
-_placement: ContextVar[Placement | None] = ContextVar("placement", default=None)
+_placement: ContextVar[TileContext | None] = ContextVar("placement", default=None)
 
 
 @contextmanager
-def placed(placement: Placement) -> Iterator[None]:
+def tile_context(placement: TileContext) -> Iterator[None]:
     """Let the networks inside see their input as a tile of a larger image."""
     token = _placement.set(placement)
     try:
@@ -40,7 +40,7 @@ def placed(placement: Placement) -> Iterator[None]:
         _placement.reset(token)
 
 
-def stretch(features: Tensor, size: Sequence[int], image: Sequence[int]) -> Tensor:
+def interpolate_aligned(features: Tensor, size: Sequence[int], image: Sequence[int]) -> Tensor:
     """Resize (B, C, h, w) bilinearly so that the corner cells of the image keep their centres (`align_corners`).
 
     The step between two samples then depends on the size of the image. In a tile they are taken where those of the

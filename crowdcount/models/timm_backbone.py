@@ -35,7 +35,7 @@ class FeaturePyramid(nn.Module):
         levels = _levels(name, strides)
         self.trunk, self._arguments = create(name, levels)
         self.channels: list[int] = cast(Any, self.trunk.feature_info).channels()
-        self.multiple, idle = _probe(name, levels, strides)
+        self.size_divisor, idle = _probe(name, levels, strides)
         for parameter in idle:  # without a gradient they would stop distributed training
             self.trunk.get_parameter(parameter).requires_grad_(False)
 

@@ -16,7 +16,7 @@ from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference, Prediction
 from crowdcount.metrics import CountErrors
-from crowdcount.models.base import Counter, CountMap, Network
+from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 MakeSchedule = Callable[[Optimizer], LRScheduler]
@@ -31,7 +31,7 @@ class TrainingModule(LightningModule):
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
     """
 
-    def __init__(self, network: Network, optimizer: MakeOptimizer, schedule: MakeSchedule | None) -> None:
+    def __init__(self, network: CrowdNetwork, optimizer: MakeOptimizer, schedule: MakeSchedule | None) -> None:
         super().__init__()
         self.network = network
         self.make_optimizer = optimizer
@@ -117,10 +117,10 @@ class CountingModule(TrainingModule):
         inference: how whole images are counted in validation, testing and prediction.
     """
 
-    network: Counter
+    network: DensityNetwork
 
     def __init__(
-        self, network: Counter, optimizer: MakeOptimizer, schedule: MakeSchedule | None, inference: Inference
+        self, network: DensityNetwork, optimizer: MakeOptimizer, schedule: MakeSchedule | None, inference: Inference
     ) -> None:
         super().__init__(network, optimizer, schedule)
         network.to(memory_format=torch.channels_last)
@@ -139,7 +139,7 @@ class CountingModule(TrainingModule):
         Raises:
             InputError: people at their edge would be lost.
         """
-        multiple = self.network.multiple
+        multiple = self.network.size_divisor
         if data.augment is None:
             raise InputError("data.augment: null trains on whole images of any size; this family needs crops")
         if data.augment.crop % multiple:
@@ -155,11 +155,11 @@ class CountingModule(TrainingModule):
         return self.log_losses(self.losses(output, batch), error, len(batch.points))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
-        """Count one whole image; returned under "prediction", nothing for a ghost."""
+        """Count one whole image; returned under "prediction", nothing for padding."""
         return self._evaluate(batch, self.val_errors)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
-        """Count one whole image; returned under "prediction", nothing for a ghost."""
+        """Count one whole image; returned under "prediction", nothing for padding."""
         return self._evaluate(batch, self.test_errors)
 
     def on_validation_epoch_end(self) -> None:
@@ -171,7 +171,7 @@ class CountingModule(TrainingModule):
         self._report("test", self.test_errors)
 
     def _evaluate(self, batch: Batch, errors: CountErrors) -> dict[str, Prediction]:
-        if batch.ghost:
+        if batch.is_padding:
             return {}
         prediction = self.inference(self.network, batch.images[0])
         errors.update(prediction.count, batch.counts[0])

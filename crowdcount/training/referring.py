@@ -96,11 +96,11 @@ class ReferringModule(TrainingModule):
         return detections
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[PointPrediction]]:
-        """Count the expressions of one image; returned under "prediction", nothing for a ghost."""
+        """Count the expressions of one image; returned under "prediction", nothing for padding."""
         return self._evaluate(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, list[PointPrediction]]:
-        """Count the expressions of one image; returned under "prediction", nothing for a ghost."""
+        """Count the expressions of one image; returned under "prediction", nothing for padding."""
         return self._evaluate(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
@@ -112,7 +112,7 @@ class ReferringModule(TrainingModule):
         self._report("test")
 
     def _evaluate(self, batch: Batch, stage: str) -> dict[str, list[PointPrediction]]:
-        if batch.ghost:
+        if batch.is_padding:
             return {}
         expressions = batch.expressions[0]
         if not expressions:

@@ -18,7 +18,7 @@ from typing import Literal, TypedDict
 from filelock import FileLock, Timeout
 
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 from crowdcount.weights.archive import Damaged, copy_whole, extract, require_kind
 from crowdcount.weights.download import download, file_sha256, require_space
 from crowdcount.weights.index import WeightEntry, read_index
@@ -33,7 +33,7 @@ State = Literal["absent", "right", "damaged", "not recorded"]
 _SUFFIXES = {"safetensors": ".safetensors", "text": ".txt", "torchscript": ".pt", "torch": ".pth"}
 
 
-class Record(TypedDict):
+class CacheRecord(TypedDict):
     """What is known of a cached file: `sha256` of the download, `file_sha256` of what was taken out of it."""
 
     sha256: str
@@ -76,7 +76,7 @@ def state(entry: WeightEntry) -> State:
     return "right" if file_sha256(path) == wanted else "damaged"
 
 
-def local_file(entry: WeightEntry, allow_unverified: bool = False) -> Path:
+def ensure_downloaded(entry: WeightEntry, allow_unverified: bool = False) -> Path:
     """Return the checked file of an entry, from the cache or else from its addresses.
 
     Args:
@@ -115,7 +115,7 @@ def local_file(entry: WeightEntry, allow_unverified: bool = False) -> Path:
         return _keep(entry, staged, expected)
 
 
-def adopt(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Path:
+def import_file(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Path:
     """Take a copy of a file that a person downloaded, if it is the one of the entry; return the cached file.
 
     Raises:
@@ -207,7 +207,7 @@ def _keep(entry: WeightEntry, staged: Path, digest: str) -> Path:
         staged.unlink()
         weights.unlink(missing_ok=True)
         raise
-    record: Record = {"sha256": digest, "file_sha256": digest if weights == staged else file_sha256(weights)}
+    record: CacheRecord = {"sha256": digest, "file_sha256": digest if weights == staged else file_sha256(weights)}
     _set_record(entry, record)
     weights.replace(path)
     staged.unlink(missing_ok=True)
@@ -249,10 +249,10 @@ def _lock_file() -> Path:
     return cache_folder() / "lock.json"
 
 
-def _records() -> dict[str, Record]:
+def _records() -> dict[str, CacheRecord]:
     path = _lock_file()
     try:
-        records: dict[str, Record] = json.loads(path.read_text()) if path.is_file() else {}
+        records: dict[str, CacheRecord] = json.loads(path.read_text()) if path.is_file() else {}
         wrong = [name for name, record in records.items() if not _is_record(record)]
     except (ValueError, AttributeError, TypeError) as error:
         raise _damaged_lock_file(str(error)) from error
@@ -261,8 +261,8 @@ def _records() -> dict[str, Record]:
     return records
 
 
-def _is_record(record: Record) -> bool:
-    known = record.keys() == Record.__annotations__.keys()
+def _is_record(record: CacheRecord) -> bool:
+    known = record.keys() == CacheRecord.__annotations__.keys()
     return known and all(re.fullmatch("[0-9a-f]{64}", str(value)) for value in record.values())
 
 
@@ -270,15 +270,15 @@ def _damaged_lock_file(why: str) -> InputError:
     return InputError(f"{_lock_file()}: is damaged ({why}); remove it, then unverified files are fetched anew")
 
 
-def _record(entry: WeightEntry) -> Record | None:
+def _record(entry: WeightEntry) -> CacheRecord | None:
     """Return what is recorded of an entry, unless it is of another version than the index names."""
     record = _records().get(entry.name)
     return record if record and entry.sha256 in (None, record["sha256"]) else None
 
 
-def _set_record(entry: WeightEntry, record: Record | None) -> None:
+def _set_record(entry: WeightEntry, record: CacheRecord | None) -> None:
     with FileLock(f"{_lock_file()}.lock"):
         records = {name: each for name, each in _records().items() if name != entry.name}
         if record is not None:
             records[entry.name] = record
-        write_whole(_lock_file(), json.dumps(records, indent=2, sort_keys=True) + "\n")
+        atomic_write(_lock_file(), json.dumps(records, indent=2, sort_keys=True) + "\n")

@@ -61,7 +61,7 @@ def download(urls: Sequence[str], target: Path, sha256: str | None, size: int | 
             said.append(f"{url}: {reason}")
             continue
         part.replace(target)
-        _tag_of(part).unlink(missing_ok=True)
+        _etag_file(part).unlink(missing_ok=True)
         return digest
     raise InputError(f"{target.name} could not be downloaded:\n  " + "\n  ".join(said))
 
@@ -156,7 +156,7 @@ def _complete(part: Path, size: int | None) -> bool:
 
 def _receive(url: str, part: Path, sha256: str | None, size: int | None) -> bool:
     """Append what one request gives; return whether the file is whole."""
-    have, tag = (part.stat().st_size if part.exists() else 0), _tag_of(part)
+    have, tag = (part.stat().st_size if part.exists() else 0), _etag_file(part)
     version = _version(tag, url)
     if have and sha256 is None and not version:
         have = 0  # nothing would show that the rest is of another version
@@ -245,5 +245,5 @@ def _on_disk(part: Path) -> Iterator[None]:
         raise InputError(f"{part}: {error.strerror}; the download goes on from here next time") from error
 
 
-def _tag_of(part: Path) -> Path:
+def _etag_file(part: Path) -> Path:
     return part.with_name(f"{part.name}.etag")

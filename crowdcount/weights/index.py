@@ -160,12 +160,12 @@ def list_weights(pattern: str = "*") -> list[str]:
     return [name for name in read_index() if fnmatchcase(name, pattern)]
 
 
-def entries_of(model: str) -> list[WeightEntry]:
+def entries_for(model: str) -> list[WeightEntry]:
     """Return the entries of a configuration, the first choice first."""
     return [entry for entry in read_index().values() if entry.model == model]
 
 
-def find(name: str) -> WeightEntry:
+def find_entry(name: str) -> WeightEntry:
     """Return the entry NAME.TAG, or the first of NAME.
 
     Raises:
@@ -174,7 +174,7 @@ def find(name: str) -> WeightEntry:
     index = read_index()
     if name in index:
         return index[name]
-    if entries := entries_of(name):
+    if entries := entries_for(name):
         return entries[0]
     close = difflib.get_close_matches(name, [*index, *(entry.model for entry in index.values())], 3, 0.4)
     hint = f"near it: {', '.join(dict.fromkeys(close))}" if close else "list_weights() names those there are"

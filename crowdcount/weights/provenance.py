@@ -25,7 +25,7 @@ class WeightsFile:
     entry: WeightEntry | None
 
     @classmethod
-    def look(cls, path: Path, entry: WeightEntry | None = None) -> "WeightsFile":
+    def inspect(cls, path: Path, entry: WeightEntry | None = None) -> "WeightsFile":
         """Look at a file, which is of the entry where one is given, as `local_file` returns it.
 
         Raises:

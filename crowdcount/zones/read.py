@@ -12,7 +12,7 @@ from shapely import MultiPolygon, Polygon
 
 from crowdcount.data.importers.json_fields import as_list, as_numbers, as_object, as_text, get
 from crowdcount.errors import InputError
-from crowdcount.files import json_of
+from crowdcount.files import read_json
 from crowdcount.images.read import IMAGE_SUFFIXES
 from crowdcount.zones.coverage import check_polygons
 from crowdcount.zones.zone import Zone
@@ -62,7 +62,7 @@ def _read(path: Path) -> list[Zone]:
 
 
 def _polygons(path: Path) -> list[Zone]:
-    table = as_object(f"{path}: the top", json_of(path, unique=True))
+    table = as_object(f"{path}: the top", read_json(path, unique=True))
     parts: dict[str, list[Polygon]] = {}
     for name, part in _reader(table)(str(path), table):
         parts.setdefault(name, []).append(part)

@@ -18,12 +18,12 @@ from jsonargparse import ArgumentError, ArgumentParser
 from crowdcount.config_errors import explain
 from crowdcount.errors import InputError, input_error
 from crowdcount.images.resize import Resize, ShortSide, SizeRule
-from crowdcount.images.resize_presets import PaperSize
+from crowdcount.images.resize_presets import ResizePreset
 from crowdcount.inference.density import Inference
 from crowdcount.inference.points import PointInference
-from crowdcount.models.base import Network
+from crowdcount.models.base import CrowdNetwork
 
-SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "paper_size": PaperSize}
+SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "paper_size": ResizePreset}
 """The keys of `data` that bring an image to a size; one of them at a time."""
 
 
@@ -37,7 +37,7 @@ class Built:
         resize: the size rule applied to an image before.
     """
 
-    network: Network
+    network: CrowdNetwork
     inference: Inference | PointInference | None
     resize: SizeRule | None
 
@@ -142,7 +142,7 @@ def build(config: dict[str, Any], name: str) -> Built:
     """
     part = counting_part(config)
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Network, "network", required=True)
+    parser.add_subclass_arguments(CrowdNetwork, "network", required=True)
     parser.add_argument("--inference", type=Inference | PointInference | None, default=None)
     for key, rule in SIZE_RULES.items():
         parser.add_argument(f"--{key}", type=rule | None, default=None)

@@ -16,11 +16,11 @@ from crowdcount.images.read import Image
 from crowdcount.images.resize import SizeRule
 from crowdcount.inference.density import Inference, Prediction
 from crowdcount.inference.points import PointInference, PointPrediction
-from crowdcount.models.base import Counter, Network
+from crowdcount.models.base import CrowdNetwork, DensityNetwork
 from crowdcount.models.rec.network import ReferringDetector
-from crowdcount.weights.cache import local_file
+from crowdcount.weights.cache import ensure_downloaded
 from crowdcount.weights.checkpoint import read_checkpoint, read_metadata
-from crowdcount.weights.index import WeightEntry, entries_of, list_weights, read_index, terms
+from crowdcount.weights.index import WeightEntry, entries_for, list_weights, read_index, terms
 from crowdcount.weights.provenance import WeightsFile, stored_origin, training_origin
 from crowdcount.zoo.config import build, counting_part, list_models, read_config, stored_config
 
@@ -45,7 +45,7 @@ class Model:
         origin: what is known of the weights, such as file, SHA-256, licences and figures.
     """
 
-    network: Counter
+    network: DensityNetwork
     inference: Inference = field(default_factory=Inference)
     resize: SizeRule | None = None
     name: str = ""
@@ -108,7 +108,7 @@ class ReferringModel:
 
 def create_model(
     name: str, weights: str | Path | None = None, allow_unverified: bool = False, **overrides: Any
-) -> Network:
+) -> CrowdNetwork:
     """Build the network of a zoo configuration, in evaluation mode.
 
     Args:
@@ -126,7 +126,7 @@ def create_model(
     found = None
     if weights is not None:
         entry = _resolve(name, weights)
-        found = WeightsFile.look(local_file(entry, allow_unverified) if entry else Path(weights), entry)
+        found = WeightsFile.inspect(ensure_downloaded(entry, allow_unverified) if entry else Path(weights), entry)
     arguments = found.arguments(name) if found else {}
     config["model"]["init_args"]["network"]["init_args"].update({**arguments, **overrides})
     network = build(config, name).network
@@ -161,7 +161,7 @@ def load_model(
     config = read_config(name)
     if entry is not None:
         logger.info("%s: %s", entry.name, terms(entry))
-    found = WeightsFile.look(local_file(entry, allow_unverified) if entry else Path(str(weights)), entry)
+    found = WeightsFile.inspect(ensure_downloaded(entry, allow_unverified) if entry else Path(str(weights)), entry)
     config["model"]["init_args"]["network"]["init_args"].update(found.arguments(name))
     model = _model(config, entry.name if entry else name, found.origin())
     _load_weights(model.network, found.path)
@@ -180,9 +180,9 @@ def _load_file(path: Path) -> Model | ReferringModel:
     if "origin" in about:
         origin = stored_origin(about["origin"], path)
     else:
-        origin = WeightsFile.look(path).origin() | training_origin(checkpoint, config)
+        origin = WeightsFile.inspect(path).origin() | training_origin(checkpoint, config)
     model = _model(config, about.get("name", str(path)), origin)
-    with _fitting(model.network, path):
+    with _naming_file(model.network, path):
         model.network.load_state_dict(_network_state(checkpoint), strict=True)
     return model
 
@@ -192,7 +192,7 @@ def _model(config: dict[str, Any], name: str, origin: dict[str, Any]) -> Model |
     if isinstance(built.network, ReferringDetector):
         points = built.inference if isinstance(built.inference, PointInference) else PointInference()
         return ReferringModel(built.network, points, built.resize, name, part, origin)
-    assert isinstance(built.network, Counter)
+    assert isinstance(built.network, DensityNetwork)
     built.network.to(memory_format=torch.channels_last)  # a third faster on processors
     whole = built.inference if isinstance(built.inference, Inference) else Inference()
     return Model(built.network, whole, built.resize, name, part, origin)
@@ -207,18 +207,18 @@ def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
     index = read_index()
     if weights is None and name not in index:
         read_config(name)  # names the models near a misspelt one
-        if not entries_of(name):
+        if not entries_for(name):
             raise InputError(f"{name}: the index has no weights of it; train it, or give a file as weights")
-    entry = index.get(name, next(iter(entries_of(name)), None)) if weights is None else index.get(f"{name}.{weights}")
+    entry = index.get(name, next(iter(entries_for(name)), None)) if weights is None else index.get(f"{name}.{weights}")
     if entry is None and not Path(str(weights)).is_file():
-        tags = ", ".join(each.tag for each in entries_of(name)) or "none"
+        tags = ", ".join(each.tag for each in entries_for(name)) or "none"
         raise InputError(f"{weights}: no such checkpoint, nor a tag of {name} in the index; its tags: {tags}")
     if entry is not None and entry.config is None:
         raise InputError(f"{entry.name}: is where a training starts, not a model that counts")
     return entry
 
 
-def _pixels(image: Image, resize: SizeRule | None, network: Network) -> Tensor:
+def _pixels(image: Image, resize: SizeRule | None, network: CrowdNetwork) -> Tensor:
     """Return an image as the network sees it, (3, H, W) uint8 on its device."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
@@ -229,9 +229,9 @@ def _pixels(image: Image, resize: SizeRule | None, network: Network) -> Tensor:
     return pixels.to(next(network.parameters()).device)
 
 
-def _load_weights(network: Network, path: Path) -> None:
+def _load_weights(network: CrowdNetwork, path: Path) -> None:
     checkpoint = read_checkpoint(path)
-    with _fitting(network, path):
+    with _naming_file(network, path):
         state = _network_state(checkpoint)
         ours = any(key.startswith("network.") for key in checkpoint.get("state_dict", {}))
         if ours or state.keys() == network.state_dict().keys():
@@ -249,7 +249,7 @@ def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _fitting(network: Network, path: Path) -> Iterator[None]:
+def _naming_file(network: CrowdNetwork, path: Path) -> Iterator[None]:
     """Name the file in whatever is said of weights that do not fit."""
     try:
         yield

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 from crowdcount.weights.download import require_space
 from crowdcount.zoo.models import RELEASE, Model, ReferringModel
 
@@ -52,7 +52,7 @@ def save_release(model: Model | ReferringModel, folder: Path, name: str, half: b
     try:
         save_file(state, part, metadata=_metadata(model, name))
         _sort_header(part)
-        write_whole(card, model_card(model, name))
+        atomic_write(card, model_card(model, name))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from crowdcount.data.annotations.error_collection import refuse
+from crowdcount.data.annotations.error_collection import report_error
 from crowdcount.data.annotations.mat_check import check_types
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
@@ -50,7 +50,7 @@ def paired(images: dict[int, Path], annotations: dict[int, Path], folder: Path) 
         problem = "has no annotation; restore its file, or take the image out"
         if number in annotations:
             problem = f"its image is not in {folder}; restore it, or take this file out"
-        refuse(InputError(f"{path}: {problem}", path))
+        report_error(InputError(f"{path}: {problem}", path))
     return [(image, annotations[number]) for number, image in images.items() if number in annotations]
 
 
@@ -86,7 +86,7 @@ def load_mats(path: Path, *keys: str) -> dict[str, NDArray[np.generic]]:
     return {key: variables[key] for key in keys if key in variables}
 
 
-def location_of(path: Path, info: NDArray[np.generic]) -> object:
+def mat_location(path: Path, info: NDArray[np.generic]) -> object:
     """Return the points in the variable `image_info` of a ShanghaiTech annotation.
 
     Raises:

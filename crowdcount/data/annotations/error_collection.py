@@ -14,7 +14,7 @@ _GATHERED: ContextVar[list[InputError] | None] = ContextVar("gathered", default=
 
 
 @contextmanager
-def gathering() -> Iterator[list[InputError]]:
+def collect_errors() -> Iterator[list[InputError]]:
     """Let adapters pass over the files at fault, and gather the errors in the list that this gives.
 
     An error that makes the rest unreadable, of a list of images say, is raised all the same.
@@ -27,7 +27,7 @@ def gathering() -> Iterator[list[InputError]]:
         _GATHERED.reset(token)
 
 
-def refuse(error: InputError) -> None:
+def report_error(error: InputError) -> None:
     """Raise an error that concerns one file; return, for the caller to pass over it, where faults are gathered.
 
     Raises:
@@ -50,5 +50,5 @@ def read_each(read: Callable[[Item], Result], items: Iterable[Item]) -> list[Res
         try:
             results.append(read(item))
         except InputError as error:
-            refuse(error)
+            report_error(error)
     return results

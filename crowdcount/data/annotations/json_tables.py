@@ -5,7 +5,7 @@ from typing import Any
 
 from crowdcount.data.annotations.common_formats import checked_points
 from crowdcount.errors import InputError, about
-from crowdcount.files import json_of
+from crowdcount.files import read_json
 from crowdcount.geometry import Points
 
 _AGAIN = "correct it, or copy the file again from the original archive"
@@ -24,13 +24,13 @@ def load_table(path: Path, remedy: str) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {remedy}", path)
     with about(path):
-        table = json_of(path)
+        table = read_json(path)
     if not isinstance(table, dict):
         raise InputError(f"{path}: expected an object at the top, found {type(table).__name__}; {_AGAIN}", path)
     return table
 
 
-def entry_of(path: Path, table: dict[str, Any], key: str, owner: str) -> dict[str, Any]:
+def get_entry(path: Path, table: dict[str, Any], key: str, owner: str) -> dict[str, Any]:
     """Return the object that a table holds under `key`.
 
     Args:
@@ -52,7 +52,7 @@ def entry_of(path: Path, table: dict[str, Any], key: str, owner: str) -> dict[st
     return entry
 
 
-def points_of(path: Path, entry: dict[str, Any], owner: str) -> Points:
+def entry_points(path: Path, entry: dict[str, Any], owner: str) -> Points:
     """Return the list `points` of an entry.
 
     Args:
@@ -71,7 +71,7 @@ def points_of(path: Path, entry: dict[str, Any], owner: str) -> Points:
         raise InputError(f"{error} (annotation of {owner})") from error
 
 
-def words_of(path: Path, entry: dict[str, Any], key: str, owner: str) -> str:
+def entry_text(path: Path, entry: dict[str, Any], key: str, owner: str) -> str:
     """Return the text that an entry holds under `key`; empty where it is left out or null.
 
     Raises:

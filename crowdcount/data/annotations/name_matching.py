@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from crowdcount.data.annotations.error_collection import refuse
-from crowdcount.data.annotations.point_table import Entry, names_of
+from crowdcount.data.annotations.error_collection import report_error
+from crowdcount.data.annotations.point_table import Entry, image_keys
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 
 _SHOWN = 5
 
 
-def assigned(
+def match_points_to_images(
     path: Path, table: Mapping[str, Entry], pictures: Sequence[Path], owners: Sequence[Path]
 ) -> dict[Path, Points]:
     """Return the points by picture.
@@ -26,7 +26,7 @@ def assigned(
         InputError: a name is that of no picture or of two, or a picture has two names or none; lists all of these.
     """
     base = path.parent
-    points, wrong, again = _matched(table, _names_of(owners, base))
+    points, wrong, again = _matched(table, _candidate_names(owners, base))
     unnamed = [picture for picture in pictures if picture not in points]
     missing = [str(each.relative_to(base) if each.is_relative_to(base) else each) for each in unnamed]
     problems = [
@@ -35,7 +35,7 @@ def assigned(
         _listed(missing, "an image without people is named, too", "names no points of "),
     ]
     if any(problems):
-        refuse(InputError(f"{path}: {'. '.join(filter(None, problems))}", path))
+        report_error(InputError(f"{path}: {'. '.join(filter(None, problems))}", path))
     return points
 
 
@@ -62,10 +62,10 @@ def _listed(problems: Sequence[str], remedy: str, start: str = "") -> str:
     return f"{start}{', '.join(problems[:_SHOWN])}{more}; {remedy}" if problems else ""
 
 
-def _names_of(pictures: Sequence[Path], base: Path) -> dict[str, list[Path]]:
+def _candidate_names(pictures: Sequence[Path], base: Path) -> dict[str, list[Path]]:
     """Return the pictures by the names that a table in `base` may call them."""
     known: dict[str, list[Path]] = {}
     for picture in pictures:
-        for name in names_of(picture, base):
+        for name in image_keys(picture, base):
             known.setdefault(name, []).append(picture)
     return known

@@ -7,16 +7,16 @@ from typing import Final
 
 import numpy as np
 
-from crowdcount.data.annotations.common_formats import are_finite, checked_points, load_mat, location_of
+from crowdcount.data.annotations.common_formats import are_finite, checked_points, load_mat, mat_location
 from crowdcount.errors import InputError
-from crowdcount.files import json_of, text_of
+from crowdcount.files import read_json, read_text
 from crowdcount.geometry import Points
 
 ANNOTATIONS: Final = ("GT_{}.mat", "{}_ann.mat", "{}.mat", "{}.npy", "{}.json", "{}.txt", "{}.csv")
 """Names of the file of points of an image, {} its name without the ending."""
 
 
-def annotation_of(image: Path, annotation: Path) -> Path:
+def find_annotation(image: Path, annotation: Path) -> Path:
     """Return the annotation itself, or the file in that folder that belongs to the image.
 
     Raises:
@@ -53,7 +53,7 @@ def read_points(path: Path) -> Points:
     return checked_points(path, reader(path))
 
 
-def pair_of(path: Path, number: int, words: list[str]) -> tuple[float, float]:
+def parse_pair(path: Path, number: int, words: list[str]) -> tuple[float, float]:
     """Return the x and y that two words of a line spell.
 
     Raises:
@@ -72,7 +72,7 @@ def pair_of(path: Path, number: int, words: list[str]) -> tuple[float, float]:
 def _mat(path: Path) -> object:
     """Read the points of ShanghaiTech (`image_info`), UCF-QNRF or NWPU (`annPoints`)."""
     value = load_mat(path, "image_info", "annPoints")
-    return location_of(path, value) if value.dtype == object or value.dtype.names else value
+    return mat_location(path, value) if value.dtype == object or value.dtype.names else value
 
 
 def _npy(path: Path) -> object:
@@ -83,7 +83,7 @@ def _npy(path: Path) -> object:
 
 
 def _json(path: Path) -> object:
-    value = json_of(path, unique=True)
+    value = read_json(path, unique=True)
     if not isinstance(value, dict) or "points" not in value:
         raise InputError(f"{path}: has no key 'points' at the top; expected {{\"points\": [[x, y], ...]}}")
     return value["points"]
@@ -91,7 +91,7 @@ def _json(path: Path) -> object:
 
 def _lines(path: Path) -> list[tuple[float, float]]:
     """Read x and y from each line; further columns are passed over."""
-    lines = [(number, line.strip()) for number, line in enumerate(text_of(path).splitlines(), 1) if line.strip()]
+    lines = [(number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
     if lines and re.match(r"\W*x\W+y\b", lines[0][1], re.IGNORECASE):
         lines = lines[1:]
     rows = [(number, line, re.split(r"\s*[,;]\s*|\s+", line)) for number, line in lines]
@@ -107,7 +107,7 @@ def _lines(path: Path) -> list[tuple[float, float]]:
                 f"{path}: line {number} is {line[:80]!r}, whose commas may separate numbers or be part of them; write "
                 "1.5 2.5 or 1.5,2.5"
             )
-    return [pair_of(path, number, words[:2]) for number, _, words in rows]
+    return [parse_pair(path, number, words[:2]) for number, _, words in rows]
 
 
 def _is_box(words: list[str]) -> bool:

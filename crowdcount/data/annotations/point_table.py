@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from crowdcount.data.annotations.common_formats import checked_points
-from crowdcount.data.annotations.point_file import pair_of
+from crowdcount.data.annotations.point_file import parse_pair
 from crowdcount.errors import InputError
-from crowdcount.files import json_of, text_of
+from crowdcount.files import read_json, read_text
 from crowdcount.geometry import Points
 
 _COLUMNS = ("image", "x", "y")
@@ -52,12 +52,12 @@ def is_table(path: Path) -> bool:
         InputError: the file is damaged.
     """
     if path.suffix.lower() == ".json":
-        top = json_of(path, unique=True)
+        top = read_json(path, unique=True)
         return isinstance(top, dict) and "points" not in top
-    return path.suffix.lower() == ".csv" and set(_COLUMNS) <= set(_header((text_of(path).splitlines() or [""])[0]))
+    return path.suffix.lower() == ".csv" and set(_COLUMNS) <= set(_header((read_text(path).splitlines() or [""])[0]))
 
 
-def names_of(picture: Path, folder: Path) -> set[str]:
+def image_keys(picture: Path, folder: Path) -> set[str]:
     """Return how a table in a folder may call a picture: by its name, or its path with and without `images`."""
     if not picture.is_relative_to(folder):
         return {picture.name}
@@ -65,7 +65,7 @@ def names_of(picture: Path, folder: Path) -> set[str]:
     return {picture.name, path.as_posix(), PurePosixPath(*(part for part in path.parts if part != "images")).as_posix()}
 
 
-def points_of(picture: Path, path: Path, table: Mapping[str, Entry]) -> Points:
+def table_points(picture: Path, path: Path, table: Mapping[str, Entry]) -> Points:
     """Return the points (N, 2) of one picture in a table; the table may name others that are not here.
 
     Args:
@@ -76,7 +76,7 @@ def points_of(picture: Path, path: Path, table: Mapping[str, Entry]) -> Points:
     Raises:
         InputError: the table names the picture not at all, or twice.
     """
-    names = names_of(picture.absolute(), path.absolute().parent)
+    names = image_keys(picture.absolute(), path.absolute().parent)
     found = [name for name in table if PurePosixPath(name.replace("\\", "/")).as_posix() in names]
     if not found:
         raise InputError(f"{path}: names no points of {picture}; an image without people is named, too")
@@ -86,13 +86,13 @@ def points_of(picture: Path, path: Path, table: Mapping[str, Entry]) -> Points:
 
 
 def _read_json(path: Path) -> dict[str, Entry]:
-    table = json_of(path, unique=True)
+    table = read_json(path, unique=True)
     if not isinstance(table, dict):
         raise InputError(f'{path}: expected {{"a.jpg": [[x, y], ...], ...}}, found {type(table).__name__} at the top')
-    return {name: Entry(_points_of(path, name, value), f"key {name!r}") for name, value in table.items()}
+    return {name: Entry(_parse_points(path, name, value), f"key {name!r}") for name, value in table.items()}
 
 
-def _points_of(path: Path, name: str, value: object) -> Points:
+def _parse_points(path: Path, name: str, value: object) -> Points:
     rows = value.get("points") if isinstance(value, dict) else value
     if not isinstance(rows, list):
         raise InputError(f"{path}: key {name!r} holds {str(value)[:80]}, expected a list of [x, y], or of 'points'")
@@ -109,7 +109,7 @@ def _read_csv(path: Path) -> dict[str, Entry]:
         places.setdefault(name, f"line {line}")
         heads = pairs.setdefault(name, [])
         if any(words):
-            heads.append(pair_of(path, line, words))
+            heads.append(parse_pair(path, line, words))
     return {name: Entry(checked_points(path, heads), places[name]) for name, heads in pairs.items()}
 
 
@@ -123,7 +123,7 @@ def _delimiter(line: str) -> str:
 
 def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
     """Yield the line, the name of the image and the words of x and y."""
-    first, *lines = text_of(path).splitlines() or [""]
+    first, *lines = read_text(path).splitlines() or [""]
     header = _header(first)
     if not set(_COLUMNS) <= set(header):
         raise InputError(f"{path}: line 1 is {first[:80]!r}, expected a header with the columns {', '.join(_COLUMNS)}")

@@ -6,7 +6,7 @@ from typing import Any
 from crowdcount.data.importers.annotated import Annotated, Choice, image_size
 from crowdcount.data.importers.json_fields import as_list, as_numbers, as_object, as_text, get
 from crowdcount.errors import InputError
-from crowdcount.files import json_of
+from crowdcount.files import read_json
 
 _Category = tuple[str, list[str]]  # name, names of its keypoints
 
@@ -28,7 +28,7 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the .json file with images and annotations")
-    table = as_object(f"{path}: the top", json_of(path))
+    table = as_object(f"{path}: the top", read_json(path))
     images, categories = _images(path, table), _categories(path, table)
     _check_keypoint(path, categories, choice)
     heads: dict[Any, list[tuple[float, float]]] = {key: [] for key in images}

@@ -9,7 +9,7 @@ from crowdcount.data.importers.annotated import Annotated, Choice, image_size, n
 from crowdcount.data.importers.image_matching import UPLOADED
 from crowdcount.data.importers.json_fields import as_list, as_object, get
 from crowdcount.errors import InputError
-from crowdcount.files import json_of
+from crowdcount.files import read_json
 from crowdcount.images.read import IMAGE_SUFFIXES
 
 
@@ -29,7 +29,7 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; export the project as JSON")
-    tasks = as_list(f"{path}: the top", json_of(path))
+    tasks = as_list(f"{path}: the top", read_json(path))
     return [_read_task(f"{path}: task {i}", value, choice) for i, value in enumerate(tasks)]
 
 

@@ -7,7 +7,7 @@ from crowdcount.data.importers.annotated import Annotated, Choice, image_size
 from crowdcount.data.importers.json_fields import as_list, as_numbers, as_object, as_text, get
 from crowdcount.data.importers.write import TABLE
 from crowdcount.errors import InputError
-from crowdcount.files import json_of
+from crowdcount.files import read_json
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:
@@ -34,12 +34,12 @@ def _is_ours(file: Path) -> bool:
     """Tell a table of points from the LabelMe file of a picture that is called `points`, too."""
     if file.name != TABLE:
         return False
-    table = json_of(file)
+    table = read_json(file)
     return isinstance(table, dict) and "shapes" not in table
 
 
 def _read_file(file: Path, choice: Choice) -> Annotated:
-    table = as_object(f"{file}: the top", json_of(file))
+    table = as_object(f"{file}: the top", read_json(file))
     shapes = as_list(f"{file}: 'shapes'", get(str(file), table, "shapes"))
     points = [point for i, shape in enumerate(shapes) for point in _heads(f"{file}: shape {i}", shape, choice)]
     name = as_text(f"{file}: 'imagePath'", get(str(file), table, "imagePath"))

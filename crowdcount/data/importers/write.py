@@ -12,7 +12,7 @@ from crowdcount.data.importers.image_matching import Picture, Pictures
 from crowdcount.data.sample import Split
 from crowdcount.data.sources.folder import Folder
 from crowdcount.errors import InputError
-from crowdcount.files import write_whole
+from crowdcount.files import atomic_write
 
 Transfer = Literal["copy", "link"]
 
@@ -93,7 +93,7 @@ def _names(found: Sequence[Picture], folder: Path) -> dict[str, Picture]:
 
 def _write_table(path: Path, pictures: dict[str, Picture]) -> None:
     rows = (f"  {json.dumps(name)}: {json.dumps(_decimals(picture))}" for name, picture in sorted(pictures.items()))
-    write_whole(path, "{\n" + ",\n".join(rows) + "\n}\n")
+    atomic_write(path, "{\n" + ",\n".join(rows) + "\n}\n")
 
 
 def _decimals(picture: Picture) -> list[list[float]]:

@@ -7,7 +7,7 @@ import yaml
 
 from crowdcount.data.importers.annotated import Annotated, Choice, number
 from crowdcount.errors import InputError
-from crowdcount.files import text_of
+from crowdcount.files import read_text
 
 _FIELDS = "class x y w h"
 _LISTS = ("classes.txt", "obj.names")
@@ -53,7 +53,7 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
 
 
 def _heads(file: Path, names: dict[int, str], choice: Choice) -> list[tuple[float, float]]:
-    lines = enumerate(text_of(file).splitlines(), 1)
+    lines = enumerate(read_text(file).splitlines(), 1)
     return [point for i, line in lines if line.strip() for point in _head(f"{file}: line {i}", line, names, choice)]
 
 
@@ -76,7 +76,7 @@ def _names(folder: Path) -> dict[int, str]:
     for place in (folder, folder.parent, folder.parent.parent):
         for listed in (place / name for name in _LISTS):
             if listed.is_file():
-                return {i: line.strip() for i, line in enumerate(text_of(listed).splitlines()) if line.strip()}
+                return {i: line.strip() for i, line in enumerate(read_text(listed).splitlines()) if line.strip()}
         if (place / "data.yaml").is_file():
             return _yaml_names(place / "data.yaml")
     return {}
@@ -84,7 +84,7 @@ def _names(folder: Path) -> dict[int, str]:
 
 def _yaml_names(file: Path) -> dict[int, str]:
     try:
-        table: Any = yaml.safe_load(text_of(file))
+        table: Any = yaml.safe_load(read_text(file))
     except yaml.YAMLError as error:
         raise InputError(f"{file}: not readable as YAML ({error}); correct it there") from error
     names = table.get("names") if isinstance(table, dict) else None

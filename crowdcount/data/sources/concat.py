@@ -7,7 +7,7 @@ from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
 
 
-class Joined(CrowdSource):
+class Concat(CrowdSource):
     """Several data sets, one after the other: each split is the splits of that name of all of them.
 
     The name of a record is that of its data set, a slash and its own name there; its attribute `source` is the name of

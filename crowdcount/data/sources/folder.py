@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from crowdcount.data.annotations.error_collection import read_each, refuse
-from crowdcount.data.annotations.name_matching import assigned
-from crowdcount.data.annotations.point_file import ANNOTATIONS, annotation_of, read_points
+from crowdcount.data.annotations.error_collection import read_each, report_error
+from crowdcount.data.annotations.name_matching import match_points_to_images
+from crowdcount.data.annotations.point_file import ANNOTATIONS, find_annotation, read_points
 from crowdcount.data.annotations.point_table import read_table
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError, about
@@ -75,12 +75,12 @@ class Folder(CrowdSource):
         table = self._table(home)
         everywhere = [picture for folder in self._homes().values() for picture in _pictures(folder)]
         if table is None:
-            place = self._place(split, home, pictures[0].parent)
+            place = self._points_folder(split, home, pictures[0].parent)
             shared = place in (self.root / "points", self.points)
             return _from_files(pictures, place, everywhere if shared else pictures)
         with about(table):
             entries = read_table(table)
-        return assigned(table, entries, pictures, pictures if table.parent == home else everywhere)
+        return match_points_to_images(table, entries, pictures, pictures if table.parent == home else everywhere)
 
     def _table(self, home: Path) -> Path | None:
         if self.points is not None:
@@ -95,7 +95,7 @@ class Folder(CrowdSource):
                 return found[0]
         return None
 
-    def _place(self, split: Split, home: Path, images: Path) -> Path:
+    def _points_folder(self, split: Split, home: Path, images: Path) -> Path:
         """Return the folder of the files of points, one for each picture."""
         places = [home / "points", self.root / "points" / split, self.root / "points", images]
         if self.points is not None:
@@ -117,16 +117,16 @@ def _from_files(pictures: list[Path], place: Path, owners: list[Path]) -> dict[P
                 f"{picture} and {stems[picture.stem].name} would share a file of points; rename one", picture
             )
     try:
-        points = dict(read_each(lambda picture: (picture, _points_of(picture, place)), pictures))
+        points = dict(read_each(lambda picture: (picture, _read_image_points(picture, place)), pictures))
     except InputError as error:
         raise InputError(f"{error}. One points.json or points.csv for all pictures does as well") from error
     _refuse_orphans(place, owners)
     return points
 
 
-def _points_of(picture: Path, place: Path) -> Points:
+def _read_image_points(picture: Path, place: Path) -> Points:
     with about(picture):
-        path = annotation_of(picture, place)
+        path = find_annotation(picture, place)
     with about(path):
         return read_points(path)
 
@@ -139,4 +139,4 @@ def _refuse_orphans(place: Path, owners: list[Path]) -> None:
         other = path.name in names or path.name[0] == "." or path.stem.lower() in _PAPERS
         if path.suffix.lower() in endings and path.is_file() and not other:
             remedy = "restore the picture, or take this file out"
-            refuse(InputError(f"{path}: a file of points without its picture; {remedy}", path))
+            report_error(InputError(f"{path}: a file of points without its picture; {remedy}", path))

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from crowdcount.data.annotations.error_collection import read_each, refuse
-from crowdcount.data.annotations.json_tables import entry_of, load_table, points_of, words_of
+from crowdcount.data.annotations.error_collection import read_each, report_error
+from crowdcount.data.annotations.json_tables import entry_points, entry_text, get_entry, load_table
 from crowdcount.data.sample import CrowdSource, Expression, Record, Split
 from crowdcount.errors import InputError
 
@@ -77,14 +77,14 @@ class Fsc147(CrowdSource):
         for name in missing:
             problem = f"no such image, nor {len(missing) - 1} others of {len(names)}"
             remedy = f"unpack the images of FSC-147 ({_IMAGES_SOURCE}) in {self.root}"
-            refuse(InputError(f"{folder / name}: {problem}; {remedy}", folder / name))
+            report_error(InputError(f"{folder / name}: {problem}; {remedy}", folder / name))
         return [name for name in names if name in present]
 
     def _expression(
         self, name: str, annotations: dict[str, Any], classes: dict[str, str], descriptions: dict[str, Any] | None
     ) -> Expression:
         path = self.root / _ANNOTATIONS
-        points = points_of(path, entry_of(path, annotations, name, f"image {name!r}"), f"image {name!r}")
+        points = entry_points(path, get_entry(path, annotations, name, f"image {name!r}"), f"image {name!r}")
         category = text = classes.get(name, "")
         if not category:
             raise InputError(f"{self.root / _CLASSES}: gives no class for image {name!r}; copy it again from {_SOURCE}")
@@ -94,7 +94,7 @@ class Fsc147(CrowdSource):
 
     def _description(self, name: str, descriptions: dict[str, Any]) -> str:
         path, owner = self.root / _DESCRIPTIONS, f"image {name!r}"
-        text = words_of(path, entry_of(path, descriptions, name, owner), "text_description", owner)
+        text = entry_text(path, get_entry(path, descriptions, name, owner), "text_description", owner)
         if not text.strip():
             raise InputError(f"{path}: has no text_description for {owner}; copy the file again from its archive")
         return text

@@ -11,7 +11,7 @@ from crowdcount.data.annotations.common_formats import are_finite, numbered, pai
 from crowdcount.data.annotations.error_collection import read_each
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError, about
-from crowdcount.files import text_of
+from crowdcount.files import read_text
 from crowdcount.geometry import as_points
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def _record(image: Path, annotation: Path, attributes: dict[str, str]) -> Record
 def _read_heads(path: Path) -> NDArray[np.float64]:
     """Return the (N, 6) numbers of the heads."""
     with about(path):
-        lines = enumerate(text_of(path).splitlines(), 1)
+        lines = enumerate(read_text(path).splitlines(), 1)
     rows = [_read_line(path, number, line) for number, line in lines if line.strip()]
     return np.array(rows, np.float64).reshape(-1, len(_FIELDS.split()))
 
@@ -92,7 +92,7 @@ def _read_labels(path: Path, numbers: list[int]) -> dict[int, dict[str, str]]:
         logger.warning("%s: no such file, so the scenes, the weather and the distractors are not known", path)
         return {}
     with about(path):
-        lines = enumerate(text_of(path).splitlines(), 1)
+        lines = enumerate(read_text(path).splitlines(), 1)
     labels = dict(_read_label(path, number, line) for number, line in lines if line.strip())
     missing = [number for number in numbers if number not in labels]
     if missing:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.data.annotations.common_formats import checked_boxes, checked_points, load_mats, numbered
-from crowdcount.data.annotations.error_collection import read_each, refuse
+from crowdcount.data.annotations.error_collection import read_each, report_error
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError, about
-from crowdcount.files import json_of, text_of
+from crowdcount.files import read_json, read_text
 from crowdcount.geometry import Points
 
 _TRAITS = {"luminance": 3, "level": 4}  # the further columns of the lists, and the highest number in each
@@ -48,7 +48,7 @@ class Nwpu(CrowdSource):
         for number in sorted(listed.keys() - images.keys()):
             path = self.root / f"{number:04d}.jpg"
             lists = f"{self.root}: {split}.txt lists {path.stem}, but no images folder has {path.name}"
-            refuse(InputError(f"{lists}; unpack its folder again", path))
+            report_error(InputError(f"{lists}; unpack its folder again", path))
         folder = None if split == "test" else self._annotations()
 
         def read(number: int) -> Record:
@@ -67,7 +67,7 @@ class Nwpu(CrowdSource):
             )
         listed: dict[int, dict[str, str]] = {}
         with about(path):
-            text = text_of(path)
+            text = read_text(path)
         for line, words in enumerate(map(str.split, text.splitlines()), 1):
             if not words:
                 continue
@@ -132,7 +132,7 @@ def _read_heads(folder: Path, number: int) -> _Heads:
 
 def _object(path: Path) -> dict[str, Any]:
     with about(path):
-        content = json_of(path)
+        content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: not an NWPU annotation, but {type(content).__name__}; copy it again from the archive", path

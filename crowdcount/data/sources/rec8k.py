@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from crowdcount.data.annotations.error_collection import read_each
-from crowdcount.data.annotations.json_tables import entry_of, load_table, points_of, words_of
+from crowdcount.data.annotations.json_tables import entry_points, entry_text, get_entry, load_table
 from crowdcount.data.sample import CrowdSource, Expression, Record, Split
 from crowdcount.errors import InputError
 
@@ -103,14 +103,14 @@ def _by_image(path: Path, table: dict[str, Any], split: Split) -> dict[str, list
 
 
 def _expressions(path: Path, annotations: dict[str, Any], image: str, texts: list[str]) -> list[Expression]:
-    entries = entry_of(path, annotations, image, f"image {image!r}")
+    entries = get_entry(path, annotations, image, f"image {image!r}")
     return [_expression(path, entries, text, f"expression {text!r} of image {image!r}") for text in texts]
 
 
 def _expression(path: Path, entries: dict[str, Any], text: str, owner: str) -> Expression:
-    entry = entry_of(path, entries, text, owner)
-    attribute, category, kind = (words_of(path, entry, key, owner) for key in ("attribute", "class", "type"))
-    return Expression(text, points_of(path, entry, owner), attribute, category, kind)
+    entry = get_entry(path, entries, text, owner)
+    attribute, category, kind = (entry_text(path, entry, key, owner) for key in ("attribute", "class", "type"))
+    return Expression(text, entry_points(path, entry, owner), attribute, category, kind)
 
 
 class _Places:

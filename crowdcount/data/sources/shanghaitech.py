@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, get_args
 
-from crowdcount.data.annotations.common_formats import checked_points, load_mat, location_of, numbered, paired
+from crowdcount.data.annotations.common_formats import checked_points, load_mat, mat_location, numbered, paired
 from crowdcount.data.annotations.error_collection import read_each
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
@@ -65,7 +65,7 @@ class ShanghaiTech(CrowdSource):
 
 def _record(pair: tuple[Path, Path]) -> Record:
     image, mat = pair
-    return Record(image.stem, image, checked_points(mat, location_of(mat, load_mat(mat, "image_info"))))
+    return Record(image.stem, image, checked_points(mat, mat_location(mat, load_mat(mat, "image_info"))))
 
 
 def _annotation_folder(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from crowdcount.data.annotations.common_formats import checked_points, load_mat,
 from crowdcount.data.annotations.error_collection import read_each
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError, about
-from crowdcount.files import text_of
+from crowdcount.files import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def _record(pair: tuple[Path, Path]) -> Record:
 def _listed(path: Path, known: set[str]) -> set[str]:
     """Return the names, without folders and endings, that a list has."""
     with about(path):
-        text = text_of(path)
+        text = read_text(path)
     listed: set[str] = set()
     for number, line in enumerate(text.splitlines(), 1):
         name = PurePosixPath(line.split()[0].replace("\\", "/")).stem if line.split() else ""

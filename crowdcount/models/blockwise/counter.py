@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from crowdcount.models.base import Counter, CountMap
+from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.blockwise.bins import Bins
 
 
-class BlockwiseCounter(Counter):
+class BlockwiseCounter(DensityNetwork):
     """Base of networks that classify the count of every block (EBC, arXiv 2403.09281).
 
     The density of a block is the expected anchor under the class distribution: sum_k softmax(logits)_k a_k.

@@ -7,15 +7,15 @@ from torch.nn import functional
 from crowdcount.models.layers import BasicBlock, upsample
 
 
-def block_of_upsampled(block: BasicBlock, features: Tensor, scale: float) -> Tensor:
+def upsampled_block(block: BasicBlock, features: Tensor, scale: float) -> Tensor:
     """Return `block(upsample(features, scale))`, to rounding, for scales above 1."""
-    y = block.relu(block.bn1(conv_of_upsampled(block.conv1, features, scale)))
+    y = block.relu(block.bn1(upsampled_conv(block.conv1, features, scale)))
     y = block.bn2(block.conv2(y))
     out: Tensor = block.relu(y + block.downsample(upsample(features, scale)))
     return out
 
 
-def conv_of_upsampled(conv: nn.Conv2d, features: Tensor, scale: float) -> Tensor:
+def upsampled_conv(conv: nn.Conv2d, features: Tensor, scale: float) -> Tensor:
     """Return a 3x3 convolution, padded by 1, of upsampled features (B, C, H, W).
 
     Each of the nine taps mixes channels, which is nearly all of the work, and upsampling mixes places: the two may

@@ -18,13 +18,13 @@ from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.clip_ebc.convert import from_openai
-from crowdcount.models.clip_ebc.fused_upsample import block_of_upsampled
+from crowdcount.models.clip_ebc.fused_upsample import upsampled_block
 from crowdcount.models.clip_ebc.prompts import PromptStyle, prompt
 from crowdcount.models.clip_ebc.towers import ClipResNet, ClipVit, build_clip
 from crowdcount.models.layers import BasicBlock, Bottleneck, decoder, init_weights, upsample
-from crowdcount.weights.cache import local_file
+from crowdcount.weights.cache import ensure_downloaded
 from crowdcount.weights.checkpoint import read_checkpoint
-from crowdcount.weights.index import find
+from crowdcount.weights.index import find_entry
 
 _DECODERS = {
     "RN101": [2048, 1024],
@@ -89,7 +89,7 @@ class ClipEbc(BlockwiseCounter):
             self.visual = ClipVit(clip.visual, vpt, deep_vpt, vpt_dropout, input_size)
             channels = [self.visual.channels]
             self.decoder = decoder(BasicBlock, self.visual.channels, channels)
-        self.multiple = math.lcm(self.visual.stride, reduction)
+        self.size_divisor = math.lcm(self.visual.stride, reduction)
         self.projection = _projection(channels[-1], config["embed_dim"])
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self._prepare_text(prompt_style)
@@ -125,7 +125,7 @@ class ClipEbc(BlockwiseCounter):
         if scale <= 1 or not isinstance(first, BasicBlock):
             decoded: Tensor = self.decoder(upsample(features, scale))
             return decoded
-        x = block_of_upsampled(first, features, scale)
+        x = upsampled_block(first, features, scale)
         for block in others:
             x = block(x)
         return x
@@ -147,7 +147,7 @@ class ClipEbc(BlockwiseCounter):
         """Return open_clip's model with OpenAI's weights, which are in the index of weights."""
         model = re.sub(r"^vit-(.)-", r"vit_\1", self.backbone.removesuffix("-quickgelu").lower()).replace("-", "_")
         try:
-            path = local_file(find(f"clip_ebc/{model}.openai"))
+            path = ensure_downloaded(find_entry(f"clip_ebc/{model}.openai"))
         except InputError as error:
             raise InputError(f"{error}\nTo start from random weights: pretrained: null") from error
         clip = build_clip(self.backbone)

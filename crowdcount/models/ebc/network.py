@@ -52,14 +52,14 @@ class Ebc(BlockwiseCounter):
         super().__init__(bins, reduction)
         self.pretrained = pretrained
         self.backbone = build(backbone, reduction, input_size, feature_level)
-        self.multiple = math.lcm(self.backbone.native, reduction)
+        self.size_divisor = math.lcm(self.backbone.native, reduction)
         self.context = _context(self.backbone.channels, context)
         self.classifier = _head(self.backbone.channels, len(bins))
 
     def forward(self, image: Tensor) -> CountMap:
         """Count in a normalised image batch (B, 3, H, W).
 
-        Sides that are no multiple of `multiple` give what the backbone makes of them, as published: most floor,
+        Sides that are no multiple of `size_divisor` give what the backbone makes of them, as published: most floor,
         residual networks round up at each of their own strides.
         """
         return self.decode(self.classifier(self.context(self.backbone(image))))

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crowdcount.errors import InputError
-from crowdcount.models.base import Counter, CountMap
+from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.layers import init_weights
-from crowdcount.models.tile_context import stretch
+from crowdcount.models.tile_context import interpolate_aligned
 from crowdcount.models.timm_backbone import FeaturePyramid
 
 SCALE = 100.0
@@ -42,7 +42,7 @@ class ExpertMaps(CountMap):
     attention: Tensor
 
 
-class Hmode(Counter):
+class Hmode(DensityNetwork):
     """Experts at several scales compete in groups that each leave one of them out; the groups are mixed.
 
     Every expert is a density map decoded from one scale of the encoder. A first gate weighs, in each cell, the experts
@@ -84,7 +84,7 @@ class Hmode(Counter):
         self.strides, self.stride, self.pretrained, self.compat = strides, strides[0], pretrained, compat
         self.encoder = FeaturePyramid(backbone, strides)
         # as published an image of any size is taken as it is, and the maps are stretched over it
-        self.multiple = 1 if compat else self.encoder.multiple
+        self.size_divisor = 1 if compat else self.encoder.size_divisor
         self._build_layers(self.encoder.channels)
         groups = list(combinations(range(len(strides)), len(strides) - 1))
         self.register_buffer("members", torch.tensor(groups), persistent=False)
@@ -130,7 +130,9 @@ class Hmode(Counter):
         """Decode from coarse to fine; return all experts (B, E, H / s, W / s) on the finest grid."""
         decoded: list[Tensor] = []
         for skip, decoder in zip(reversed(features), reversed(self.decoders), strict=True):
-            joined = torch.cat([skip, stretch(decoded[0], skip.shape[-2:], image)], dim=1) if decoded else skip
+            joined = (
+                torch.cat([skip, interpolate_aligned(decoded[0], skip.shape[-2:], image)], dim=1) if decoded else skip
+            )
             decoded.insert(0, decoder(joined))
         heads = [head(each) for head, each in zip(self.heads, decoded, strict=True)]
         positive = functional.relu if self.compat else functional.softplus
@@ -170,10 +172,10 @@ class Hmode(Counter):
         for part in (self.decoders, self.heads, self.group_gate, self.attention, self.mixture_gate):
             if self.compat is None:
                 init_weights(part)
-            for layer in _convolutions_of(part) if self.compat else _last_convolutions_of(part):
+            for layer in _conv_layers(part) if self.compat else _final_conv_layers(part):
                 nn.init.normal_(layer.weight, std=0.01)
                 _fill_bias(layer, 0.0)
-        for layer in _last_convolutions_of(self.heads) if self.compat is None else ():
+        for layer in _final_conv_layers(self.heads) if self.compat is None else ():
             _fill_bias(layer, math.log(math.expm1(_FIRST_GUESS)))
 
 
@@ -190,11 +192,11 @@ def _scores(*channels: int, out: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(*_convolutions(*channels, kernel=kernel), nn.Conv2d(channels[-1], out, 1))
 
 
-def _convolutions_of(part: nn.Module) -> list[nn.Conv2d]:
+def _conv_layers(part: nn.Module) -> list[nn.Conv2d]:
     return [layer for layer in part.modules() if isinstance(layer, nn.Conv2d)]
 
 
-def _last_convolutions_of(part: nn.Module) -> list[nn.Conv2d]:
+def _final_conv_layers(part: nn.Module) -> list[nn.Conv2d]:
     ends = (stack[-1] for stack in part.modules() if isinstance(stack, nn.Sequential))
     return [end for end in ends if isinstance(end, nn.Conv2d)]
 

@@ -114,11 +114,11 @@ class RecLoss:
                 if self.negatives == "image":
                     index = strangers(row, detections.image_index, targets, matches)
                     others = tokens[index[:, 0], index[:, 1]]
-                losses.append(self._contrast_of(tokens[row], chosen, others))
+                losses.append(self._query_contrast(tokens[row], chosen, others))
         # the sum over nothing keeps the gradients 0 instead of absent
         return torch.stack(losses).mean() if losses else tokens[:0].sum()
 
-    def _contrast_of(self, tokens: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
+    def _query_contrast(self, tokens: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
         """Contrast the chosen ones of (Q, d) tokens with each other, the rest, and (M, d) others."""
         positive = torch.zeros(len(tokens) + len(others), dtype=torch.bool, device=tokens.device)
         positive[chosen] = True

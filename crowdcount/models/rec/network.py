@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from crowdcount.errors import InputError
-from crowdcount.models.base import Network
+from crowdcount.models.base import CrowdNetwork
 from crowdcount.models.rec.convert import from_authors
 from crowdcount.models.rec.outputs import Phrases, PointDetections
 from crowdcount.models.rec.tokenize import tokenize, vocabulary
-from crowdcount.weights.cache import local_file
+from crowdcount.weights.cache import ensure_downloaded
 from crowdcount.weights.checkpoint import read_checkpoint
-from crowdcount.weights.index import find
+from crowdcount.weights.index import find_entry
 
 Detector = Literal["swin_t", "swin_b", "mm_swin_t", "tiny"]
 
@@ -55,7 +55,7 @@ _TINY_TEXT = {
 }
 
 
-class ReferringDetector(Network):
+class ReferringDetector(CrowdNetwork):
     """Points of what an expression names: a text-conditioned detector with centres instead of boxes.
 
     Images (U, 3, H, W) and E expressions, each of one of the images, give `PointDetections` with E rows; an image is
@@ -159,7 +159,7 @@ class ReferringDetector(Network):
                 return _transformers().AutoTokenizer.from_pretrained(self.pretrained)
             except Exception as error:  # whatever the library and the file system raise
                 raise _not_fetched("the vocabulary of", self.pretrained, error) from error
-        words = local_file(find("rec/vocabulary.bert")).read_text(encoding="utf-8").splitlines()
+        words = ensure_downloaded(find_entry("rec/vocabulary.bert")).read_text(encoding="utf-8").splitlines()
         return _transformers().BertTokenizer(vocab={word: index for index, word in enumerate(words)})
 
     @property
@@ -203,7 +203,7 @@ class ReferringDetector(Network):
         if self.name == "tiny":
             raise InputError("pretrained: there are no published weights of the detector tiny; set it to false")
         try:
-            return local_file(find(f"rec/{self.name}.hub"))
+            return ensure_downloaded(find_entry(f"rec/{self.name}.hub"))
         except InputError as error:
             raise InputError(f"{error}\nTo start from random weights: pretrained: false") from error
 
