@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from crowdcount.lazy import lazy_names
+from crowdcount.legacy import install
 
 if TYPE_CHECKING:
     from crowdcount.predictor import Predictor, count, predict
@@ -19,6 +20,8 @@ __all__ = [
     "load_model",
     "predict",
 ]
+
+install()
 
 __getattr__ = lazy_names(
     __name__,

@@ -117,7 +117,7 @@ def _add_bins(parser: argparse.ArgumentParser) -> None:
         metavar=("MIN", "MAX", "MULTIPLE"),
         help="bring images to a size first, as data.resize of CLIP-EBC's recipes does (448 4096 32)",
     )
-    size.add_argument("--paper", metavar="RULE", help="the same by a rule of crowdcount.data.PaperSize")
+    size.add_argument("--paper", metavar="RULE", help="the same by a rule of crowdcount.data.ResizePreset")
     add("--once-per-pixel", action="store_true", help="count a pixel once, for loss.once_per_pixel: true (published)")
     parser.set_defaults(run=_bins)
 

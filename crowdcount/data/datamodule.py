@@ -36,7 +36,7 @@ class CrowdData(LightningDataModule):
         resize: the size rule applied to every image before anything else, null for none. It belongs to the model:
             the tools apply it to a user's photograph as well.
         short_side: the size rule of detectors in its place, null for none.
-        paper_size: the size rule of another paper in its place, by name, null for none.
+        resize_preset: the size rule of another paper in its place, by name, null for none.
         cache: folder in which resized images are kept, so that each is decoded whole and resized only once; it may
             serve several runs and data sets. JPEG files where the rule has a `jpeg_quality`, otherwise 3 bytes for each
             pixel. Null keeps none.
@@ -57,7 +57,7 @@ class CrowdData(LightningDataModule):
         augment: Augment | None,
         resize: Resize | None = None,
         short_side: ShortSide | None = None,
-        paper_size: ResizePreset | None = None,
+        resize_preset: ResizePreset | None = None,
         cache: Path | None = None,
         batch_size: int = 8,
         crops_per_image: int = 1,
@@ -74,7 +74,7 @@ class CrowdData(LightningDataModule):
             raise InputError(f"data.val_fraction: {val_fraction} must be at least 0 and below 1")
         self.source = source
         self.augment = augment
-        self.resize = one_rule(resize=resize, short_side=short_side, paper_size=paper_size)
+        self.resize = one_rule(resize=resize, short_side=short_side, resize_preset=resize_preset)
         if cache is not None and self.resize is None:
             raise InputError(f"data.cache: {cache} would keep resized images, but none is resized; leave it out")
         self.cache = cache

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, as_points
 from crowdcount.images.read import Image, read_image
+from crowdcount.legacy import renamed
 
 Split = Literal["train", "val", "test"]
 
@@ -99,3 +100,6 @@ class CrowdSource(ABC):
         Raises:
             InputError: a file is missing, damaged or without its partner.
         """
+
+
+__getattr__ = renamed(__name__, "images.read")

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from crowdcount.legacy import renamed
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -82,3 +84,6 @@ class DensityNetwork(CrowdNetwork):
     @abstractmethod
     def forward(self, image: Tensor) -> CountMap:
         """Count in a normalised image batch (B, 3, H, W)."""
+
+
+__getattr__ = renamed(__name__)

@@ -10,10 +10,10 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from crowdcount.data.importers.json_fields import as_list, as_numbers, as_object, as_text, get
 from crowdcount.errors import InputError
 from crowdcount.files import read_json
 from crowdcount.images.read import IMAGE_SUFFIXES
+from crowdcount.json_fields import as_list, as_numbers, as_object, as_text, get
 from crowdcount.zones.coverage import check_polygons
 from crowdcount.zones.zone import Zone
 

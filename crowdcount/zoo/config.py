@@ -21,9 +21,10 @@ from crowdcount.images.resize import Resize, ShortSide, SizeRule
 from crowdcount.images.resize_presets import ResizePreset
 from crowdcount.inference.density import Inference
 from crowdcount.inference.points import PointInference
+from crowdcount.legacy import upgrade_config
 from crowdcount.models.base import CrowdNetwork
 
-SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "paper_size": ResizePreset}
+SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "resize_preset": ResizePreset}
 """The keys of `data` that bring an image to a size; one of them at a time."""
 
 
@@ -77,7 +78,7 @@ def stored_config(text: str, source: str | Path) -> dict[str, Any]:
         InputError: it names no network, or a class of another package.
     """
     try:
-        config: dict[str, Any] = yaml.safe_load(text)
+        config: dict[str, Any] = upgrade_config(yaml.safe_load(text))
         arguments = config["model"]["init_args"]
         data = config.get("data") or {}
         built = [arguments["network"], arguments.get("inference"), *(data.get(key) for key in SIZE_RULES)]

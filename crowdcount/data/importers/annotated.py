@@ -1,15 +1,11 @@
 """What all importers return, and which of the marked shapes they take."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from crowdcount.errors import InputError
-
-_HUGE = 1e9
-"""No coordinate is as large; beyond, single precision would not tell pixels apart, and at last be infinite."""
 
 Kind = Literal["point", "keypoint", "box centre"]
 
@@ -82,30 +78,3 @@ class Choice:
         if missing:
             known = ", ".join(f"{label!r} ({number})" for label, number in self._seen.most_common(20)) or "none"
             raise InputError(f"{place}: no shape has the label {missing[0]!r}; there are {known}")
-
-
-def number(place: str, value: object) -> float:
-    """Return a number of an export.
-
-    Raises:
-        InputError: it is none, or too large for one.
-    """
-    try:  # attributes of XML and words of text files are text
-        result = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
-    except (ValueError, OverflowError):
-        result = math.nan
-    if not abs(result) < _HUGE:
-        raise InputError(f"{place} is {str(value)[:80]!r}, expected a number; correct it or take the entry out")
-    return result
-
-
-def image_size(place: str, width: object, height: object) -> tuple[int, int]:
-    """Return the width and height in pixels that an export states.
-
-    Raises:
-        InputError: they are no sides of an image.
-    """
-    sides = number(f"{place}: width", width), number(f"{place}: height", height)
-    if min(sides) < 1 or any(side != int(side) for side in sides):
-        raise InputError(f"{place}: {width} x {height} is no size of an image in pixels; correct it")
-    return int(sides[0]), int(sides[1])

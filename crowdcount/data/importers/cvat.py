@@ -3,8 +3,9 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from crowdcount.data.importers.annotated import Annotated, Choice, image_size, number
+from crowdcount.data.importers.annotated import Annotated, Choice
 from crowdcount.errors import InputError
+from crowdcount.json_fields import as_number, image_size
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:
@@ -53,7 +54,9 @@ def _heads(place: str, shape: ElementTree.Element, choice: Choice) -> list[tuple
     if shape.tag == "points":
         return choice.take("point", [_pair(place, pair) for pair in shape.get("points", "").split(";")])
     if shape.tag == "box":
-        left, top, right, bottom = (number(f"{place}: {key}", shape.get(key)) for key in ("xtl", "ytl", "xbr", "ybr"))
+        left, top, right, bottom = (
+            as_number(f"{place}: {key}", shape.get(key)) for key in ("xtl", "ytl", "xbr", "ybr")
+        )
         return choice.take("box centre", [((left + right) / 2, (top + bottom) / 2)])
     return choice.leave(shape.tag)
 
@@ -62,4 +65,4 @@ def _pair(place: str, text: str) -> tuple[float, float]:
     words = text.split(",")
     if len(words) != 2:
         raise InputError(f"{place}: {text[:80]!r} in 'points' is no pair x,y; correct it")
-    return number(f"{place}: x", words[0]), number(f"{place}: y", words[1])
+    return as_number(f"{place}: x", words[0]), as_number(f"{place}: y", words[1])

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
-from crowdcount.data.importers.annotated import Annotated, Choice, image_size, number
+from crowdcount.data.importers.annotated import Annotated, Choice
 from crowdcount.data.importers.image_matching import UPLOADED
-from crowdcount.data.importers.json_fields import as_list, as_object, get
 from crowdcount.errors import InputError
 from crowdcount.files import read_json
 from crowdcount.images.read import IMAGE_SUFFIXES
+from crowdcount.json_fields import as_list, as_number, as_object, get, image_size
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:
@@ -98,7 +98,7 @@ def _heads(
         return None, []
     if kind not in ("keypointlabels", "keypoint", "rectanglelabels", "rectangle"):
         return None, choice.leave(kind)
-    if number(f"{place}: image_rotation", result.get("image_rotation", 0)):
+    if as_number(f"{place}: image_rotation", result.get("image_rotation", 0)):
         # The documentation does not say whether coordinates refer to the image before or after it is turned.
         raise InputError(
             f"{place}: image_rotation is {result['image_rotation']}; turn the image file itself, set the rotation back "
@@ -112,7 +112,7 @@ def _heads(
 
 def _pixels(place: str, value: dict[str, Any], size: tuple[int, int], *keys: str) -> tuple[float, float]:
     x, y = (
-        number(f"{place}: {key}", get(place, value, key)) * side / 100 for key, side in zip(keys, size, strict=True)
+        as_number(f"{place}: {key}", get(place, value, key)) * side / 100 for key, side in zip(keys, size, strict=True)
     )
     return x, y
 
@@ -120,6 +120,6 @@ def _pixels(place: str, value: dict[str, Any], size: tuple[int, int], *keys: str
 def _centre(place: str, value: dict[str, Any], size: tuple[int, int]) -> tuple[float, float]:
     x, y = _pixels(place, value, size, "x", "y")
     width, height = _pixels(place, value, size, "width", "height")
-    angle = math.radians(number(f"{place}: rotation", value.get("rotation", 0)))
+    angle = math.radians(as_number(f"{place}: rotation", value.get("rotation", 0)))
     across, down = (math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))
     return x + (width * across[0] + height * down[0]) / 2, y + (width * across[1] + height * down[1]) / 2

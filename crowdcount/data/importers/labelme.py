@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from crowdcount.data.importers.annotated import Annotated, Choice, image_size
-from crowdcount.data.importers.json_fields import as_list, as_numbers, as_object, as_text, get
+from crowdcount.data.importers.annotated import Annotated, Choice
 from crowdcount.data.importers.write import TABLE
 from crowdcount.errors import InputError
 from crowdcount.files import read_json
+from crowdcount.json_fields import as_list, as_numbers, as_object, as_text, get, image_size
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:

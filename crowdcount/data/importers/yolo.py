@@ -5,9 +5,10 @@ from typing import Any
 
 import yaml
 
-from crowdcount.data.importers.annotated import Annotated, Choice, number
+from crowdcount.data.importers.annotated import Annotated, Choice
 from crowdcount.errors import InputError
 from crowdcount.files import read_text
+from crowdcount.json_fields import as_number
 
 _FIELDS = "class x y w h"
 _LISTS = ("classes.txt", "obj.names")
@@ -58,7 +59,7 @@ def _heads(file: Path, names: dict[int, str], choice: Choice) -> list[tuple[floa
 
 
 def _head(place: str, line: str, names: dict[int, str], choice: Choice) -> list[tuple[float, float]]:
-    values = [number(f"{place}: value {i}", word) for i, word in enumerate(line.split(), 1)]
+    values = [as_number(f"{place}: value {i}", word) for i, word in enumerate(line.split(), 1)]
     if len(values) < 5 or values[0] != int(values[0]) or values[0] < 0:
         raise InputError(f"{place} is {line[:80]!r}, expected the numbers {_FIELDS!r} of one box; correct it")
     if not choice.wants(names.get(int(values[0]), str(int(values[0])))):
@@ -91,4 +92,4 @@ def _yaml_names(file: Path) -> dict[int, str]:
     pairs = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, list) else None
     if pairs is None:
         raise InputError(f"{file}: 'names' is {str(names)[:80]!r}, expected a list, or a name for each number")
-    return {int(number(f"{file}: names", key)): str(name) for key, name in pairs}
+    return {int(as_number(f"{file}: names", key)): str(name) for key, name in pairs}
