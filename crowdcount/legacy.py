@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final
@@ -73,15 +74,13 @@ class LegacyFinder:
         return ModuleSpec(name, LegacyLoader()) if name in MODULES else None
 
 
-class LegacyLoader:
+class LegacyLoader(Loader):
     """Loads a module whose names are looked up where they are now."""
 
-    @staticmethod
-    def create_module(spec: ModuleSpec) -> None:
+    def create_module(self, spec: ModuleSpec) -> None:
         """Leave the creation to Python."""
 
-    @staticmethod
-    def exec_module(module: ModuleType) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         """Give the module the names of its successors."""
         homes = [f"crowdcount.{home}" for home in MODULES[module.__name__]]
         warn_renamed(module.__name__, " and ".join(homes))

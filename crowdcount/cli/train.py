@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import torch
 import yaml
+from jsonargparse import get_loader, set_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -26,6 +27,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from crowdcount.config_errors import explain
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
+from crowdcount.legacy import upgrade_config, upgrade_option
 from crowdcount.training.base import TrainingModule
 from crowdcount.training.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
 from crowdcount.weights.checkpoint import read_checkpoint
@@ -144,7 +146,9 @@ def main(args: list[str] | None = None) -> None:
     sys.path.append(str(Path.cwd()))  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     _quieten()
-    _check_files(sys.argv[1:] if args is None else args)
+    args = [upgrade_option(word) for word in (sys.argv[1:] if args is None else args)]
+    _check_files(args)
+    set_loader("yaml", _load_yaml, (yaml.YAMLError,))
     try:
         TrainCLI(
             TrainingModule,
@@ -174,6 +178,14 @@ def main(args: list[str] | None = None) -> None:
         _fail(str(mistake).rsplit("InputError: ", 1)[-1].strip())
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # its threads may not outlive the interpreter: they would abort it
+
+
+_load = get_loader("yaml")
+
+
+def _load_yaml(text: str) -> Any:
+    """Read YAML as jsonargparse does, with keys of earlier versions under their present names."""
+    return upgrade_config(_load(text))
 
 
 def _check_files(args: list[str]) -> None:
