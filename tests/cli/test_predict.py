@@ -230,14 +230,14 @@ def test_batches_give_the_same_numbers(tool, release, photos, tmp_path):
 def test_one_file_of_a_batch_that_cannot_be_written_does_not_stop_the_others(
     tool, release, photos, tmp_path, monkeypatch
 ):
-    written = tool.write_whole
+    written = tool.atomic_write
 
     def full(path, content):
         if path.name == "b.npz":
             raise OSError(28, "No space left on device")
         written(path, content)
 
-    monkeypatch.setattr(tool, "write_whole", full)
+    monkeypatch.setattr(tool, "atomic_write", full)
     out = tmp_path / "out"
     assert run(tool, photos, "--batch", 4, "--output", out, "--save", "csv", "npz", model=release) == 2
     assert names(out) == ["a.npz", "c.npz", "counts.csv", "d.npz"]
@@ -699,7 +699,7 @@ def test_the_memory_that_is_taken(model, monkeypatch):
     assert Predictor(own, max_memory=0.5)._memory(own, [image]) == 0.5
     windows = replace(model, inference=replace(model.inference, window=32))
     assert Predictor(windows)._memory(windows, [image]) is None and not Predictor(windows).predict(image).exact
-    monkeypatch.setattr(predictor_module, "halo", lambda network: None)
+    monkeypatch.setattr(predictor_module, "receptive_margin", lambda network: None)
     assert Predictor(model)._memory(model, [image]) is None
 
 
@@ -911,7 +911,7 @@ def test_too_little_memory_of_a_processor_is_reported_in_its_turn(tool, release,
 def test_the_size_rule_decides_about_the_default_limit(model, monkeypatch):
     """A narrow picture that the rule enlarges is no small one."""
     asked = []
-    monkeypatch.setattr(predictor_module, "halo", lambda network: asked.append(network))
+    monkeypatch.setattr(predictor_module, "receptive_margin", lambda network: asked.append(network))
     wide = np.zeros((8, 700, 3), np.uint8)
     Predictor(model).predict(wide)
     assert not asked

@@ -113,7 +113,7 @@ def test_stopping(server, capsys, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tool, "local_file", stop)
+    monkeypatch.setattr(tool, "ensure_downloaded", stop)
     status, _, err = run(capsys, "get", KNOWN)
     assert status == 130 and err == "download_weights: stopped; the same command goes on from here\n"
 

@@ -17,7 +17,7 @@ class Stand(DensityNetwork):
     """The recorded stand-in: it differs between positions in a window, so that overlaps disagree."""
 
     stride = 8
-    multiple = 8
+    size_divisor = 8
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     largest = 0
 
@@ -30,7 +30,7 @@ class Convolution(DensityNetwork):
     """One convolution with a bias that zeros and borders cannot hide."""
 
     stride = 4
-    multiple = 8
+    size_divisor = 8
 
     def __init__(self):
         super().__init__()

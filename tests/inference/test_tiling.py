@@ -115,7 +115,7 @@ def test_the_halo_is_as_wide_as_it_must_be_and_no_wider(margin, monkeypatch):
     network = Chain([(3, 2, 1), (5, 2, 1), (5, 2, 2), (3, 1, 3)]).eval()
     step, wide = tile_multiple(network), receptive_margin(network)
     if margin == "less":
-        monkeypatch.setattr("crowdcount.inference.density.halo", lambda _: wide - step)
+        monkeypatch.setattr("crowdcount.inference.density.receptive_margin", lambda _: wide - step)
     image = noise(4 * step, 12 * wide)
     maps, _ = count_tiles(network, image[None], 4 * step * (2 * wide + 4 * step))
     whole = Inference()(network, image).density
@@ -151,7 +151,7 @@ def test_the_halo_is_that_of_arithmetic(layers):
 class Pooled(DensityNetwork):
     """A convolution and a mean over the whole image."""
 
-    stride = multiple = 8
+    stride = size_divisor = 8
 
     def __init__(self):
         super().__init__()
@@ -165,7 +165,7 @@ class Pooled(DensityNetwork):
 class Rolled(DensityNetwork):
     """Blocks that see 48 pixels to the left, but only in some columns: windows that do not move with the image."""
 
-    stride = multiple = 8
+    stride = size_divisor = 8
 
     def __init__(self, length, period):
         super().__init__()
@@ -181,7 +181,7 @@ class Rolled(DensityNetwork):
 class Dead(DensityNetwork):
     """A convolution whose density is 0 on noise, whatever tiles do to it."""
 
-    stride = multiple = 8
+    stride = size_divisor = 8
 
     def __init__(self):
         super().__init__()

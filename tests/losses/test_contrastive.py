@@ -323,5 +323,5 @@ def test_configuration():
         return contrast
 
     options = {"temperature": 0.1, "form": "mean_of_logs", "decoupled": True}
-    given = {"class_path": "crowdcount.losses.contrastive.SupCon", "init_args": options}
+    given = {"class_path": "crowdcount.losses.SupCon", "init_args": options}
     assert jsonargparse.auto_cli(configured, args=[json.dumps(given)]) == SupCon(**options)

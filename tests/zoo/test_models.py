@@ -93,7 +93,7 @@ def test_recipes_of_referring_expression_counting(model, dataset):
     assert arguments["network"]["init_args"] == {**network, "query_selection": "cls" if grounding else "max"}
     thresholds = {"cls_threshold": 0.25, "word_threshold": 0.35}
     assert arguments["inference"].items() >= thresholds.items()
-    contrast = {"class_path": "crowdcount.losses.contrastive.SupCon"}
+    contrast = {"class_path": "crowdcount.losses.SupCon"}
     contrast["init_args"] = {"temperature": 0.07, "form": "log_of_mean"}
     terms = {
         "gdino_point": {},
