@@ -20,8 +20,8 @@ from benchmarks.race import Commands, Row, positive
 from benchmarks.tiles import scene
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference
+from crowdcount.models.clip.towers import ClipVit, resize_positions
 from crowdcount.models.clip_ebc.network import ClipEbc
-from crowdcount.models.clip_ebc.towers import ClipVit, resize_positions
 from crowdcount.predictor import find_device
 from crowdcount.zoo.config import build, read_config
 

@@ -13,11 +13,13 @@ from torch.nn import functional
 from crowdcount.errors import InputError
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.loss import Dace
-from crowdcount.models.clip_ebc import towers as backbones
-from crowdcount.models.clip_ebc.convert import from_authors, from_openai
+from crowdcount.models.clip import pretrained
+from crowdcount.models.clip.number_words import number_words
+from crowdcount.models.clip.pretrained import from_openai
+from crowdcount.models.clip.towers import CLIP_BACKBONES, resize_positions
+from crowdcount.models.clip_ebc.convert import from_authors
 from crowdcount.models.clip_ebc.network import ClipEbc
-from crowdcount.models.clip_ebc.prompts import number_words, prompt
-from crowdcount.models.clip_ebc.towers import CLIP_BACKBONES, resize_positions
+from crowdcount.models.clip_ebc.prompts import prompt
 from crowdcount.weights.cache import import_file
 from crowdcount.weights.download import file_sha256
 from crowdcount.weights.index import find_entry
@@ -231,7 +233,7 @@ def test_unreachable_weights_say_how_to_go_on(monkeypatch, local_index):
         raise ConnectionError("no route to host")
 
     network = ClipEbc("tiny-rn", Bins.published("sha"), pretrained="laion")
-    monkeypatch.setattr(backbones.open_clip, "create_model", unreachable)
+    monkeypatch.setattr(pretrained.open_clip, "create_model", unreachable)
     with pytest.raises(InputError, match=r"'laion' of tiny-rn could not be fetched.*\n.*pretrained: null"):
         network.load_pretrained()
     network.pretrained = None

@@ -13,7 +13,7 @@ import torch
 
 import crowdcount
 from crowdcount.errors import InputError
-from crowdcount.models.clip_ebc.towers import CLIP_BACKBONES
+from crowdcount.models.clip.towers import CLIP_BACKBONES
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.weights.index import find_entry, index_file, list_weights, read_index
 

@@ -4,8 +4,7 @@ Source: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwi
 """
 
 import math
-import re
-from typing import Any, Literal
+from typing import Literal
 
 import open_clip
 import torch
@@ -17,14 +16,11 @@ from crowdcount.errors import InputError
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
-from crowdcount.models.clip_ebc.convert import from_openai
+from crowdcount.models.clip.pretrained import fetch_clip
+from crowdcount.models.clip.towers import ClipResNet, ClipVit, build_clip
 from crowdcount.models.clip_ebc.fused_upsample import upsampled_block
 from crowdcount.models.clip_ebc.prompts import PromptStyle, prompt
-from crowdcount.models.clip_ebc.towers import ClipResNet, ClipVit, build_clip
 from crowdcount.models.layers import BasicBlock, Bottleneck, decoder, init_weights, upsample
-from crowdcount.weights.cache import ensure_downloaded
-from crowdcount.weights.checkpoint import read_checkpoint
-from crowdcount.weights.index import find_entry
 
 _DECODERS = {
     "RN101": [2048, 1024],
@@ -138,21 +134,10 @@ class ClipEbc(BlockwiseCounter):
         """
         if self.pretrained is None:
             return
-        clip = self._openai() if self.pretrained == "openai" else build_clip(self.backbone, self.pretrained)
+        clip = fetch_clip(self.backbone, self.pretrained)
         self.visual.load(clip.visual)
         self.text.load_state_dict(clip.text.state_dict())
         self._encode_text()
-
-    def _openai(self) -> Any:
-        """Return open_clip's model with OpenAI's weights, which are in the index of weights."""
-        model = re.sub(r"^vit-(.)-", r"vit_\1", self.backbone.removesuffix("-quickgelu").lower()).replace("-", "_")
-        try:
-            path = ensure_downloaded(find_entry(f"clip_ebc/{model}.openai"))
-        except InputError as error:
-            raise InputError(f"{error}\nTo start from random weights: pretrained: null") from error
-        clip = build_clip(self.backbone)
-        clip.load_state_dict(from_openai(read_checkpoint(path)))
-        return clip
 
 
 def _refresh_text(network: nn.Module, _keys: object) -> None:

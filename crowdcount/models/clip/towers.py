@@ -9,11 +9,12 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.model import _build_vision_tower
 from torch import Tensor, nn
 from torch.nn import functional
 
 from crowdcount.errors import InputError
-from crowdcount.models.clip_ebc.visual_prompts import prompted
+from crowdcount.models.clip.visual_prompts import prompted
 
 CLIP_BACKBONES = (
     "RN50-quickgelu",
@@ -28,32 +29,48 @@ CLIP_BACKBONES = (
 """open_clip's names of the published towers. OpenAI trained with QuickGELU: the plain names compute something else."""
 
 
-def build_clip(name: str, pretrained: str | None = None) -> Any:
-    """Return open_clip's model `name` with separate `visual` and `text` towers.
-
-    Args:
-        name: a model that open_clip knows, see `CLIP_BACKBONES`.
-        pretrained: a tag such as "openai", or the path of a checkpoint; None for random weights.
+def clip_config(name: str) -> dict[str, Any]:
+    """Return open_clip's configuration of a model.
 
     Raises:
-        InputError: no such model, or its weights could not be fetched.
+        InputError: there is no such model.
     """
-    config = open_clip.get_model_config(name)
-    known = ", ".join(CLIP_BACKBONES)
+    config: dict[str, Any] | None = open_clip.get_model_config(name)
     if config is None:
+        known = ", ".join(CLIP_BACKBONES)
         raise InputError(f"backbone: open_clip has no model {name!r}; the published ones are {known}")
+    return config
+
+
+def build_clip(name: str) -> Any:
+    """Return open_clip's model `name` with separate `visual` and `text` towers, with random weights.
+
+    Args:
+        name: a model that is built like OpenAI's CLIP, see `CLIP_BACKBONES`.
+
+    Raises:
+        InputError: no such model.
+    """
+    config = clip_config(name)
     plain = {"text_cfg", "vision_cfg", "embed_dim", "quick_gelu"}
     if config.keys() - plain or "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]:
+        known = ", ".join(CLIP_BACKBONES)
         raise InputError(f"backbone: {name} is not built like OpenAI's CLIP, so it cannot be cut here; use {known}")
-    if pretrained is None:
-        return open_clip.CustomTextCLIP(**config)
-    try:
-        return open_clip.create_model(name, pretrained=pretrained, force_custom_text=True)
-    except Exception as error:  # whatever the hub client, the file system or the format of the file raise
-        raise InputError(
-            f"the weights {pretrained!r} of {name} could not be fetched ({type(error).__name__}: {error}).\n"
-            "Check the connection, give the path of a checkpoint, or start from random weights: pretrained: null"
-        ) from error
+    return open_clip.CustomTextCLIP(**config)
+
+
+def build_visual(name: str, quick_gelu: bool) -> Any:
+    """Return the image tower of open_clip's model `name` alone, with random weights.
+
+    Args:
+        name: a model that open_clip knows.
+        quick_gelu: whether a vision transformer computes with QuickGELU; other towers do not use it.
+
+    Raises:
+        InputError: no such model.
+    """
+    config = clip_config(name)
+    return _build_vision_tower(config["embed_dim"], config["vision_cfg"], quick_gelu)
 
 
 class ClipResNet(nn.Module):
@@ -99,20 +116,30 @@ class ClipVit(nn.Module):
         dropout: dropout on the prompts.
         input_size: side the position table is resized to for good; None keeps the side CLIP was trained at. Other
             sizes at run time resize it on the fly.
+        antialias: filter where the position table shrinks. CLIP-EBC does not, ZIP does.
     """
 
-    def __init__(self, trunk: Any, prompts: int, deep: bool, dropout: float, input_size: int | None) -> None:
+    def __init__(
+        self,
+        trunk: Any,
+        prompts: int,
+        deep: bool,
+        dropout: float,
+        input_size: int | None,
+        antialias: bool = False,
+    ) -> None:
         super().__init__()
         self.stride: int = trunk.patch_size[0]
         self.channels: int = trunk.conv1.out_channels
         self.deep = deep
+        self.antialias = antialias
         size = trunk.image_size[0] if input_size is None else input_size
         self.side = size // self.stride
         if size < self.stride or size % self.stride:
             raise InputError(f"input_size: {size} is not a multiple of the patch side {self.stride}")
         trunk.proj = None
         trunk.requires_grad_(False)
-        trunk.positional_embedding.data = resize_positions(trunk.positional_embedding.data, self.side, self.side)
+        trunk.positional_embedding.data = self._positions(trunk.positional_embedding.data, self.side, self.side)
         self.trunk = trunk
         layers = len(trunk.transformer.resblocks)
         bound = math.sqrt(6 / (3 * self.stride + self.channels))
@@ -135,7 +162,7 @@ class ClipVit(nn.Module):
         rows, columns = patches.shape[-2:]
         patches = patches.flatten(2).transpose(1, 2)
         first = trunk.class_embedding.to(patches.dtype).expand(len(image), 1, -1)
-        positions = resize_positions(trunk.positional_embedding, rows, columns)
+        positions = self._positions(trunk.positional_embedding, rows, columns)
         x = trunk.ln_pre(torch.cat([first, patches], dim=1) + positions.to(patches.dtype))
         x = trunk.ln_post(self._run_blocks(x))[:, 1:]
         features: Tensor = x.transpose(1, 2).reshape(len(image), self.channels, rows, columns)
@@ -166,15 +193,43 @@ class ClipVit(nn.Module):
         """Copy the weights of a freshly fetched tower, its position table resized to ours."""
         weights = {key: value for key, value in trunk.state_dict().items() if key != "proj"}
         key = "positional_embedding"
-        weights[key] = resize_positions(weights[key], self.side, self.side)
+        weights[key] = self._positions(weights[key], self.side, self.side)
         self.trunk.load_state_dict(weights)
 
+    def _positions(self, table: Tensor, rows: int, columns: int) -> Tensor:
+        return resize_positions(table, rows, columns, self.antialias)
 
-def resize_positions(table: Tensor, rows: int, columns: int) -> Tensor:
+
+class TimmTower(nn.Module):
+    """An image tower that open_clip takes from timm (ConvNeXt, MobileCLIP's FastViT), without pooling and projection.
+
+    Args:
+        tower: open_clip's `TimmModel`.
+    """
+
+    def __init__(self, tower: Any) -> None:
+        super().__init__()
+        self.trunk = tower.trunk
+        self.trunk.head = nn.Identity()
+        self.channels: int = self.trunk.num_features
+        self.stride: int = self.trunk.feature_info[-1]["reduction"]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode (B, 3, H, W)."""
+        features: Tensor = self.trunk.forward_features(image)
+        return features
+
+    def load(self, tower: Any) -> None:
+        """Copy the weights of a freshly fetched tower."""
+        source = tower.trunk.state_dict()
+        self.trunk.load_state_dict({key: source[key] for key in self.trunk.state_dict()})
+
+
+def resize_positions(table: Tensor, rows: int, columns: int, antialias: bool = False) -> Tensor:
     """Resize a position table (1 + side * side, C) to (1 + rows * columns, C); the class token's row stays."""
     side = math.isqrt(len(table) - 1)
     if (rows, columns) == (side, side):
         return table
     grid = table[1:].reshape(side, side, -1).permute(2, 0, 1).unsqueeze(0)
-    grid = functional.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
+    grid = functional.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False, antialias=antialias)
     return torch.cat([table[:1], grid.squeeze(0).permute(1, 2, 0).flatten(0, 1)])

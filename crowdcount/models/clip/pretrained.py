@@ -1,0 +1,69 @@
+"""CLIP's towers with pretrained weights, where a training starts from them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import open_clip
+from torch import Tensor
+
+from crowdcount.errors import InputError
+from crowdcount.models.clip.towers import clip_config
+from crowdcount.weights.cache import ensure_downloaded
+from crowdcount.weights.checkpoint import read_checkpoint
+from crowdcount.weights.index import find_entry
+
+# sizes, and the causal mask, which is computed anew
+_NO_WEIGHT = re.compile(r"input_resolution|context_length|vocab_size|(.*\.)?attn_mask")
+
+
+def fetch_clip(name: str, pretrained: str, quick_gelu: bool | None = None) -> Any:
+    """Return open_clip's model `name`, with separate `visual` and `text` towers, with pretrained weights.
+
+    Args:
+        name: a model that open_clip knows.
+        pretrained: "openai" for the weights in the index, another of open_clip's tags, or the path of a checkpoint.
+        quick_gelu: whether the towers compute with QuickGELU; None for what open_clip configures under that name.
+
+    Raises:
+        InputError: the weights could not be fetched.
+    """
+    config = clip_config(name)
+    if quick_gelu is not None:
+        config["quick_gelu"] = quick_gelu
+    if pretrained == "openai":
+        return _openai(name, config)
+    try:
+        quick = config.get("quick_gelu", False)
+        return open_clip.create_model(name, pretrained=pretrained, force_custom_text=True, force_quick_gelu=quick)
+    except Exception as error:  # whatever the hub client, the file system or the format of the file raise
+        raise InputError(
+            f"the weights {pretrained!r} of {name} could not be fetched ({type(error).__name__}: {error}).\n"
+            "Check the connection, give the path of a checkpoint, or start from random weights: pretrained: null"
+        ) from error
+
+
+def from_openai(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of OpenAI's CLIP to those of open_clip's `CustomTextCLIP`; the result loads with strict=True.
+
+    Raises:
+        InputError: this is no CLIP.
+    """
+    missing = [key for key in ("visual.conv1.weight", "text_projection", "logit_scale") if key not in state_dict]
+    if missing:
+        raise InputError(f"{missing[0]!r} is missing, so this is no checkpoint of OpenAI's CLIP")
+    weights = {key: value for key, value in state_dict.items() if not _NO_WEIGHT.fullmatch(key)}
+    own = ("visual.", "logit_scale")
+    return {key if key.startswith(own) else f"text.{key}": value.float() for key, value in weights.items()}
+
+
+def _openai(name: str, config: dict[str, Any]) -> Any:
+    """Return a model with OpenAI's weights, which are in the index of weights."""
+    model = re.sub(r"^vit-(.)-", r"vit_\1", name.removesuffix("-quickgelu").lower()).replace("-", "_")
+    try:
+        path = ensure_downloaded(find_entry(f"clip_ebc/{model}.openai"))
+    except InputError as error:
+        raise InputError(f"{error}\nTo start from random weights: pretrained: null") from error
+    clip = open_clip.CustomTextCLIP(**config)
+    clip.load_state_dict(from_openai(read_checkpoint(path)))
+    return clip
