@@ -13,6 +13,8 @@ from crowdcount.legacy import renamed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass
@@ -22,10 +24,14 @@ class CountMap:
     Attributes:
         density: (B, 1, H / stride, W / stride), people per block; its sum is the count.
         logits: (B, K, H / stride, W / stride) class scores of blockwise classifiers, otherwise None.
+        variance: (B, 1, H / stride, W / stride) variance of the count of each block, whose mean is the density, where
+            the network predicts its distribution; otherwise None. Errors of blocks go together: the variance of the sum
+            is not the sum of these.
     """
 
     density: Tensor
     logits: Tensor | None = None
+    variance: Tensor | None = None
 
 
 class CrowdNetwork(nn.Module, ABC):

@@ -1,0 +1,103 @@
+"""The head that the networks of the family share: two sets of block scores -> mean and variance of the count.
+
+Source: Ma, Sanchez, Guha, "ZIP: Scalable Crowd Counting via Zero-Inflated Poisson Modeling", arXiv 2506.19955.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from crowdcount.errors import InputError
+from crowdcount.models.base import CLIP_MEAN, CLIP_STD, CountMap
+from crowdcount.models.blockwise.bins import Bins
+from crowdcount.models.blockwise.counter import BlockwiseCounter
+from crowdcount.models.zip.convert import from_authors, network_arguments
+
+
+@dataclass(kw_only=True)
+class ZeroInflatedMap(CountMap):
+    """A density with the distribution it is the mean of; K bins, the first of which is 0.
+
+    The count of a block is 0 with the probability p0 of a structural zero, and otherwise (p1 = 1 - p0) Poisson with the
+    rate lambda: mean p1 lambda, variance p1 lambda (1 + p0 lambda). `logits` are the logarithms of (p0, p1 q), where q
+    are the probabilities of the bins of a block that is no structural zero.
+
+    Attributes:
+        zero_logits: (B, 2, H / stride, W / stride), of a structural zero and of none.
+        rate_logits: (B, K - 1, H / stride, W / stride), of the bins from 1 up.
+        rate: (B, 1, H / stride, W / stride), lambda, the expected anchor of those bins.
+    """
+
+    zero_logits: Tensor
+    rate_logits: Tensor
+    rate: Tensor
+
+
+class ZeroInflatedNetwork(BlockwiseCounter):
+    """Base of the networks whose blocks have a zero-inflated Poisson count.
+
+    Images are normalised as CLIP's throughout, as published, whatever the backbone was pretrained with.
+    """
+
+    mean: ClassVar[tuple[float, float, float]] = CLIP_MEAN
+    std: ClassVar[tuple[float, float, float]] = CLIP_STD
+
+    def __init__(self, bins: Bins, stride: int) -> None:
+        super().__init__(bins, stride)
+        if len(bins) < 2 or bins.edges[0] != (0, 0) or bins.values[0] != 0:
+            raise InputError(
+                f"bins: the first must be 0 with the anchor 0, and another must follow; got {bins.intervals} with the "
+                f"anchors {bins.values}"
+            )
+
+    def combine(self, zero_logits: Tensor, rate_logits: Tensor) -> ZeroInflatedMap:
+        """Turn the scores of both heads into a count map, in float32 or better whatever the precision before it.
+
+        Args:
+            zero_logits: (B, 2, H, W), of a structural zero and of none.
+            rate_logits: (B, K - 1, H, W), of the bins from 1 up.
+        """
+        zero_logits, rate_logits = (
+            logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (zero_logits, rate_logits)
+        )
+        anchors = self.anchors[1:].to(rate_logits.dtype).view(1, -1, 1, 1)
+        rate = (rate_logits.softmax(dim=1) * anchors).sum(dim=1, keepdim=True)
+        empty, occupied = zero_logits.softmax(dim=1).chunk(2, dim=1)
+        zero, present = functional.log_softmax(zero_logits, dim=1).chunk(2, dim=1)
+        density = occupied * rate
+        return ZeroInflatedMap(
+            density=density,
+            logits=torch.cat([zero, present + functional.log_softmax(rate_logits, dim=1)], dim=1),
+            variance=density * (1 + empty * rate),
+            zero_logits=zero_logits,
+            rate_logits=rate_logits,
+            rate=rate,
+        )
+
+    @classmethod
+    def published_arguments(cls, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+        """Return block side, bins and whatever else a published file says of the network it is of."""
+        return network_arguments(checkpoint)
+
+    def load_published(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a published checkpoint, whose bin centres must be the anchors of this network.
+
+        Args:
+            state_dict: the published file's content, or the state dict in it.
+
+        Raises:
+            InputError: it is no checkpoint of the family, or one with other bins.
+            RuntimeError: the weights do not fit.
+        """
+        weights = from_authors(state_dict)
+        centres = weights.pop("anchors").flatten()
+        if centres.shape != self.anchors.shape or not torch.allclose(centres, self.anchors, rtol=1e-6):
+            raise InputError(
+                f"bins: the checkpoint counts with the anchors {[round(value, 5) for value in centres.tolist()]}, this "
+                f"network with {[round(value, 5) for value in self.anchors.tolist()]}; build it with those bins"
+            )
+        self.load_state_dict(weights, strict=True)

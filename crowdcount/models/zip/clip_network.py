@@ -1,0 +1,154 @@
+"""ZIP on the image towers of CLIP, with text features as the classes.
+
+Source: Ma, Sanchez, Guha, "ZIP: Scalable Crowd Counting via Zero-Inflated Poisson Modeling", arXiv 2506.19955, where
+these are ZIP-S and B.
+"""
+
+import logging
+import math
+from typing import Any, Literal
+
+import open_clip
+import torch
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
+from timm.models.convnext import ConvNeXt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crowdcount.errors import InputError
+from crowdcount.models.blockwise.bins import Bins
+from crowdcount.models.clip.pretrained import fetch_clip
+from crowdcount.models.clip.towers import ClipResNet, ClipVit, TimmTower, build_visual, clip_config
+from crowdcount.models.layers import init_weights
+from crowdcount.models.zip.base import ZeroInflatedMap, ZeroInflatedNetwork
+from crowdcount.models.zip.prompts import Prompts, find_prompts
+from crowdcount.models.zip.refiner import Norm, build_refiner
+
+logger = logging.getLogger(__name__)
+
+Tower = ClipResNet | ClipVit | TimmTower
+
+_TEXTS = 256
+"""Prompts the text tower encodes at a time."""
+
+
+class ClipZip(ZeroInflatedNetwork):
+    """Zero-inflated Poisson counts of blocks on an image tower of CLIP.
+
+    The classes of both heads are text features, part of the weights: only the start of a training from CLIP needs the
+    text tower, and it is dropped after that. ResNet, ConvNeXt and MobileCLIP towers are trained whole; a vision
+    transformer stays frozen and learns visual prompts.
+
+    Args:
+        backbone: open_clip's name of the model: ViT-B-16, RN50x4, convnext_base_w_320 or MobileCLIP-S1.
+        bins: the classes of a block count and what each is worth; the first is 0.
+        reduction: block side in pixels.
+        pretrained: "openai" for the weights in the index, another of open_clip's tags, or a checkpoint's path; fetched
+            when a training starts. null starts from random weights, text features included.
+        prompts: the texts of the classes; null takes those of 3,456 templates whose features differ most.
+        groups: of the 3x3 convolutions after the tower: published are 5 for RN50x4, 2 for MobileCLIP-S1.
+        vpt: number of visual prompts in each layer of a transformer.
+        vpt_dropout: dropout on the visual prompts.
+        input_size: side in pixels that a transformer's position table is resized to for good; null keeps CLIP's own.
+        quick_gelu: compute a transformer with QuickGELU, as OpenAI did. The published ZIP was most likely trained with
+            the exact one, which recent versions of open_clip build.
+
+    Raises:
+        InputError: open_clip has no such model; an input size that does not fit its patches; bins that do not start
+            with 0; a reduction that does not follow from the stride of the tower.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        bins: Bins,
+        reduction: Literal[8, 16, 32] = 16,
+        pretrained: str | None = "openai",
+        prompts: Prompts | None = None,
+        groups: int = 1,
+        vpt: int = 96,
+        vpt_dropout: float = 0.0,
+        input_size: int | None = None,
+        quick_gelu: bool = False,
+    ) -> None:
+        super().__init__(bins, reduction)
+        if vpt < 1 or not 0 <= vpt_dropout <= 1:
+            raise InputError(f"vpt: {vpt} must be at least 1; vpt_dropout: {vpt_dropout} must be between 0 and 1")
+        if prompts is not None:
+            prompts.check(len(bins))
+        self.backbone, self.pretrained, self.prompts, self.quick_gelu = backbone, pretrained, prompts, quick_gelu
+        self.encoder, norm = _tower(build_visual(backbone, quick_gelu), vpt, vpt_dropout, input_size)
+        channels, width = self.encoder.channels, int(clip_config(backbone)["embed_dim"])
+        self.refiner = build_refiner(channels, self.encoder.stride, reduction, "conv", norm, groups)
+        self.zero_head = TextHead(channels, width, 2)
+        self.rate_head = TextHead(channels, width, len(bins) - 1)
+        self.size_divisor = math.lcm(self.encoder.stride, reduction)
+
+    def forward(self, image: Tensor) -> ZeroInflatedMap:
+        """Count in a normalised image batch (B, 3, H, W).
+
+        Sides that are no multiple of `size_divisor` give what the tower makes of them, as published: MobileCLIP rounds
+        up, the others down.
+        """
+        features = self.refiner(self.encoder(image))
+        return self.combine(self.zero_head(features), self.rate_head(features))
+
+    def load_pretrained(self) -> None:
+        """Fetch CLIP's towers (see the argument `pretrained`) and encode the prompts of the classes.
+
+        Raises:
+            InputError: they could not be fetched.
+        """
+        if self.pretrained is None:
+            return
+        clip = fetch_clip(self.backbone, self.pretrained, self.quick_gelu).eval()
+        self.encoder.load(clip.visual)
+        self._encode(clip)
+
+    @torch.no_grad()
+    def _encode(self, clip: Any) -> None:
+        tokenize = open_clip.get_tokenizer(self.backbone)
+
+        def encode(texts: list[str]) -> Tensor:
+            chunks = [texts[start : start + _TEXTS] for start in range(0, len(texts), _TEXTS)]
+            return torch.cat([clip.encode_text(tokenize(chunk), normalize=True) for chunk in chunks])
+
+        prompts = self.prompts or find_prompts(self.bins.edges, encode)
+        logger.info("prompts: %s; %s", "; ".join(prompts.zero), "; ".join(prompts.rate))
+        self.zero_head.text.copy_(encode(prompts.zero))
+        self.rate_head.text.copy_(encode(prompts.rate))
+
+
+class TextHead(nn.Module):
+    """Cosine similarity of projected features with text features, scaled: (B, C, H, W) -> (B, classes, H, W).
+
+    Args:
+        channels: C.
+        width: of the text features.
+        classes: number of texts.
+    """
+
+    text: Tensor
+
+    def __init__(self, channels: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(channels, width, 1, bias=False)
+        init_weights(self.projection)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.register_buffer("text", functional.normalize(torch.randn(classes, width), dim=-1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits of the texts."""
+        x = functional.normalize(self.projection(features).permute(0, 2, 3, 1), dim=-1)
+        logits = self.logit_scale.exp() * x @ self.text.to(x.dtype).t()
+        return logits.permute(0, 3, 1, 2)
+
+
+def _tower(visual: Any, vpt: int, vpt_dropout: float, input_size: int | None) -> tuple[Tower, Norm]:
+    """Return the image tower without pooling, and the normalisation of what follows, which is its own."""
+    if isinstance(visual, ModifiedResNet):
+        return ClipResNet(visual, 32), "batch"
+    if isinstance(visual, TimmModel):
+        return TimmTower(visual), "layer" if isinstance(visual.trunk, ConvNeXt) else "batch"
+    return ClipVit(visual, vpt, True, vpt_dropout, input_size, antialias=True), "layer"
