@@ -78,7 +78,7 @@ class Dace:
         if output.logits is None:
             raise InputError("loss: DACE needs the class scores of a blockwise network; this one gives a density only")
         density = output.density.float()
-        blocks = self._block_counts(points, density, stride)
+        blocks = block_targets(points, density, stride, self.once_per_pixel)
         entropy = functional.cross_entropy(output.logits.float(), bins.classes(blocks[:, 0]), reduction="none")
         terms = {"cross_entropy": entropy.flatten(1).sum(dim=1)}
         if self.count_loss == "dmcount":
@@ -89,12 +89,6 @@ class Dace:
             terms[self.count_loss] = self.weight * power.sum(dim=1)
         return {name: images.mean() for name, images in terms.items()}
 
-    def _block_counts(self, points: Sequence[Points], density: Tensor, stride: int) -> Tensor:
-        """Return the (B, 1, rows, columns) numbers of points in the blocks of `density`, on its device."""
-        height, width = (side * stride for side in density.shape[-2:])
-        counts = [block_counts(each, height, width, stride, once_per_pixel=self.once_per_pixel) for each in points]
-        return torch.from_numpy(np.stack(counts)).to(density.device)[:, None]
-
     def _dm_count(self, density: Tensor, blocks: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
         """Return the weighted terms of the DM-Count loss of each image, (B,)."""
         counts = torch.tensor([len(each) for each in points], dtype=torch.float32).to(density.device)
@@ -103,3 +97,17 @@ class Dace:
             "transport": self.weight * self.ot_weight * transport(density, points, stride),
             "variation": self.weight * self.tv_weight * variation(density, blocks, counts),
         }
+
+
+def block_targets(points: Sequence[Points], density: Tensor, stride: int, once_per_pixel: bool) -> Tensor:
+    """Return the (B, 1, rows, columns) numbers of points in the blocks of a density, of its type and on its device.
+
+    Args:
+        points: (n, 2) of each image, in its pixels.
+        density: (B, 1, rows, columns).
+        stride: block side in pixels.
+        once_per_pixel: several points in one pixel count once.
+    """
+    height, width = (side * stride for side in density.shape[-2:])
+    counts = [block_counts(each, height, width, stride, once_per_pixel=once_per_pixel) for each in points]
+    return torch.from_numpy(np.stack(counts)).to(density)[:, None]
