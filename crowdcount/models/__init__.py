@@ -12,17 +12,21 @@ if TYPE_CHECKING:
     from crowdcount.models.ebc.network import Ebc
     from crowdcount.models.hmode.network import Hmode
     from crowdcount.models.rec.network import ReferringDetector
+    from crowdcount.models.zip.clip_network import ClipZip
+    from crowdcount.models.zip.network import Zip
 
 __all__ = [
     "Bins",
     "BlockwiseCounter",
     "ClipEbc",
+    "ClipZip",
     "CountMap",
     "CrowdNetwork",
     "DensityNetwork",
     "Ebc",
     "Hmode",
     "ReferringDetector",
+    "Zip",
 ]
 
 __getattr__ = lazy_names(
@@ -39,5 +43,7 @@ __getattr__ = lazy_names(
         "ebc.network": ("Ebc",),
         "hmode.network": ("Hmode",),
         "rec.network": ("ReferringDetector",),
+        "zip.clip_network": ("ClipZip",),
+        "zip.network": ("Zip",),
     },
 )
