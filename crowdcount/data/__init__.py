@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crowdcount.data.sources.concat import Concat
     from crowdcount.data.sources.folder import Folder
     from crowdcount.data.sources.fsc147 import Fsc147
+    from crowdcount.data.sources.hold_out import HoldOut
     from crowdcount.data.sources.jhu_crowd import JhuCrowd
     from crowdcount.data.sources.mall import Mall
     from crowdcount.data.sources.nwpu import Nwpu
@@ -33,6 +34,7 @@ __all__ = [
     "Expression",
     "Folder",
     "Fsc147",
+    "HoldOut",
     "JhuCrowd",
     "Mall",
     "Nwpu",
@@ -62,6 +64,7 @@ __getattr__ = lazy_names(
         "sources.concat": ("Concat",),
         "sources.folder": ("Folder",),
         "sources.fsc147": ("Fsc147",),
+        "sources.hold_out": ("HoldOut",),
         "sources.jhu_crowd": ("JhuCrowd",),
         "sources.mall": ("Mall",),
         "sources.nwpu": ("Nwpu",),

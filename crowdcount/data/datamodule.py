@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
@@ -15,13 +14,12 @@ from crowdcount.data.augment import Augment
 from crowdcount.data.dataset import CrowdDataset, TrainingSample, collate
 from crowdcount.data.loader import EpochSampler, ResumableLoader
 from crowdcount.data.sample import CrowdSource, Record
+from crowdcount.data.sources.hold_out import hold_out
 from crowdcount.errors import InputError
 from crowdcount.images.resize import Resize, ShortSide, SizeRule
 from crowdcount.images.resize_presets import ResizePreset
 
 logger = logging.getLogger(__name__)
-
-_STREAM = 103  # first word of the seeds here: another use of the same seed has another one
 
 
 class CrowdData(LightningDataModule):
@@ -44,6 +42,7 @@ class CrowdData(LightningDataModule):
         crops_per_image: crops cut from each image of a batch.
         val_fraction: share of the training images held out where the data set has no validation split; 0 trains on
             all of them and validates on none.
+        epoch_images: images drawn in an epoch of training, by all processes together; null for as many as there are.
         seed: seeds the hold-out, the order and the augmentation.
         num_workers: processes that decode and augment; 0 works in the main process.
 
@@ -62,6 +61,7 @@ class CrowdData(LightningDataModule):
         batch_size: int = 8,
         crops_per_image: int = 1,
         val_fraction: float = 0.1,
+        epoch_images: int | None = None,
         seed: int = 0,
         num_workers: int = 2,
     ) -> None:
@@ -70,6 +70,8 @@ class CrowdData(LightningDataModule):
         for key, (value, least) in {**whole, "num_workers": (num_workers, 0), "seed": (seed, 0)}.items():
             if value < least:
                 raise InputError(f"data.{key}: {value} must be at least {least}")
+        if epoch_images is not None and epoch_images < 1:
+            raise InputError(f"data.epoch_images: {epoch_images} must be at least 1, or null for all images")
         if not 0 <= val_fraction < 1:
             raise InputError(f"data.val_fraction: {val_fraction} must be at least 0 and below 1")
         self.source = source
@@ -81,6 +83,7 @@ class CrowdData(LightningDataModule):
         self.batch_size = batch_size
         self.crops_per_image = crops_per_image
         self.val_fraction = val_fraction
+        self.epoch_images = epoch_images
         self.seed = seed
         self.num_workers = num_workers
 
@@ -104,7 +107,8 @@ class CrowdData(LightningDataModule):
         """Return the loader of augmented crops."""
         train, _ = self.splits
         dataset = CrowdDataset(train, self.resize, self.augment, self.crops_per_image, self.seed, self.cache)
-        sampler = EpochSampler(dataset, shuffle=True, seed=self.seed)
+        weights = self.source.sampling_weights(train)
+        sampler = EpochSampler(dataset, shuffle=True, seed=self.seed, weights=weights, length=self.epoch_images)
         return ResumableLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._options())
 
     def val_dataloader(self) -> DataLoader[TrainingSample] | list[DataLoader[TrainingSample]]:
@@ -157,14 +161,6 @@ def one_rule(**rules: SizeRule | None) -> SizeRule | None:
         names = ", ".join(f"data.{key}" for key in chosen)
         raise InputError(f"{names}: an image is brought to one size; set all but one of them to null")
     return next(iter(chosen.values()), None)
-
-
-def hold_out(records: list[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
-    """Split records into those kept and a seeded random `fraction` (at least one) held out, both in file order."""
-    size = min(max(round(len(records) * fraction), 1), len(records))
-    chosen = set(np.random.default_rng([_STREAM, seed]).permutation(len(records))[:size].tolist())
-    kept = [record for index, record in enumerate(records) if index not in chosen]
-    return kept, [records[index] for index in sorted(chosen)]
 
 
 def _one_thread(_worker: int) -> None:

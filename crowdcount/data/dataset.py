@@ -30,6 +30,7 @@ class Batch:
         counts: the ground-truth count of each image: its annotated points, also those outside the image.
         names: where each image comes from.
         expressions: those of each image, their points in its pixels; none where the data set has none.
+        sources: the data set of each image where several are joined, otherwise "".
         is_padding: True for a batch that only keeps the processes of a distributed evaluation in step: not counted.
     """
 
@@ -39,6 +40,7 @@ class Batch:
     counts: list[int]
     names: list[str]
     expressions: list[tuple[Expression, ...]]
+    sources: list[str]
     is_padding: bool = False
 
     def to(self, device: torch.device, **options: Any) -> "Batch":
@@ -52,11 +54,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class SampleIndex:
-    """What a sampler asks the data set for: an image, in an epoch (which seeds its augmentation)."""
+    """An image for the data set to load, in an epoch, and how often it was drawn there before.
+
+    All three seed its augmentation.
+    """
 
     index: int
     epoch: int
     is_padding: bool = False
+    repeat: int = 0
 
 
 class TrainingSample(NamedTuple):
@@ -72,7 +78,8 @@ class TrainingSample(NamedTuple):
 class CrowdDataset(Dataset[TrainingSample]):
     """Decoded images, or random crops of them, of a list of records.
 
-    The random numbers of a draw depend on the seed, the epoch and the index alone, not on workers or processes.
+    The random numbers of a draw depend on the seed, the epoch, the index and its repetition alone, not on
+    workers or processes.
     """
 
     def __init__(
@@ -102,7 +109,8 @@ class CrowdDataset(Dataset[TrainingSample]):
         image, points = self._read(record)
         if self.augment is None:
             return TrainingSample([image], [points], record, draw.is_padding, _with_points(record, points))
-        rng = np.random.default_rng([_STREAM, self.seed, draw.epoch, draw.index])
+        again = [draw.repeat] if draw.repeat else []
+        rng = np.random.default_rng([_STREAM, self.seed, draw.epoch, draw.index, *again])
         cut = [self.augment(image, points, rng) for _ in range(self.crops)]
         return TrainingSample([crop for crop, _ in cut], [inside for _, inside in cut], record, draw.is_padding)
 
@@ -138,5 +146,6 @@ def collate(samples: list[TrainingSample]) -> Batch:
         counts=[sample.record.count for sample in samples for _ in sample.images],
         names=[sample.record.name for sample in samples for _ in sample.images],
         expressions=[sample.expressions for sample in samples for _ in sample.images],
+        sources=[sample.record.attributes.get("source", "") for sample in samples for _ in sample.images],
         is_padding=samples[0].is_padding,
     )

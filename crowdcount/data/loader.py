@@ -1,9 +1,12 @@
-"""Which image is drawn when, in which process, and how a run continues inside an epoch."""
+"""The order of the images in an epoch, in which process, and how a run continues inside an epoch."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
@@ -22,27 +25,69 @@ class EpochSampler(DistributedSampler[SampleIndex]):
         dataset: the data set to draw from.
         shuffle: a new order in every epoch (a training), or file order (an evaluation).
         seed: seeds the orders.
+        weights: (N,) relative chances of the images in a training, see `systematic_sample`; by default all are equal.
+        length: draws of all processes in an epoch of a training; as many as there are images by default.
     """
 
     dataset: CrowdDataset
     skip = 0
     """How many draws at the start of the epoch are left out: a resumed training has seen them."""
 
-    def __init__(self, dataset: CrowdDataset, shuffle: bool, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: CrowdDataset,
+        shuffle: bool,
+        seed: int,
+        weights: NDArray[np.float64] | None = None,
+        length: int | None = None,
+    ) -> None:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
         super().__init__(dataset, num_replicas=world, rank=rank, shuffle=shuffle, seed=seed)
+        if length is not None and weights is None:
+            weights = np.ones(len(dataset))
+        self.weights = weights
+        self.length = len(dataset) if length is None else length
+        self.num_samples = math.ceil(self.length / world)
+        self.total_size = self.num_samples * world
 
     def __iter__(self) -> Iterator[SampleIndex]:
         """Yield this process's draws."""
-        length = len(self.dataset)
-        order = np.arange(length)
-        if self.shuffle:
-            np.random.default_rng([_STREAM, self.seed, self.epoch]).shuffle(order)
+        order = self._order()
+        seen: Counter[int] = Counter()
         start = self.skip * self.num_replicas + self.rank
-        for position in range(start, len(self) * self.num_replicas, self.num_replicas):
-            is_padding = not self.shuffle and position >= length
-            yield SampleIndex(int(order[position % length]), self.epoch, is_padding)
+        for position in range(len(self) * self.num_replicas):
+            index = int(order[position % self.length])
+            if position >= start and (position - start) % self.num_replicas == 0:
+                is_padding = not self.shuffle and position >= self.length
+                yield SampleIndex(index, self.epoch, is_padding, seen[index] if self.weights is not None else 0)
+            seen[index] += 1
+
+    def _order(self) -> NDArray[np.int64]:
+        order = np.arange(len(self.dataset))
+        if self.shuffle:
+            rng = np.random.default_rng([_STREAM, self.seed, self.epoch])
+            if self.weights is not None:
+                return systematic_sample(self.weights, self.length, rng)
+            rng.shuffle(order)
+        return order
+
+
+def systematic_sample(weights: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw indices in proportion to their weights, in random order.
+
+    An index is drawn as often as expected, rounded up or down by chance, and so is any group of neighbours in all but
+    one draw: systematic sampling (Madow, Annals of Mathematical Statistics 20, 1949).
+
+    Args:
+        weights: (N,) relative chances, above 0.
+        size: number of indices.
+        rng: source of randomness.
+    """
+    edges = np.cumsum(weights) / weights.sum() * size
+    drawn = np.searchsorted(edges[:-1], rng.random() + np.arange(size), side="right")
+    rng.shuffle(drawn)
+    return drawn
 
 
 class ResumableLoader(DataLoader[TrainingSample]):

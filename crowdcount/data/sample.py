@@ -101,5 +101,13 @@ class CrowdSource(ABC):
             InputError: a file is missing, damaged or without its partner.
         """
 
+    def sampling_weights(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
+        """Return relative chances (N,) of being drawn for training, or None where each is drawn once an epoch.
+
+        Args:
+            records: the training records, or what is left of them when a part is held out.
+        """
+        return None
+
 
 __getattr__ = renamed(__name__, "images.read")

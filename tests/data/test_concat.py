@@ -64,3 +64,28 @@ def test_a_missing_image_names_its_file():
 
     with pytest.raises(InputError, match=r"nowhere\.jpg: no such image"):
         Concat({"a": Broken()}).records("train")[0].read()
+
+
+def test_weights_are_shares_of_data_sets_not_of_images(shanghaitech_root, tmp_path, write_jhu_crowd):
+    sources = {"a": ShanghaiTech(shanghaitech_root, "A"), "jhu": JhuCrowd(write_jhu_crowd(tmp_path))}
+    whole = Concat(sources, {"a": 0.9, "jhu": 0.1})
+    records = whole.records("train")[1:]  # one of `a` is held out
+    weights = whole.sampling_weights(records)
+    names = [record.attributes["source"] for record in records]
+    assert [weight for weight, name in zip(weights, names, strict=True) if name == "a"] == [0.9 / 3] * 3
+    assert [weight for weight, name in zip(weights, names, strict=True) if name == "jhu"] == [0.1 / 4] * 4
+    assert Concat(sources).sampling_weights(records) is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"a": 1}, "weights: a; give one for each of a, b"),
+        ({"a": 1, "b": 1, "c": 1}, "weights: a, b, c; give one for each of a, b"),
+        ({"a": 1, "b": 0}, r"weights\.b: 0 must be a number above 0"),
+        ({"a": float("nan"), "b": 1}, r"weights\.a: nan must be"),
+    ],
+)
+def test_impossible_weights_are_refused(weights, message):
+    with pytest.raises(InputError, match=message):
+        Concat({"a": ShanghaiTech("nowhere", "A"), "b": ShanghaiTech("nowhere", "B")}, weights)

@@ -1,7 +1,12 @@
 """Several data sets as one."""
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
@@ -12,30 +17,54 @@ class Concat(CrowdSource):
 
     The name of a record is that of its data set, a slash and its own name there; its attribute `source` is the name of
     the data set. Where some of the data sets have a validation split, that is the validation split of the whole: no
-    part of the others is held out.
+    part of the others is held out (`HoldOut` does that for one of them).
 
         source:
-          class_path: crowdcount.data.Joined
+          class_path: crowdcount.data.Concat
           init_args:
             sources:
               sha: {class_path: crowdcount.data.ShanghaiTech, init_args: {root: data/ShanghaiTech, part: A}}
               qnrf: {class_path: crowdcount.data.UcfQnrf, init_args: {root: data/UCF-QNRF}}
+            weights: {sha: 0.7, qnrf: 0.3}
 
     Args:
         sources: the data sets by the names you give them, in the order of the records.
+        weights: share of the training crops that each data set provides, however many images it has; they need not
+            add up to 1. Without weights every image is drawn once an epoch.
+
+    Raises:
+        InputError: no data set, an impossible name, or weights that are not one positive number for each data set.
     """
 
-    def __init__(self, sources: Mapping[str, CrowdSource]) -> None:
+    def __init__(self, sources: Mapping[str, CrowdSource], weights: Mapping[str, float] | None = None) -> None:
         if not sources:
             raise InputError("sources: give at least one data set")
         for name in sources:
             if not name or "/" in name:
                 raise InputError(f"sources: {name!r} is no name of a data set; use letters and digits, no slash")
+        if weights is not None and weights.keys() != sources.keys():
+            raise InputError(f"weights: {', '.join(weights)}; give one for each of {', '.join(sources)}")
+        for name, weight in (weights or {}).items():
+            if not 0 < weight < math.inf:
+                raise InputError(f"weights.{name}: {weight} must be a number above 0; leave the data set out instead")
         self.sources = dict(sources)
+        self.weights = None if weights is None else dict(weights)
 
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split of all data sets."""
         return [_named(name, record) for name, source in self.sources.items() for record in source.records(split)]
+
+    def sampling_weights(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
+        """Return the chance of each record, (N,), such that every data set has its share; None without weights.
+
+        Args:
+            records: of this data set, or a part of them: a data set of which none is left has no share.
+        """
+        if self.weights is None:
+            return None
+        images = Counter(record.attributes["source"] for record in records)
+        names = [record.attributes["source"] for record in records]
+        return np.array([self.weights[name] / images[name] for name in names])
 
 
 def _named(name: str, record: Record) -> Record:
