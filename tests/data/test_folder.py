@@ -207,3 +207,30 @@ def test_a_training_holds_out_a_part_and_says_that_nothing_is_for_testing(tmp_pa
     assert sorted(record.name for record in train + val) == sorted(HEADS)
     with pytest.raises(InputError, match=r"data\.source: Folder has no test images here; set test_after_fit"):
         data.test_dataloader()
+
+
+@pytest.mark.parametrize("inner", ["", "train", "train/images"])
+def test_a_folder_without_people_needs_no_annotation(tmp_path, inner):
+    folder = tmp_path / inner
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures(folder)
+    records = Folder(tmp_path, empty=True).records("train")
+    assert [record.name for record in records] == sorted(HEADS) and all(record.count == 0 for record in records)
+    assert all(record.points.shape == (0, 2) for record in records)
+
+
+@pytest.mark.parametrize("write", [as_json, as_csv, as_texts])
+def test_an_annotation_of_a_folder_without_people_is_refused(tmp_path, write):
+    pictures(tmp_path)
+    write(tmp_path)
+    with pytest.raises(InputError, match="an annotation in a folder with empty: true"):
+        Folder(tmp_path, empty=True).records("train")
+    with pytest.raises(InputError, match=r"points: heads\.json contradicts empty: true"):
+        Folder(tmp_path, points="heads.json", empty=True)
+
+
+def test_one_of_several_annotations_is_enough_to_be_refused(tmp_path):
+    pictures(tmp_path)
+    (tmp_path / "points").mkdir()
+    with pytest.raises(InputError, match="points: an annotation in a folder with empty: true"):
+        Folder(tmp_path, empty=True).records("train")

@@ -10,7 +10,7 @@ from crowdcount.data.annotations.point_file import ANNOTATIONS, find_annotation,
 from crowdcount.data.annotations.point_table import read_table
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError, about
-from crowdcount.geometry import Points
+from crowdcount.geometry import Points, as_points
 from crowdcount.images.read import IMAGE_SUFFIXES, pictures_in
 
 _TABLES = ("points.json", "points.csv")
@@ -40,11 +40,18 @@ class Folder(CrowdSource):
     Args:
         root: the folder.
         points: a JSON or CSV file, or a folder of files for each picture, of another name or place (from `root`).
+        empty: nobody is in any of the images, and there is no annotation.
+
+    Raises:
+        InputError: `points` is given although the folder is said to be empty of people.
     """
 
-    def __init__(self, root: Path | str, points: Path | str | None = None) -> None:
+    def __init__(self, root: Path | str, points: Path | str | None = None, empty: bool = False) -> None:
+        if empty and points is not None:
+            raise InputError(f"points: {points} contradicts empty: true, which says that nobody is there; drop one")
         self.root = Path(root)
         self.points = None if points is None else self.root / points
+        self.empty = empty
 
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in the order of their names, which are file names."""
@@ -57,7 +64,7 @@ class Folder(CrowdSource):
             raise InputError(
                 f"{home}: holds no picture ({', '.join(IMAGE_SUFFIXES)}); put them here, or into images", home
             )
-        points = self._points(split, pictures, home)
+        points = self._no_points(pictures, home) if self.empty else self._points(split, pictures, home)
         return [Record(picture.name, picture, points[picture]) for picture in pictures if picture in points]
 
     def _homes(self) -> dict[Split, Path]:
@@ -70,6 +77,15 @@ class Folder(CrowdSource):
                 f"{self.root}: holds pictures and the folders {names}; move the pictures into one of them", self.root
             )
         return found or {"train": self.root}
+
+    def _no_points(self, pictures: list[Path], home: Path) -> Mapping[Path, Points]:
+        table = self._table(home)
+        folders = [folder / "points" for folder in (home, self.root) if (folder / "points").is_dir()]
+        beside = [picture.parent / name.format(picture.stem) for picture in pictures for name in ANNOTATIONS]
+        found = next((path for path in (table, *folders, *beside) if path is not None and path.exists()), None)
+        if found is not None:
+            raise InputError(f"{found}: an annotation in a folder with empty: true; take one of them out", found)
+        return dict.fromkeys(pictures, as_points([]))
 
     def _points(self, split: Split, pictures: list[Path], home: Path) -> Mapping[Path, Points]:
         table = self._table(home)
