@@ -4,6 +4,7 @@ The only module that imports albumentations, and only its pixel operations are u
 follow two different pixel conventions, so that no convention of the points is right for both.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from crowdcount.data.degrade import Degrade
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, crop_points, flip_points, resize_points
 from crowdcount.images.read import Image
@@ -25,6 +27,7 @@ import albumentations
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 Blur = Literal["isotropic", "vertical"]
 Mirror = Literal["exact", "pixel"]
+Scale = Literal["uniform", "log_uniform"]
 
 _COLOUR = (0.9, 1.1)  # range of the factors of brightness, contrast and saturation
 _SIGMA = (0.1, 5.0)  # range of the blur in pixels
@@ -45,6 +48,9 @@ class Augment:
         crop: side of the crop in pixels.
         min_scale: lowest side of the cut square, in crops.
         max_scale: highest side of the cut square, in crops; above 1 it adds smaller people and denser blocks.
+        scale: "uniform" draws the side evenly, as published; "log_uniform" makes halves as likely as doubles.
+        pad: a square larger than the image is cut all the same, what lies beyond the image black; otherwise the image's
+            shorter side limits the square.
         flip: probability of a mirror image.
         jitter: probability of a change of brightness, contrast and saturation by up to 10 % each.
         blur: probability of a Gaussian blur over 5 x 5 pixels.
@@ -53,17 +59,21 @@ class Augment:
         noise: probability of salt and pepper: 0.1 % of the channel values turn 255 and 0.1 % turn 0.
         mirror: "exact" maps x to W - x, where the mirrored head is; "pixel" reproduces the published code,
             which maps x to W - 1 - x and what falls below 0 to 0.
+        degrade: the faults of bad cameras and of the night, after all others; null for none.
     """
 
     crop: int = 448
     min_scale: float = 1.0
     max_scale: float = 2.0
+    scale: Scale = "uniform"
+    pad: bool = False
     flip: float = 0.5
     jitter: float = 0.2
     blur: float = 0.2
     blur_kind: Blur = "isotropic"
     noise: float = 0.5
     mirror: Mirror = "exact"
+    degrade: Degrade | None = None
 
     def __post_init__(self) -> None:
         if self.crop < 1:
@@ -73,7 +83,7 @@ class Augment:
         for name in ("flip", "jitter", "blur", "noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}: {getattr(self, name)} is not a probability; use 0 to 1")
-        for name, choices in (("blur_kind", get_args(Blur)), ("mirror", get_args(Mirror))):
+        for name, choices in (("blur_kind", get_args(Blur)), ("mirror", get_args(Mirror)), ("scale", get_args(Scale))):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(choices)}")
 
@@ -88,8 +98,11 @@ class Augment:
         Returns:
             The (crop, crop, 3) uint8 image and the (M, 2) points inside it.
         """
+        side = max(1, int(self.crop * self._drawn_scale(rng)))
+        if self.pad:
+            image, points = padded(image, points, side, rng)
         height, width = image.shape[:2]
-        side = max(1, min(int(self.crop * rng.uniform(self.min_scale, self.max_scale)), height, width))
+        side = min(side, height, width)
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
         image, points = zoom_crop(image, points, top, left, side, self.crop)
         if rng.random() < self.flip:
@@ -100,7 +113,12 @@ class Augment:
             image = blurred(image, *self._sigmas(rng))
         if rng.random() < self.noise:
             image = salted(image, rng)
-        return image, points
+        return (image if self.degrade is None else self.degrade(image, rng)), points
+
+    def _drawn_scale(self, rng: np.random.Generator) -> float:
+        if self.scale == "log_uniform":
+            return math.exp(rng.uniform(math.log(self.min_scale), math.log(self.max_scale)))
+        return rng.uniform(self.min_scale, self.max_scale)
 
     @cached_property
     def _colours(self) -> Any:  # albumentations has no types
@@ -118,6 +136,27 @@ class Augment:
             return _SIGMA
         sigma = rng.uniform(*_SIGMA)
         return sigma, sigma
+
+
+def padded(image: Image, points: Points, side: int, rng: np.random.Generator) -> tuple[Image, Points]:
+    """Put an image on black where it is narrower or lower than a square, at a random place.
+
+    Args:
+        image: (H, W, 3).
+        points: (N, 2) in pixels of `image`; those outside it are left out.
+        side: of the square in pixels.
+        rng: source of the place.
+
+    Returns:
+        The (max(H, side), max(W, side), 3) image, the same one where it is large enough, and its points.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) >= side:
+        return image, points
+    canvas = np.zeros((max(height, side), max(width, side), 3), np.uint8)
+    top, left = int(rng.integers(canvas.shape[0] - height + 1)), int(rng.integers(canvas.shape[1] - width + 1))
+    canvas[top : top + height, left : left + width] = image
+    return canvas, crop_points(points, 0, 0, width, height) + np.array([left, top], np.float32)
 
 
 def zoom_crop(
