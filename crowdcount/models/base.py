@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +38,12 @@ class CrowdNetwork(nn.Module, ABC):
     """What every network of the zoo is, whatever it returns.
 
     Attributes:
-        mean: per-channel mean (RGB, in [0, 1]) taken off the image.
-        std: per-channel standard deviation the image is divided by.
+        mean: per-channel mean (RGB, in [0, 1]) taken off the image; ImageNet's unless the backbone expects another.
+        std: per-channel standard deviation the image is divided by, likewise.
     """
 
-    mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
-    std: ClassVar[tuple[float, float, float]] = IMAGENET_STD
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
     def normalize(self, image: Tensor) -> Tensor:
         """Turn uint8 (or float in [0, 1]) RGB (B, 3, H, W) into what `forward` takes."""

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import timm
@@ -11,6 +12,10 @@ from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from crowdcount.errors import InputError
+from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
+from crowdcount.weights.checkpoint import read_checkpoint
+
+Channels = tuple[float, float, float]
 
 
 class FeaturePyramid(nn.Module):
@@ -91,17 +96,31 @@ def create(
     return encoder, arguments
 
 
-def fetch(weights: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Return the timm model `weights` with its pretrained weights, from the cache or the internet.
+def normalization(name: str) -> tuple[Channels, Channels]:
+    """Return mean and standard deviation (RGB, in [0, 1]) of the images that a timm model's weights expect."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        return IMAGENET_MEAN, IMAGENET_STD
+    (mean_r, mean_g, mean_b), (std_r, std_g, std_b) = config.mean, config.std
+    return (mean_r, mean_g, mean_b), (std_r, std_g, std_b)
+
+
+def fetch(weights: str, arguments: Mapping[str, Any], file: Path | None = None) -> nn.Module:
+    """Return the timm model `weights` with its pretrained weights, from a file, the cache or the internet.
 
     Args:
         weights: timm name, with or without a tag.
         arguments: further ones for `timm.create_model`.
+        file: a state dict of the whole model under timm's names, as safetensors or by torch.save, with or without the
+            classifier; None fetches the weights.
 
     Raises:
-        InputError: there are no such weights, or the download failed.
+        InputError: there are no such weights, the download failed, or the file is not of this model.
     """
-    if not timm.is_model_pretrained(weights):
+    if file is not None:
+        _check_file(weights, file)
+        arguments = {**arguments, "pretrained_cfg_overlay": {"source": "timm", "file": str(file)}}
+    elif not timm.is_model_pretrained(weights):
         raise InputError(f"timm has no pretrained weights for {weights}; train with `pretrained: false`")
     try:
         model: nn.Module = timm.create_model(weights, pretrained=True, **arguments)
@@ -109,9 +128,29 @@ def fetch(weights: str, arguments: Mapping[str, Any]) -> nn.Module:
     except Exception as error:
         raise InputError(
             f"could not fetch the pretrained weights {weights} ({type(error).__name__}: {error}); check the "
-            "connection to huggingface.co, or set `pretrained: false` to start from random weights"
+            "connection to huggingface.co, give the path of a file with them, or set `pretrained: false` to start "
+            "from random weights"
         ) from error
     return model
+
+
+def _check_file(name: str, file: Path) -> None:
+    """Refuse a file whose tensors are not those of the model: timm leaves out what does not fit, without a word."""
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    classifier = cast(Any, model).pretrained_cfg["classifier"] or ()
+    heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
+    wanted, found = (
+        {key: tuple(value.shape) for key, value in state.items() if not key.startswith(heads)}
+        for state in (model.state_dict(), read_checkpoint(file))
+    )
+    wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    if wrong:
+        key = wrong[0]
+        raise InputError(
+            f"pretrained: {file} is not a state dict of timm's {name}: {len(wrong)} tensors differ, such as {key}, "
+            f"{found.get(key, 'missing')} in the file and {wanted.get(key, 'missing')} in the model"
+        )
 
 
 def channels_first(encoder: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -317,6 +318,78 @@ def test_pretrained_weights_are_fetched_when_training_starts(backbone, level, na
 def test_nothing_is_fetched_where_the_config_says_so(hub):
     Ebc(SMALL, BINS, pretrained=False).load_pretrained()
     assert hub == []
+
+
+def timm_file(path, name=SMALL, **changes):
+    """Write the state dict of a timm model, its tensors filled with 0.5; changes replace tensors, None removes them."""
+    state = timm.create_model(name).state_dict()
+    state = {key: torch.full_like(value, 0.5) if value.is_floating_point() else value for key, value in state.items()}
+    save_file({key: value for key, value in {**state, **changes}.items() if value is not None}, path)
+    return str(path)
+
+
+def test_pretrained_weights_come_from_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(timm, "is_model_pretrained", lambda name: pytest.fail("asked for a download"))
+    file = timm_file(tmp_path / "weights.safetensors")
+    network = Ebc(SMALL, BINS, pretrained=file, feature_level=3)
+    before = network.classifier.weight.clone()
+    network.load_pretrained()
+    values = [value for value in network.backbone.state_dict().values() if value.is_floating_point()]
+    assert len(values) > 50 and all((value == 0.5).all() for value in values)
+    torch.testing.assert_close(network.classifier.weight, before)
+
+
+def test_a_file_may_lack_the_classifier(tmp_path):
+    file = timm_file(tmp_path / "weights.safetensors", **{"classifier.weight": None, "classifier.bias": None})
+    network = Ebc(SMALL, BINS, pretrained=file)
+    network.load_pretrained()
+    assert (network.backbone.encoder.conv_stem.weight == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"conv_stem.weight": None}, r"1 tensors differ, such as conv_stem\.weight, missing in the file"),
+        ({"conv_stem.weight": torch.zeros(2)}, r"conv_stem\.weight, \(2,\) in the file and \(16, 3, 3, 3\)"),
+        ({"other": torch.zeros(2)}, r"such as other, \(2,\) in the file and missing in the model"),
+    ],
+)
+def test_a_file_of_another_model_is_refused(tmp_path, changes, named):
+    file = timm_file(tmp_path / "weights.safetensors", **changes)
+    with pytest.raises(InputError, match=rf"pretrained: .*weights\.safetensors .*{SMALL}.*{named}"):
+        Ebc(SMALL, BINS, pretrained=file).load_pretrained()
+
+
+def test_files_that_are_none_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.safetensors: no such checkpoint"):
+        Ebc(SMALL, BINS, pretrained=str(tmp_path / "nowhere.safetensors")).load_pretrained()
+    (tmp_path / "text.safetensors").write_text("text")
+    with pytest.raises(InputError, match=r"text\.safetensors: cannot be read as a checkpoint"):
+        Ebc(SMALL, BINS, pretrained=str(tmp_path / "text.safetensors")).load_pretrained()
+
+
+def test_the_shared_weights_fit(shared):
+    file = shared / "weights" / "tf_efficientnet_lite0_in1k.safetensors"
+    network = Ebc("tf_efficientnet_lite0", BINS, pretrained=str(file), reduction=16, feature_level=3)
+    network.load_pretrained()
+    expected = load_file(file)
+    assert all(torch.equal(value, expected[key]) for key, value in network.backbone.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mean", "std"),
+    [
+        ("tf_efficientnet_lite0", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("resnet18", IMAGENET_MEAN, IMAGENET_STD),
+        ("vgg11_ae", IMAGENET_MEAN, IMAGENET_STD),
+    ],
+)
+def test_images_are_normalised_as_the_backbone_expects(backbone, mean, std):
+    network = Ebc(backbone, BINS, pretrained=False)
+    assert (network.mean, network.std) == (mean, std)
+    image = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    expected = (torch.tensor([0, 128, 255]) / 255 - torch.tensor(mean)) / torch.tensor(std)
+    torch.testing.assert_close(network.normalize(image).flatten(), expected)
 
 
 @pytest.mark.parametrize(("backbone", "name"), [("vgg11_ae", "vgg11.tv_in1k"), ("resnet18", "resnet18")])

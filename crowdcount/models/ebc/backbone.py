@@ -1,8 +1,11 @@
 """What every backbone of the blockwise head declares."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 from torch import Tensor, nn
+
+from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Backbone(nn.Module, ABC):
@@ -11,19 +14,26 @@ class Backbone(nn.Module, ABC):
     Attributes:
         channels: depth of the features.
         native: pixels one feature of the encoder covers, before it is resampled to the wanted reduction.
+        mean: per-channel mean of the images that the pretrained weights expect, see `crowdcount.models.base.Network`.
+        std: per-channel standard deviation of these images.
     """
 
     channels: int
     native: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
         """Extract the features of a normalised image batch."""
 
     @abstractmethod
-    def load_pretrained(self) -> None:
-        """Fetch the ImageNet weights of the encoder and copy them in.
+    def load_pretrained(self, file: Path | None = None) -> None:
+        """Copy the ImageNet weights of the encoder in, fetched or from a file.
+
+        Args:
+            file: see `crowdcount.models.timm_features.fetch`.
 
         Raises:
-            InputError: they could not be fetched.
+            InputError: they could not be fetched, or the file is not of this encoder.
         """

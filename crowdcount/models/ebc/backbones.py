@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from pathlib import Path
 from typing import Any, cast
 
 from timm.layers.blur_pool import BlurPool2d
@@ -12,7 +13,7 @@ from crowdcount.models.ebc.backbone import Backbone
 from crowdcount.models.ebc.vgg import CanNet, CsrNet, VggEncoder, VggEncoderDecoder
 from crowdcount.models.ebc.vit import SIZES, Vit
 from crowdcount.models.layers import BasicBlock, Bottleneck, decoder, upsample
-from crowdcount.models.timm_backbone import channels_first, create, fetch
+from crowdcount.models.timm_backbone import channels_first, create, fetch, normalization
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class TimmBackbone(Backbone):
     def __init__(self, name: str, reduction: int, input_size: int, feature_level: int | None) -> None:
         super().__init__()
         self.name, self.reduction = name, reduction
+        self.mean, self.std = normalization(name)
         levels = None if feature_level is None else (feature_level,)
         self.encoder, self._arguments = create(name, levels, input_size, near=PUBLISHED)
         info = cast(Any, self.encoder.feature_info)
@@ -103,9 +105,9 @@ class TimmBackbone(Backbone):
             )
         return upsample(features, self.native / self.reduction)
 
-    def load_pretrained(self) -> None:
-        """Fetch the pretrained weights of the model."""
-        source = fetch(self.name, self._arguments).state_dict()
+    def load_pretrained(self, file: Path | None = None) -> None:
+        """Copy the pretrained weights of the model in, fetched or from a file."""
+        source = fetch(self.name, self._arguments, file).state_dict()
         self.encoder.load_state_dict({key: source[key] for key in self.encoder.state_dict()})
 
 

@@ -6,6 +6,7 @@ where the models without CLIP are called EBC (with `vgg19_ae`: DMCount-EBC).
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ class Ebc(BlockwiseCounter):
             feature maps, such as mobilenetv4_conv_small, with or without the tag of its weights.
         bins: the classes of a block count and what each is worth.
         reduction: block side in pixels.
-        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built.
+        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built. Or the
+            path of a file with them, under timm's names (see `crowdcount.models.timm_features.fetch`).
         input_size: image side in pixels the position table of a vision transformer is stored for. The vit_* backbones
             take any size at run time; some timm models take this size only.
         feature_level: which feature map of a timm model, counted from 0 (the finest); by default the last.
@@ -44,7 +46,7 @@ class Ebc(BlockwiseCounter):
         backbone: str,
         bins: Bins,
         reduction: Literal[8, 16, 32] = 8,
-        pretrained: bool = True,
+        pretrained: bool | str = True,
         input_size: int = 224,
         feature_level: int | None = None,
         context: tuple[int, ...] = (),
@@ -52,6 +54,7 @@ class Ebc(BlockwiseCounter):
         super().__init__(bins, reduction)
         self.pretrained = pretrained
         self.backbone = build(backbone, reduction, input_size, feature_level)
+        self.mean, self.std = self.backbone.mean, self.backbone.std
         self.size_divisor = math.lcm(self.backbone.native, reduction)
         self.context = _context(self.backbone.channels, context)
         self.classifier = _head(self.backbone.channels, len(bins))
@@ -65,13 +68,13 @@ class Ebc(BlockwiseCounter):
         return self.decode(self.classifier(self.context(self.backbone(image))))
 
     def load_pretrained(self) -> None:
-        """Fetch the ImageNet weights of the backbone, unless the network was configured without them.
+        """Load the ImageNet weights of the backbone, unless the network was configured without them.
 
         Raises:
-            InputError: the weights could not be fetched.
+            InputError: the weights could not be fetched, or the file is not of this backbone.
         """
         if self.pretrained:
-            self.backbone.load_pretrained()
+            self.backbone.load_pretrained(Path(self.pretrained) if isinstance(self.pretrained, str) else None)
 
 
 def _context(channels: int, dilations: Sequence[int]) -> nn.Sequential:

@@ -6,6 +6,7 @@ layer that Bayesian loss and DM-Count use); Li et al., arXiv 1802.10062 (CSRNet)
 """
 
 import itertools
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -43,9 +44,9 @@ class _Vgg(Backbone):
         """Factor from the size of the features to the size of the output."""
         return self.native / self.reduction
 
-    def load_pretrained(self) -> None:
-        """Fetch the ImageNet weights of the VGG layers."""
-        source = cast(nn.Module, fetch(self._weights, {}).features).state_dict()
+    def load_pretrained(self, file: Path | None = None) -> None:
+        """Copy the ImageNet weights of the VGG layers in, fetched or from a file."""
+        source = cast(nn.Module, fetch(self._weights, {}, file).features).state_dict()
         self.features.load_state_dict({key: source[key] for key in self.features.state_dict()})
 
 

@@ -6,6 +6,7 @@ Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv 2010.11929.
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -81,9 +82,9 @@ class Vit(Backbone):
         tokens = self.encoder(tokens, rows, columns)[:, 1:]
         return upsample(tokens.mT.reshape(-1, self.channels, rows, columns), self.scale)
 
-    def load_pretrained(self) -> None:
-        """Fetch ImageNet weights and fold the normalisation they expect into the patch projection."""
-        source = fetch(self.size.weights, {"img_size": self.input_size})
+    def load_pretrained(self, file: Path | None = None) -> None:
+        """Copy ImageNet weights in and fold the normalisation they expect into the patch projection."""
+        source = fetch(self.size.weights, {"img_size": self.input_size}, file)
         state = from_timm(source.state_dict())
         config = cast(dict[str, Any], source.pretrained_cfg)
         _fold(state, torch.tensor(config["mean"]), torch.tensor(config["std"]))
