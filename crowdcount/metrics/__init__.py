@@ -5,6 +5,7 @@ from crowdcount.metrics.breakdown import NWPU_EDGES, crowd_level, crowd_levels, 
 from crowdcount.metrics.count import CountErrors, count_errors
 from crowdcount.metrics.game import density_cells, game, point_cells
 from crowdcount.metrics.localisation import Localisation, localisation_scores, match_points, predicted_radius
+from crowdcount.metrics.macro import MacroNae, macro_nae
 from crowdcount.metrics.nwpu_localisation import Heads, boxes_to_heads, hits, largest_matching, level_hits, pairs_within
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "CountErrors",
     "Heads",
     "Localisation",
+    "MacroNae",
     "bootstrap",
     "boxes_to_heads",
     "count_errors",
@@ -25,6 +27,7 @@ __all__ = [
     "largest_matching",
     "level_hits",
     "localisation_scores",
+    "macro_nae",
     "match_points",
     "nwpu_mean_mae",
     "pairs_within",

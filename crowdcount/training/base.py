@@ -2,7 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
+from copy import deepcopy
+from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,7 +16,7 @@ from crowdcount.data.datamodule import CrowdData
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference, Prediction
-from crowdcount.metrics import CountErrors
+from crowdcount.metrics import CountErrors, MacroNae
 from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
@@ -38,6 +39,14 @@ class TrainingModule(LightningModule):
         self.make_schedule = schedule
         self._streams: dict[str, Any] | None = None
         self._restored = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy that shares what makes the optimizer: from the command line that holds a parser and locks."""
+        memo |= {id(factory): factory for factory in (self.make_optimizer, self.make_schedule)}
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(deepcopy(self.__getstate__(), memo))
+        return twin
 
     @abstractmethod
     def check_data(self, data: CrowdData) -> None:
@@ -126,8 +135,8 @@ class CountingModule(TrainingModule):
         network.to(memory_format=torch.channels_last)
         inference.check(network)
         self.inference = inference
-        self.val_errors = CountErrors()
-        self.test_errors = CountErrors()
+        self.val_errors, self.val_macro = CountErrors(), MacroNae()
+        self.test_errors, self.test_macro = CountErrors(), MacroNae()
 
     @abstractmethod
     def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
@@ -156,29 +165,31 @@ class CountingModule(TrainingModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
         """Count one whole image; returned under "prediction", nothing for padding."""
-        return self._evaluate(batch, self.val_errors)
+        return self._evaluate(batch, self.val_errors, self.val_macro)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
         """Count one whole image; returned under "prediction", nothing for padding."""
-        return self._evaluate(batch, self.test_errors)
+        return self._evaluate(batch, self.test_errors, self.test_macro)
 
     def on_validation_epoch_end(self) -> None:
-        """Log MAE, RMSE and NAE over all validation images."""
-        self._report("val", self.val_errors)
+        """Log MAE, RMSE and NAE over all validation images, and the relative error of each data set."""
+        self._report("val", self.val_errors, self.val_macro)
 
     def on_test_epoch_end(self) -> None:
-        """Log MAE, RMSE and NAE over all test images."""
-        self._report("test", self.test_errors)
+        """Log MAE, RMSE and NAE over all test images, and the relative error of each data set."""
+        self._report("test", self.test_errors, self.test_macro)
 
-    def _evaluate(self, batch: Batch, errors: CountErrors) -> dict[str, Prediction]:
+    def _evaluate(self, batch: Batch, errors: CountErrors, macro: MacroNae) -> dict[str, Prediction]:
         if batch.is_padding:
             return {}
         prediction = self.inference(self.network, batch.images[0])
         errors.update(prediction.count, batch.counts[0])
+        macro.update(prediction.count, batch.counts[0], batch.sources[0])
         return {"prediction": prediction}
 
-    def _report(self, stage: str, errors: CountErrors) -> None:
+    def _report(self, stage: str, errors: CountErrors, macro: MacroNae) -> None:
         # `compute` has gathered all processes: the values are the same on each and need no averaging
-        values = {f"{stage}/{name}": value for name, value in errors.compute().items()}
+        values = {f"{stage}/{name}": value for name, value in (errors.compute() | macro.compute()).items()}
         self.log_dict(values, prog_bar=stage == "val")
         errors.reset()
+        macro.reset()

@@ -570,6 +570,32 @@ def test_two_processes_train_as_one(config, tmp_path):
     assert max(float((one[key] - half[key]).abs().max()) for key in one) > 1e-3
 
 
+def test_two_processes_train_on_a_mixture_and_average(config, tmp_path, shanghaitech_root):
+    """The average of the weights, draws by weight, and one value of the relative error of each data set."""
+    part = {"class_path": "crowdcount.data.ShanghaiTech", "init_args": {"root": str(shanghaitech_root), "part": "A"}}
+    held = {"class_path": "crowdcount.data.HoldOut", "init_args": {"source": part, "val": 0.25}}
+    other = {**held, "init_args": {**held["init_args"], "seed": 1, "val": 0.5}}
+    source = {
+        "class_path": "crowdcount.data.Concat",
+        "init_args": {"sources": {"x": held, "y": other}, "weights": {"x": 3, "y": 1}},
+    }
+    averaging = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.5}}
+    path = config(
+        data={"source": source, "epoch_images": 8},
+        trainer={"max_epochs": 1, "callbacks": [averaging]},
+        best={"monitor": "val/macro_nae"},
+    )
+    run_two_processes("fit", path)
+    best = tmp_path / "run/version_0/checkpoints/best.ckpt"
+    train.main(["validate", "--config", path, "--ckpt_path", str(best)])
+    two, one = (metrics(tmp_path / f"run/version_{number}") for number in (0, 1))
+    two = next(row for row in two if "val/mae" in row)
+    names = ("val/macro_nae", "val/macro_nae/x", "val/macro_nae/y", "val/mae")
+    assert all(float(two[name]) == pytest.approx(float(one[-1][name]), rel=1e-5) for name in names)
+    macro = (float(two["val/macro_nae/x"]) + float(two["val/macro_nae/y"])) / 2
+    assert float(two["val/macro_nae"]) == pytest.approx(macro, rel=1e-5)
+
+
 def test_two_processes_find_what_expressions_name(config, tmp_path):
     """Every trained parameter gets a gradient, or the second step would stop; the scores are those of one process."""
     source = {**SCENES["source"], "init_args": {"train": 4, "val": 1, "test": 3}}
