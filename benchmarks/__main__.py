@@ -8,6 +8,7 @@
     python tools/benchmark.py tiles --threads 1
     python tools/benchmark.py predict --threads 1
     python tools/benchmark.py windows --threads 1
+    python tools/benchmark.py default_model --threads 1 --shanghaitech DIR --nobody DIR --heads DIR
 
 All sides of a race run in the same process; the best of the repeats counts. What takes minutes runs once. Peak memory
 is measured in a process of its own.
@@ -20,7 +21,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from benchmarks import density, loader, localisation, losses, matching, predict, tiles, windows
+from benchmarks import default_model, density, loader, localisation, losses, matching, predict, tiles, windows
 from benchmarks.race import Row, positive
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
@@ -34,7 +35,7 @@ def main() -> None:
     shared.add_argument("--repeats", type=positive, default=5, help="best of so many (default %(default)s)")
     shared.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
     commands = parser.add_subparsers(required=True)
-    for benchmark in (losses, loader, density, matching, localisation, tiles, predict, windows):
+    for benchmark in (losses, loader, density, matching, localisation, tiles, predict, windows, default_model):
         benchmark.add_command(commands, shared)
 
     arguments = parser.parse_args()

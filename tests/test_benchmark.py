@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import open_clip
 import pytest
@@ -12,12 +13,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import localisation, predict, tiles, windows
+from benchmarks import default_model, localisation, predict, tiles, windows
 from benchmarks.child import Peak
+from crowdcount.data import Folder, ShanghaiTech
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.clip_ebc.network import ClipEbc
+from crowdcount.zoo.config import read_config
 
 TINY = {
     "embed_dim": 48,
@@ -91,3 +94,60 @@ def test_plain_windows_have_the_densities_of_ours(step):
     plain = windows.plain_windows(network, image, inference)
     torch.testing.assert_close(windows.our_windows(network, image, inference), plain, atol=1e-5, rtol=0)
     assert plain.std() > 1e-3
+
+
+class Sum:
+    """Stands in for a model: it counts a person for every 1,000 of brightness, so that its counts can be foreseen."""
+
+    def predict(self, image):
+        return argparse.Namespace(count=float(image.sum()) / 1000)
+
+
+def heads_in(folder, counts):
+    """Write an image of 10 x 10 for each number of heads, of so many thousands of brightness."""
+    folder.mkdir(exist_ok=True)
+    points = {}
+    for index, count in enumerate(counts):
+        name = f"{index:02d}.png"
+        image = np.zeros((10, 10, 3), np.uint8)
+        image.reshape(-1)[: count * 5] = 200
+        cv2.imwrite(str(folder / name), image)
+        points[name] = [[5.0, 5.0]] * count
+    return points
+
+
+def test_the_table_is_that_of_the_counts(tmp_path, monkeypatch, shanghaitech_root):
+    monkeypatch.setattr(default_model, "Model", Sum)
+    monkeypatch.setattr(default_model.crowdcount, "load_model", lambda name: Sum())
+    heads_in(tmp_path / "nobody", [0, 1, 2, 3, 4, 50])
+    counts = [1, 2, 3, 4, 5, 6, 7, 8]
+    (tmp_path / "heads").mkdir()
+    points = heads_in(tmp_path / "heads", counts)
+    points["00.png"] += [[1.0, 1.0]]  # the only image that is miscounted, if it is set aside
+    (tmp_path / "heads" / "points.json").write_text(json.dumps(points))
+    folders = {"nobody": tmp_path / "nobody", "heads": tmp_path / "heads", "shanghaitech": shanghaitech_root}
+    rows = default_model.default_model_benchmark(argparse.Namespace(model="any", repeats=1, **folders))
+    found = {(row["images"], row["measure"]): row["value"] for row in rows}
+    assert found["nobody (6)", "median"] == pytest.approx(2.5) and found["nobody (6)", "worst"] == pytest.approx(50)
+    assert found["nobody (6)", "90 %"] == pytest.approx(27)
+    aside = [
+        record.name for record in default_model.HoldOut(Folder(folders["heads"]), **default_model.HEADS).records("test")
+    ]
+    wrong = "00.png" in aside
+    assert found["near heads (2)", "nae"] == pytest.approx(0.25 if wrong else 0, abs=1e-9)
+    records = ShanghaiTech(shanghaitech_root, "A").records("test")
+    errors = [abs(record.read().sum() / 1000 - record.count) for record in records]
+    assert found["ShanghaiTech A (3)", "mae"] == pytest.approx(np.mean(errors))
+    doubled = [abs(default_model.scaled(record.read(), 2).sum() / 1000 - record.count) for record in records]
+    assert found["scaled by 2", "mae / mae at 1"] == pytest.approx(np.mean(doubled) / np.mean(errors))
+    assert found["1024 x 768", "images/s"] > 0
+
+
+@pytest.mark.parametrize(("scale", "shape"), [(0.5, (20, 15, 3)), (1.5, (60, 45, 3)), (1, (40, 30, 3))])
+def test_scaled_images_keep_their_shape(scale, shape):
+    assert default_model.scaled(tiles.scene(40, 30), scale).shape == shape
+
+
+def test_what_is_set_aside_is_what_the_recipe_sets_aside():
+    recipe = read_config("ebc/efficientnet_lite0_mixed")["data"]["source"]["init_args"]["sources"]["heads"]["init_args"]
+    assert {name: recipe[name] for name in ("val", "test")} == default_model.HEADS and "seed" not in recipe

@@ -1,0 +1,106 @@
+"""What a newcomer gets from a model: crowds, nobody, close heads, other sizes of heads, and speed, in one table.
+
+Every count is that of `crowdcount.load_model(...).predict`: what a user sees. The images are those that no training of
+the zoo has seen: the test images of ShanghaiTech A, a folder of images without people, and the part of a folder of near
+heads that `zoo_configs/ebc/efficientnet_lite0_mixed.yaml` sets aside.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import crowdcount
+from benchmarks.race import Commands, Row
+from benchmarks.tiles import scene
+from crowdcount.data import Folder, HoldOut, Record, ShanghaiTech
+from crowdcount.errors import InputError
+from crowdcount.images.read import Image
+from crowdcount.images.resize import cv_resized
+from crowdcount.metrics import count_errors
+from crowdcount.predictor import DEFAULT_MODEL
+from crowdcount.zoo.models import Model
+
+SCALES = (0.5, 1.5, 2.0)
+HEADS = {"val": 0.15, "test": 0.25}
+"""Shares of the folder of heads that the recipe of the packaged model holds out."""
+
+
+def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
+    """Add the command and its options."""
+    table = commands.add_parser("default_model", parents=[shared], help="the table of docs/default_model.md")
+    table.add_argument("--model", default=DEFAULT_MODEL, help="name or file (default %(default)s)")
+    table.add_argument("--shanghaitech", type=Path, metavar="DIR", help="folder with part_A or part_A_final")
+    table.add_argument("--nobody", type=Path, metavar="DIR", help="folder of images without people")
+    table.add_argument("--heads", type=Path, metavar="DIR", help="folder of images of near heads, with points")
+    table.set_defaults(run=default_model_benchmark)
+
+
+def default_model_benchmark(arguments: argparse.Namespace) -> list[Row]:
+    """Return a row for each measure whose folder is given, and the speed.
+
+    Raises:
+        InputError: the model has no density, or a folder is not what it should be.
+    """
+    model = crowdcount.load_model(arguments.model)
+    if not isinstance(model, Model):
+        raise InputError(f"--model: {arguments.model} has no density")
+    rows = [_speed(model, arguments.repeats)]
+    if arguments.nobody is not None:
+        rows += _nobody(model, Folder(arguments.nobody, empty=True).records("train"))
+    if arguments.heads is not None:
+        rows += _errors(model, HoldOut(Folder(arguments.heads), **HEADS).records("test"), "near heads")
+    if arguments.shanghaitech is not None:
+        rows += _crowds(model, ShanghaiTech(arguments.shanghaitech, "A").records("test"))
+    return rows
+
+
+def _speed(model: Model, repeats: int) -> Row:
+    image = scene(768, 1024)
+    best = float("inf")
+    for _ in range(repeats + 1):  # the first one also warms up
+        start = time.perf_counter()
+        model.predict(image)
+        best = min(best, time.perf_counter() - start)
+    return _row("1024 x 768", "images/s", 1 / best)
+
+
+def _nobody(model: Model, records: Sequence[Record]) -> list[Row]:
+    counts = _counts(model, records, 1.0, "nobody")
+    values = {"median": np.median(counts), "90 %": np.quantile(counts, 0.9), "worst": np.max(counts)}
+    return [_row(f"nobody ({len(records)})", name, float(value)) for name, value in values.items()]
+
+
+def _errors(model: Model, records: Sequence[Record], data: str) -> list[Row]:
+    found = count_errors(_counts(model, records, 1.0, data), [record.count for record in records])
+    return [_row(f"{data} ({len(records)})", name, found[name]) for name in ("mae", "nae")]
+
+
+def _crowds(model: Model, records: Sequence[Record]) -> list[Row]:
+    rows = _errors(model, records, "ShanghaiTech A")
+    plain, true = rows[0]["value"], [record.count for record in records]
+    for scale in SCALES:
+        errors = count_errors(_counts(model, records, scale, f"scale {scale:g}"), true)
+        rows.append(_row(f"scaled by {scale:g}", "mae / mae at 1", errors["mae"] / plain))
+    return rows
+
+
+def _counts(model: Model, records: Sequence[Record], scale: float, what: str) -> list[float]:
+    shown = tqdm(records, what, leave=False, disable=None)
+    return [model.predict(scaled(record.read(), scale)).count for record in shown]
+
+
+def scaled(image: Image, scale: float) -> Image:
+    """Return an image (H, W, 3) with sides of so many times its own: area averages below 1, bicubic above."""
+    if scale == 1:
+        return image
+    height, width = image.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv_resized(image, size, "area" if scale < 1 else "cubic")
+
+
+def _row(data: str, measure: str, value: float) -> Row:
+    return {"images": data, "measure": measure, "value": value}
