@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from crowdcount.training.base import CountingModule, TrainingModule
     from crowdcount.training.blockwise import BlockwiseModule
     from crowdcount.training.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
+    from crowdcount.training.density import DensityModule
     from crowdcount.training.hmode import HmodeModule
     from crowdcount.training.referring import ReferringModule
     from crowdcount.training.schedule import WarmupRestarts
@@ -16,6 +17,7 @@ __all__ = [
     "BestCheckpoint",
     "BlockwiseModule",
     "CountingModule",
+    "DensityModule",
     "HmodeModule",
     "LastCheckpoint",
     "PredictionPictures",
@@ -39,6 +41,7 @@ __getattr__ = lazy_names(
             "PredictionPictures",
             "SaveConfig",
         ),
+        "density": ("DensityModule",),
         "hmode": ("HmodeModule",),
         "referring": ("ReferringModule",),
         "schedule": ("WarmupRestarts",),

@@ -1,14 +1,14 @@
 """Training of HMoDE."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
-from crowdcount.geometry import Kernel, render_density
+from crowdcount.geometry import Kernel
 from crowdcount.inference.density import Inference
+from crowdcount.losses.density import render_densities
 from crowdcount.models.base import CountMap
 from crowdcount.models.hmode.loss import HmodeLoss
 from crowdcount.models.hmode.network import ExpertMaps, Hmode
@@ -56,5 +56,5 @@ class HmodeModule(CountingModule):
         """Return the terms of the loss."""
         assert isinstance(output, ExpertMaps)
         height, width = batch.images.shape[-2:]
-        density = np.stack([render_density(points, height, width, self.kernel) for points in batch.points])
-        return self.loss(output, torch.from_numpy(density).to(self.device))
+        density = render_densities(batch.points, height, width, self.kernel)[:, 0]
+        return self.loss(output, density.to(self.device))

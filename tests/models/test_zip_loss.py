@@ -10,10 +10,10 @@ import torch
 from scipy.stats import poisson
 
 from crowdcount.errors import InputError
+from crowdcount.losses.density import block_targets
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
-from crowdcount.models.blockwise.loss import block_targets
 from crowdcount.models.zip import loss as loss_module
 from crowdcount.models.zip.base import ZeroInflatedNetwork
 from crowdcount.models.zip.loss import ZipLoss

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from crowdcount.errors import InputError
-from crowdcount.geometry import Points, block_counts
-from crowdcount.losses.transport import transport, variation
+from crowdcount.geometry import Points
+from crowdcount.losses.density import block_targets
+from crowdcount.losses.dm_count import DmCount
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 
@@ -82,32 +81,10 @@ class Dace:
         entropy = functional.cross_entropy(output.logits.float(), bins.classes(blocks[:, 0]), reduction="none")
         terms = {"cross_entropy": entropy.flatten(1).sum(dim=1)}
         if self.count_loss == "dmcount":
-            terms |= self._dm_count(density, blocks, points, stride)
+            dm_count = DmCount(self.ot_weight, self.tv_weight).image_terms(density, blocks, points, stride)
+            terms |= {name: self.weight * images for name, images in dm_count.items()}
         else:
             error = (density - blocks).flatten(1)
             power = error.abs() if self.count_loss == "mae" else error.square()
             terms[self.count_loss] = self.weight * power.sum(dim=1)
         return {name: images.mean() for name, images in terms.items()}
-
-    def _dm_count(self, density: Tensor, blocks: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
-        """Return the weighted terms of the DM-Count loss of each image, (B,)."""
-        counts = torch.tensor([len(each) for each in points], dtype=torch.float32).to(density.device)
-        return {
-            "count": self.weight * (density.sum(dim=(1, 2, 3)) - counts).abs(),
-            "transport": self.weight * self.ot_weight * transport(density, points, stride),
-            "variation": self.weight * self.tv_weight * variation(density, blocks, counts),
-        }
-
-
-def block_targets(points: Sequence[Points], density: Tensor, stride: int, once_per_pixel: bool) -> Tensor:
-    """Return the (B, 1, rows, columns) numbers of points in the blocks of a density, of its type and on its device.
-
-    Args:
-        points: (n, 2) of each image, in its pixels.
-        density: (B, 1, rows, columns).
-        stride: block side in pixels.
-        once_per_pixel: several points in one pixel count once.
-    """
-    height, width = (side * stride for side in density.shape[-2:])
-    counts = [block_counts(each, height, width, stride, once_per_pixel=once_per_pixel) for each in points]
-    return torch.from_numpy(np.stack(counts)).to(density)[:, None]

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
+from crowdcount.losses.density import block_targets
 from crowdcount.losses.transport import transport, variation
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
-from crowdcount.models.blockwise.loss import block_targets
 from crowdcount.models.zip.base import ZeroInflatedMap
 from crowdcount.models.zip.terms import SCALES, multiscale_errors, poisson_nll, zero_inflated_nll
 

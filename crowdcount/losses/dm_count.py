@@ -1,0 +1,61 @@
+"""The DM-Count loss: the count, and where the people are, by optimal transport.
+
+Source: Wang et al., "Distribution Matching for Crowd Counting", NeurIPS 2020, arXiv 2009.13077.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from crowdcount.errors import InputError
+from crowdcount.geometry import Points
+from crowdcount.losses.density import DensityLoss, at_least_float32, block_targets, count_errors, point_numbers
+from crowdcount.losses.transport import transport, variation
+
+
+@dataclass
+class DmCount(DensityLoss):
+    """Count error, plus optimal transport and total variation between the normalised density and the points.
+
+    The defaults are the weights of the paper. Returns the terms `count`, `transport` (about 0: only its gradient
+    matters) and `variation`, which is weighted by the number of points of each image.
+
+    Args:
+        ot_weight: of the optimal transport.
+        tv_weight: of the total variation.
+
+    Raises:
+        InputError: a weight that is negative or not finite.
+    """
+
+    ot_weight: float = 0.1
+    tv_weight: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("ot_weight", "tv_weight"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise InputError(f"loss.{name}: {value} should be a finite number of at least 0")
+
+    def __call__(self, density: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
+        """Return the terms, see `DensityLoss`."""
+        density = at_least_float32(density)  # once: the gradients of the terms are added up in that precision
+        terms = self.image_terms(density, block_targets(points, density, stride), points, stride)
+        return {name: images.mean() for name, images in terms.items()}
+
+    def image_terms(self, density: Tensor, counts: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
+        """Return the weighted terms of each image, (B,).
+
+        Args:
+            density: (B, 1, rows, columns), people per cell.
+            counts: (B, 1, rows, columns), points per cell, for the total variation.
+            points: (n, 2) of each image, in its pixels.
+            stride: side of a cell in pixels.
+        """
+        return {
+            "count": count_errors(density, points),
+            "transport": self.ot_weight * transport(density, points, stride),
+            "variation": self.tv_weight * variation(density, counts, point_numbers(points, density.device)),
+        }
