@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crowdcount.errors import InputError
 from crowdcount.legacy import renamed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -52,6 +53,21 @@ class CrowdNetwork(nn.Module, ABC):
         shape = (1, 3, 1, 1)
         return (image - image.new_tensor(self.mean).view(shape)) / image.new_tensor(self.std).view(shape)
 
+    def restore_normalization(self, stored: Mapping[str, Any]) -> None:
+        """Normalise images from now on as in the training of some weights.
+
+        Args:
+            stored: `mean` and `std`, as they are kept with the weights. Without them the weights are of a version that
+                normalised by the class, whatever the backbone: with ImageNet's unless the class says otherwise.
+
+        Raises:
+            InputError: they are not three numbers each, or a deviation is not above 0.
+        """
+        self.mean = _channels(stored.get("mean", type(self).mean), "mean")
+        self.std = _channels(stored.get("std", type(self).std), "std")
+        if min(self.std) <= 0:
+            raise InputError(f"normalization: std {self.std} must be above 0")
+
     def load_pretrained(self) -> None:
         """Fetch the pretrained towers the network was configured with; a training starts with this call.
 
@@ -73,6 +89,14 @@ class CrowdNetwork(nn.Module, ABC):
         """
         convert = import_module(type(self).__module__.rpartition(".")[0] + ".convert")
         self.load_state_dict(convert.from_authors(state_dict), strict=True)
+
+
+def _channels(numbers: Any, name: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = map(float, numbers)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"normalization: {name} {numbers!r} is not one number for each of R, G, B") from error
+    return red, green, blue
 
 
 class DensityNetwork(CrowdNetwork):

@@ -28,7 +28,9 @@ class FeaturePyramid(nn.Module):
 
     Attributes:
         channels: C_k of each map.
-        multiple: an image whose sides are multiples of it has maps of exactly H / stride x W / stride.
+        size_divisor: an image whose sides are multiples of it has maps of exactly H / stride x W / stride.
+        mean: per-channel mean of the images that the pretrained weights expect, see `CrowdNetwork`.
+        std: per-channel standard deviation of these images.
 
     Raises:
         InputError: timm has no such model, or the model has no map of such a stride, or takes images of one size only.
@@ -38,6 +40,7 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         self.name = name
         levels = _levels(name, strides)
+        self.mean, self.std = normalization(name)
         self.trunk, self._arguments = create(name, levels)
         self.channels: list[int] = cast(Any, self.trunk.feature_info).channels()
         self.size_divisor, idle = _probe(name, levels, strides)

@@ -88,12 +88,14 @@ class TrainingModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add torch's random streams (dropout draws from them) to the checkpoint."""
+        """Add torch's random streams (dropout draws from them) and how images were normalised to the checkpoint."""
+        checkpoint["normalization"] = {"mean": list(self.network.mean), "std": list(self.network.std)}
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         checkpoint["random_streams"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the streams until the training starts; setting it up may draw from them."""
+        """Keep the streams until the training starts, as setting it up may draw from them; normalise as before."""
+        self.network.restore_normalization(checkpoint.get("normalization", {}))
         self._streams = checkpoint.get("random_streams")
         self._restored = True
 

@@ -58,19 +58,19 @@ class WeightsFile:
         return {"file": self.path.name, "sha256": self.sha256, **facts, "download_sha256": self.entry.sha256}
 
 
-def stored_origin(text: str, path: Path) -> dict[str, Any]:
-    """Return what a release says of where its weights come from.
+def stored_object(metadata: dict[str, str], key: str, path: Path) -> dict[str, Any]:
+    """Return a JSON object from the metadata of a release, such as `origin`, the provenance of its weights.
 
     Raises:
         InputError: the text is no JSON object.
     """
     try:
-        origin = json.loads(text)
+        found = json.loads(metadata[key])
     except ValueError:
-        origin = None
-    if not isinstance(origin, dict):
-        raise InputError(f"{path}: its metadata `origin` is no JSON object; convert the weights again")
-    return origin
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: its metadata `{key}` is no JSON object; convert the weights again")
+    return found
 
 
 def training_origin(checkpoint: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:

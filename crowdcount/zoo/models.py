@@ -21,7 +21,7 @@ from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.weights.cache import ensure_downloaded
 from crowdcount.weights.checkpoint import read_checkpoint, read_metadata
 from crowdcount.weights.index import WeightEntry, entries_for, list_weights, read_index, terms
-from crowdcount.weights.provenance import WeightsFile, stored_origin, training_origin
+from crowdcount.weights.provenance import WeightsFile, stored_object, training_origin
 from crowdcount.zoo.config import build, counting_part, list_models, read_config, stored_config
 
 __all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weights", "load_model"]
@@ -178,12 +178,13 @@ def _load_file(path: Path) -> Model | ReferringModel:
         )
     config = stored_config(text, path)
     if "origin" in about:
-        origin = stored_origin(about["origin"], path)
+        origin = stored_object(about, "origin", path)
     else:
         origin = WeightsFile.inspect(path).origin() | training_origin(checkpoint, config)
     model = _model(config, about.get("name", str(path)), origin)
     with _naming_file(model.network, path):
         model.network.load_state_dict(_network_state(checkpoint), strict=True)
+        _restore_normalization(model.network, checkpoint, path)
     return model
 
 
@@ -238,6 +239,16 @@ def _load_weights(network: CrowdNetwork, path: Path) -> None:
             network.load_state_dict(state, strict=True)
         else:  # published under the authors' names
             network.load_published(checkpoint.get("state_dict", checkpoint))
+        _restore_normalization(network, checkpoint, path)
+
+
+def _restore_normalization(network: CrowdNetwork, checkpoint: dict[str, Any], path: Path) -> None:
+    """Normalise as the weights were trained; a bare or published state dict goes by the network's backbone."""
+    about = read_metadata(path)
+    if "preprocessing" in about:  # a release
+        network.restore_normalization(stored_object(about, "preprocessing", path))
+    elif any(key.startswith("network.") for key in checkpoint.get("state_dict", {})):  # a training's checkpoint
+        network.restore_normalization(checkpoint.get("normalization", {}))
 
 
 def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ class Backbone(nn.Module, ABC):
     Attributes:
         channels: depth of the features.
         native: pixels one feature of the encoder covers, before it is resampled to the wanted reduction.
-        mean: per-channel mean of the images that the pretrained weights expect, see `crowdcount.models.base.Network`.
+        mean: per-channel mean of the images that the pretrained weights expect, see `CrowdNetwork`.
         std: per-channel standard deviation of these images.
     """
 

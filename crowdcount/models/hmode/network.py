@@ -83,6 +83,7 @@ class Hmode(DensityNetwork):
             raise InputError(f"compat: {compat!r}; give released or null")
         self.strides, self.stride, self.pretrained, self.compat = strides, strides[0], pretrained, compat
         self.encoder = FeaturePyramid(backbone, strides)
+        self.mean, self.std = self.encoder.mean, self.encoder.std
         # as published an image of any size is taken as it is, and the maps are stretched over it
         self.size_divisor = 1 if compat else self.encoder.size_divisor
         self._build_layers(self.encoder.channels)
