@@ -32,7 +32,7 @@ class Backbone(nn.Module, ABC):
         """Copy the ImageNet weights of the encoder in, fetched or from a file.
 
         Args:
-            file: see `crowdcount.models.timm_features.fetch`.
+            file: see `crowdcount.models.timm_backbone.fetch`.
 
         Raises:
             InputError: they could not be fetched, or the file is not of this encoder.

@@ -30,7 +30,7 @@ class Ebc(BlockwiseCounter):
         bins: the classes of a block count and what each is worth.
         reduction: block side in pixels.
         pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built. Or the
-            path of a file with them, under timm's names (see `crowdcount.models.timm_features.fetch`).
+            path of a file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
         input_size: image side in pixels the position table of a vision transformer is stored for. The vit_* backbones
             take any size at run time; some timm models take this size only.
         feature_level: which feature map of a timm model, counted from 0 (the finest); by default the last.
