@@ -9,12 +9,8 @@ from numpy.typing import NDArray
 
 from crowdcount.images.read import Image
 from crowdcount.video.smoothing import Reading
-from crowdcount.visualize.text import FONT, LEAST_TEXT, font_scale, text_width, thickness
+from crowdcount.visualize.text import INK, PAPER, Colour, text_size, text_width, write
 
-Colour = tuple[int, int, int]
-
-_PAPER: Final = 255
-_INK: Final = (30, 30, 30)
 _SMOOTH: Final = (20, 90, 200)
 """Smoothed numbers and their chart."""
 _AREA: Final = (214, 228, 247)
@@ -38,30 +34,30 @@ class Strip:
     Args:
         height: of the picture in pixels.
         width: of the picture in pixels.
-        zones: names of the zones; characters outside ASCII are shown as question marks, as OpenCV's fonts need.
+        zones: names of the zones.
 
     Attributes:
         paper: (strip, width, 3) uint8, RGB.
     """
 
     def __init__(self, height: int, width: int, zones: Sequence[str] = ()) -> None:
-        self._text = max(LEAST_TEXT, round(0.019 * (height * width) ** 0.5))
+        self._text = text_size(height, width)
         self._line = 2 * self._text
         self._margin = 2 * self._text // 3
         # Beside a chart, a narrow picture has no room for numbers.
         self._middle = width if width < 26 * self._text else width // 2
-        self._number = _wide(" 0000.0", self._text)
+        self._number = text_width(" 0000.0", self._text)
         self._zones = self._cells(zones, width)
         end = max((box.bottom for box in self._zones.values()), default=self._margin + 2 * self._line)
-        self.paper: Image = np.full((end + self._margin, width, 3), _PAPER, np.uint8)
+        self.paper: Image = np.full((end + self._margin, width, 3), PAPER, np.uint8)
 
     def write_counts(self, reading: Reading) -> None:
         """Write the count, the time and the smoothed count."""
         first = _Box(self._margin, self._margin, self._middle - self._margin, self._margin + self._line)
         clock = _clock(reading.seconds)
-        split = first.right - _wide(clock, self._text)
+        split = first.right - text_width(clock, self._text)
         self._write(first._replace(left=split), clock, _FAINT)
-        self._write(first._replace(right=split - self._margin), f"count {reading.count:.1f}", _INK)
+        self._write(first._replace(right=split - self._margin), f"count {reading.count:.1f}", INK)
         second = first._replace(top=first.bottom, bottom=first.bottom + self._line)
         self._write(second, f"smoothed {reading.smoothed:.1f}", _SMOOTH)
 
@@ -70,8 +66,8 @@ class Strip:
         for name, box in self._zones.items():
             smoothed = box.right - self._number
             counts = smoothed - self._number
-            self._write(box._replace(right=counts), _shortened(name, counts - box.left, self._text), _INK)
-            for left, values, colour in ((counts, reading.zones, _INK), (smoothed, reading.smoothed_zones, _SMOOTH)):
+            self._write(box._replace(right=counts), _shortened(name, counts - box.left, self._text), INK)
+            for left, values, colour in ((counts, reading.zones, INK), (smoothed, reading.smoothed_zones, _SMOOTH)):
                 if name in values:
                     cell = box._replace(left=left, right=left + self._number)
                     self._write(cell, f"{values[name]:.1f}", colour, right=True)
@@ -104,7 +100,7 @@ class Strip:
 
     def _cells(self, names: Sequence[str], width: int) -> dict[str, _Box]:
         """Place the zones below the counts, in as many columns as their longest name allows."""
-        longest = max((_wide(name, self._text) for name in names), default=0)
+        longest = max((text_width(name, self._text) for name in names), default=0)
         cell = min(longest, _MOST_NAME * self._text) + 2 * self._number + self._text // 2
         room = width - 2 * self._margin + self._text
         columns = max(1, room // (cell + self._text))
@@ -117,11 +113,9 @@ class Strip:
 
     def _write(self, box: _Box, words: str, colour: Colour, *, right: bool = False) -> None:
         """Write words into a box, smaller where they would not fit."""
-        words = _ascii(words)
-        text = self._text * min(1.0, (box.right - box.left) / max(1, _wide(words, self._text)))
-        x = box.right - _wide(words, text) if right else box.left
-        y = round((box.top + box.bottom + text) / 2)
-        cv2.putText(self.paper, words, (x, y), FONT, font_scale(text), colour, thickness(self._text), cv2.LINE_AA)
+        text = self._text * min(1.0, (box.right - box.left) / max(1, text_width(words, self._text)))
+        x = box.right - text_width(words, text) if right else box.left
+        write(self.paper, words, x, (box.top + box.bottom) / 2, text, colour)
 
 
 def _polyline(box: _Box, series: Sequence[float], peak: float, expected: int | None) -> NDArray[np.int32]:
@@ -146,15 +140,7 @@ def _clock(seconds: float) -> str:
 
 def _shortened(name: str, room: int, text: float) -> str:
     """Cut a name so that it fits."""
-    if _wide(name, text) <= room:
+    if text_width(name, text) <= room:
         return name
-    kept = next((n for n in range(len(name) - 1, 0, -1) if _wide(f"{name[:n]}..", text) <= room), 1)
+    kept = next((n for n in range(len(name) - 1, 0, -1) if text_width(f"{name[:n]}..", text) <= room), 1)
     return f"{name[:kept]}.."
-
-
-def _ascii(words: str) -> str:
-    return words.encode("ascii", "replace").decode()
-
-
-def _wide(words: str, text: float) -> int:
-    return text_width(_ascii(words), text)

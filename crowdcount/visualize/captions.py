@@ -4,15 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-import cv2
 import numpy as np
 
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
-from crowdcount.visualize.text import FONT, LEAST_TEXT, font_scale, text_width, thickness
+from crowdcount.visualize.text import INK, PAPER, text_size, text_width, write
 
-_PAPER: Final = 255
-_INK: Final = (30, 30, 30)
 _LEAST_SIDE: Final = 160
 """Smaller pictures are enlarged before text is set beside them."""
 _LEAST_LINE: Final = 18
@@ -29,8 +26,8 @@ def count_text(count: float | None = None, truth: int | None = None) -> str:
 
 
 def caption(picture: Image, text: str) -> Image:
-    """Put a line of text above a picture, wrapped to its width; ASCII only, as cv2's fonts need."""
-    return _join([(text, as_rgb(picture))], _text_size(*picture.shape[:2]))
+    """Put a line of text above a picture, wrapped to its width."""
+    return _join([(text, as_rgb(picture))], text_size(*picture.shape[:2]))
 
 
 def panel(pictures: Sequence[tuple[str, Image]]) -> Image:
@@ -46,7 +43,7 @@ def panel(pictures: Sequence[tuple[str, Image]]) -> Image:
         raise InputError("a panel needs at least one picture")
     shown = [(text, _enlarged(as_rgb(picture))) for text, picture in pictures]
     # A panel is wide, so it is looked at from further away.
-    return _join(shown, round(1.3 * max(_text_size(*picture.shape[:2]) for _, picture in shown)))
+    return _join(shown, round(1.3 * max(text_size(*picture.shape[:2]) for _, picture in shown)))
 
 
 def _enlarged(picture: Image) -> Image:
@@ -57,21 +54,20 @@ def _enlarged(picture: Image) -> Image:
 def with_scale(picture: Image, colours: Image, ends: tuple[float, float], label: str) -> Image:
     """Put a colour scale with ticks and a label under a picture, as wide as the picture but wide enough to read."""
     picture = _enlarged(picture)
-    text = _text_size(*picture.shape[:2])
-    width, margin = max(picture.shape[1], _LEAST_LINE * text), text
-    bar = np.full((5 * text, width, 3), _PAPER, np.uint8)
-    left, right = margin, max(margin + 2, width - margin)
-    bar[text // 2 : 3 * text // 2, left:right] = colours[np.linspace(0, 255, right - left).round().astype(int)]
-    for value in _ticks(*ends, max(2, (right - left) // (6 * text))):
-        x = left + round((value - ends[0]) / (ends[1] - ends[0]) * (right - left - 1))
-        cv2.line(bar, (x, 3 * text // 2), (x, 7 * text // 4), _INK, thickness(text))
-        _write(bar, f"{value:g}", x, 3 * text, text, centred=True)
+    text = text_size(*picture.shape[:2])
+    width, margin, high, thick = max(picture.shape[1], _LEAST_LINE * text), text, 7 * text // 2, max(1, text // 10)
     lines = _wrap(label, width, text)
-    strip = np.full((_strip(lines, text), width, 3), _PAPER, np.uint8)
-    _write_lines(strip, lines, text)
+    paper = np.full((high + _strip(lines, text), width, 3), PAPER, np.uint8)
+    left, right = margin, max(margin + 2, width - margin)
+    paper[text // 2 : 3 * text // 2, left:right] = colours[np.linspace(0, 255, right - left).round().astype(int)]
+    for value in _ticks(*ends, max(2, (right - left) // (6 * text))):
+        x = left + round((value - ends[0]) / (ends[1] - ends[0]) * (right - left - 1)) - thick // 2
+        paper[3 * text // 2 : 7 * text // 4, x : x + thick] = INK
+        wide = text_width(f"{value:g}", text)
+        write(paper, f"{value:g}", min(max(0, x - wide // 2), width - wide), 2.5 * text, text)
+    _write_lines(paper[high:], lines, text)
     blank = ((0, 0), (0, width - picture.shape[1]), (0, 0))
-    picture = np.pad(picture, blank, constant_values=_PAPER)
-    return np.vstack([picture, bar[: 7 * text // 2], strip])
+    return np.vstack([np.pad(picture, blank, constant_values=PAPER), paper])
 
 
 def as_rgb(image: Image) -> Image:
@@ -90,11 +86,6 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
     raise AssertionError("some step is large enough")
 
 
-def _text_size(height: int, width: int) -> int:
-    """Return the height of a digit that suits a picture."""
-    return max(LEAST_TEXT, round(0.018 * math.sqrt(height * width)))
-
-
 def _wrap(words: str, width: int, text: int) -> list[str]:
     """Break a text into lines that fit, at spaces."""
     lines = [""]
@@ -111,15 +102,9 @@ def _strip(lines: list[str], text: int) -> int:
     return text * 2 * len(lines) + text // 2
 
 
-def _write(paper: Image, line: str, x: int, y: int, text: int, *, centred: bool = False) -> None:
-    if centred:
-        x = min(max(0, x - text_width(line, text) // 2), max(0, paper.shape[1] - text_width(line, text)))
-    cv2.putText(paper, line, (x, y), FONT, font_scale(text), _INK, thickness(text), cv2.LINE_AA)
-
-
 def _write_lines(paper: Image, lines: list[str], text: int) -> None:
     for number, line in enumerate(lines):
-        _write(paper, line, text // 2, text * 2 * (number + 1) - text // 4, text)
+        write(paper, line, text // 2, text * (2 * number + 1.25), text)
 
 
 def _join(pictures: list[tuple[str, Image]], text: int) -> Image:
@@ -130,8 +115,8 @@ def _join(pictures: list[tuple[str, Image]], text: int) -> Image:
     columns = []
     for lines, picture in wrapped:
         width = max([picture.shape[1], *(text_width(line, text) + text for line in lines)])
-        column = np.full((height, width, 3), _PAPER, np.uint8)
+        column = np.full((height, width, 3), PAPER, np.uint8)
         column[head : head + picture.shape[0], : picture.shape[1]] = picture
         _write_lines(column, lines, text)
-        columns += [column, np.full((height, text, 3), _PAPER, np.uint8)]
+        columns += [column, np.full((height, text, 3), PAPER, np.uint8)]
     return np.hstack(columns[:-1])

@@ -1,36 +1,111 @@
-"""Letters of OpenCV's font by their height in pixels: all that write on pictures measure them the same way."""
+"""Text on images: the one place that measures and draws letters, by their height in pixels."""
 
-from functools import cache
+import math
+from contextlib import suppress
+from functools import cache, lru_cache
+from itertools import groupby
+from pathlib import Path
 from typing import Final
+from unicodedata import category, normalize
 
-import cv2
 import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 
-FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+from crowdcount.images.read import Image
+
+Colour = tuple[int, int, int]
+"""RGB, 0 to 255."""
+
+PAPER: Final = 255
+"""Ground of text beside an image, in all three channels."""
+
+INK: Final = (30, 30, 30)
+"""Colour of text on `PAPER`."""
 
 LEAST_TEXT: Final = 9
 """Height of a digit in pixels that is still readable."""
 
+_EM: Final = 1.33
+"""Size of the font in heights of its digits."""
 
-def font_scale(text: float) -> float:
-    """Return OpenCV's scale for digits of a height in pixels."""
-    return text / _digit()
+_OWN: Final = str(Path(__file__).with_name("fonts") / "DejaVuSansCondensed.ttf")
+
+_SYSTEM: Final = (
+    *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf"),
+    *("wqy-microhei.ttc", "DroidSansFallbackFull.ttf", "NotoSansArabic-Regular.ttf", "NotoSansHebrew-Regular.ttf"),
+    *("NotoSansDevanagari-Regular.ttf", "NotoSansThai-Regular.ttf", "Arial Unicode.ttf", "Hiragino Sans GB.ttc"),
+    *("AppleSDGothicNeo.ttc", "arial.ttf", "msyh.ttc", "malgun.ttf", "Nirmala.ttc", "seguisym.ttf"),
+)
+"""Fonts that systems often have, for characters that ours lacks; Pillow looks for them in the system's folders."""
 
 
-def thickness(text: float) -> int:
-    """Return the width of a stroke in pixels for digits of a height in pixels."""
-    return max(1, round(text / 10))
+def text_size(height: int, width: int) -> int:
+    """Return the height of a digit in pixels that suits an image."""
+    return max(LEAST_TEXT, round(0.018 * math.sqrt(height * width)))
 
 
 def text_width(line: str, text: float) -> int:
     """Return the width in pixels of a line whose digits have a height in pixels."""
-    size, _ = cv2.getTextSize(line, FONT, font_scale(text), thickness(text))
-    return int(size[0])
+    return math.ceil(sum(font.getlength(letters) for letters, font in _runs(line, text)))
+
+
+def write(image: Image, line: str, x: float, y: float, text: float, colour: Colour = INK) -> None:
+    """Write a line on an image, in place; what reaches beyond the image is cut off.
+
+    Characters that no font here has are escaped, as in a Python string.
+
+    Args:
+        image: (H, W, 3).
+        line: the text.
+        x: left end in pixels.
+        y: middle of the digits in pixels.
+        text: height of a digit in pixels.
+        colour: of the letters.
+    """
+    top = max(0, math.floor(y - 1.5 * text))
+    band = image[top : max(0, math.ceil(y + 1.5 * text))]
+    if not band.size:
+        return
+    drawn = PIL.Image.fromarray(band)
+    pen = PIL.ImageDraw.Draw(drawn)
+    for letters, font in _runs(line, text):
+        pen.text((x, y + text / 2 - top), letters, colour, font, "ls")
+        x += font.getlength(letters)
+    band[:] = np.asarray(drawn)
+
+
+def _runs(line: str, text: float) -> list[tuple[str, PIL.ImageFont.FreeTypeFont]]:
+    """Split a line into stretches of one font each."""
+    known = (letter if _font_name(letter) else ascii(letter)[1:-1] for letter in normalize("NFC", line))
+    size = max(1.0, _EM * text)
+    return [("".join(letters), _font(name, size)) for name, letters in groupby("".join(known), _font_name) if name]
+
+
+@lru_cache(4096)
+def _font_name(letter: str) -> str | None:
+    """Return the first font that has a character; None for control characters and halves of surrogate pairs, too."""
+    if category(letter) in ("Cc", "Cs"):
+        return None
+    return _OWN if _has_glyph(_OWN, letter) else next((n for n in _installed() if _has_glyph(n, letter)), None)
+
+
+def _has_glyph(name: str, letter: str) -> bool:
+    shown, missing = (_font(name, 32.0).getmask(each) for each in (letter, "\uffff"))
+    return (shown.size, bytes(shown)) != (missing.size, bytes(missing))
 
 
 @cache
-def _digit() -> int:
-    """Measure a digit at scale 1: fonts differ between versions of cv2, and getTextSize adds a margin."""
-    paper = np.zeros((80, 80), np.uint8)
-    cv2.putText(paper, "0", (10, 60), FONT, 1.0, 255, 1, cv2.LINE_AA)
-    return int(np.count_nonzero(paper.max(axis=1) > 100))
+def _installed() -> list[str]:
+    found = []
+    for name in _SYSTEM:
+        with suppress(OSError):
+            _font(name, 32.0)
+            found.append(name)
+    return found
+
+
+@lru_cache(64)
+def _font(name: str, size: float) -> PIL.ImageFont.FreeTypeFont:
+    return PIL.ImageFont.truetype(name, size)

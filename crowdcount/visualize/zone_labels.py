@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Final
 
 import cv2
@@ -10,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.images.read import Image
-from crowdcount.visualize.text import FONT, LEAST_TEXT, font_scale
-
-Colour = tuple[int, int, int]
-"""RGB, 0 to 255."""
+from crowdcount.visualize.text import Colour, text_size, text_width, write
 
 _PAPER: Final = 25
 _OPACITY: Final = 0.85
@@ -67,7 +63,7 @@ def write_labels(picture: Image, labels: Sequence[Label]) -> None:
         picture: (H, W, 3).
         labels: the first ones keep their spots.
     """
-    text = max(LEAST_TEXT, round(0.018 * sqrt(picture.shape[0] * picture.shape[1])))
+    text = text_size(*picture.shape[:2])
     taken: list[Box] = []
     for label in labels:
         sign = _sign(label, text, picture)
@@ -99,28 +95,10 @@ def _overlap(one: Box, other: Box) -> bool:
 
 def _sign(label: Label, text: int, picture: Image) -> Image:
     """Return white words on dark paper behind a coloured bar; smaller where the picture is."""
-    ink = _ink(label.words, text)
     edge, bar = text // 2 + 1, max(2, text // 3)
-    sign = np.full((len(ink), bar + ink.shape[1] + 2 * edge, 3), _PAPER, np.uint8)
+    sign = np.full((2 * text, bar + text_width(label.words, text) + 2 * edge, 3), _PAPER, np.uint8)
     sign[:, :bar] = label.colour
-    words = sign[:, bar + edge : -edge]
-    np.maximum(words, ink[..., None], out=words)
+    write(sign, label.words, bar + edge, text, text, (255, 255, 255))
     shrink = min(1.0, picture.shape[0] / sign.shape[0], picture.shape[1] / sign.shape[1])
     size = (max(1, int(shrink * sign.shape[1])), max(1, int(shrink * sign.shape[0])))
     return np.asarray(cv2.resize(sign, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _ink(words: str, text: int) -> NDArray[np.uint8]:
-    """Return words (2 text, W) in white on black, their digits halfway down and their first letter at the left."""
-    paper, base = _written(words, font_scale(text), max(1, round(text / 8)), 2 * text)
-    columns = np.flatnonzero(paper.any(axis=0))
-    middle = base - text // 2
-    return paper[middle - text : middle + text, columns[0] : columns[-1] + 1]
-
-
-def _written(words: str, scale: float, thickness: int, around: int) -> tuple[NDArray[np.uint8], int]:
-    """Write on black paper with room around, and return it with the row that the letters stand on."""
-    (wide, _), _ = cv2.getTextSize(words, FONT, scale, thickness)
-    paper = np.zeros((2 * around, wide + 2 * around), np.uint8)
-    cv2.putText(paper, words, (around, around), FONT, scale, 255, thickness, cv2.LINE_AA)
-    return paper, around

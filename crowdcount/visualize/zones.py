@@ -13,7 +13,8 @@ from shapely import MultiPolygon, Polygon
 
 from crowdcount.images.read import Image
 from crowdcount.visualize.captions import as_rgb
-from crowdcount.visualize.zone_labels import Box, Colour, Label, roomy_spot, write_labels
+from crowdcount.visualize.text import Colour
+from crowdcount.visualize.zone_labels import Box, Label, roomy_spot, write_labels
 from crowdcount.zones.zone import Zone
 
 _COLOURS: Final = (
@@ -43,7 +44,6 @@ def draw_zones(
     Args:
         image: (H, W, 3), or grey (H, W): the upright photograph, or a picture of it at another size.
         zones: in the order of drawing, in colours that repeat after eight. What reaches beyond the picture is cut off.
-            Letters that OpenCV cannot write become question marks: before OpenCV 5 all beyond ASCII.
         counts: people by the name of the zone, integers written as such and others with one decimal; a zone that is
             not in it is labelled with its name alone.
         size: height and width in pixels of the photograph that the zones are drawn for, where the picture has another.

@@ -137,7 +137,7 @@ def test_heat_map_has_a_scale_with_the_unit(scene):
 
 def test_scales_carry_numbers_and_the_unit(monkeypatch):
     written = []
-    monkeypatch.setattr(captions, "_write", lambda paper, line, *rest, **more: written.append(line))
+    monkeypatch.setattr(captions, "write", lambda paper, line, *rest, **more: written.append(line))
     half, one, none = (np.full((38, 50), people, np.float32) for people in (0.5, 1, 0))
     visualize.heat_map(half, 600, 800, 16, smooth=0)
     *numbers, unit = written
