@@ -11,10 +11,14 @@ def lazy_names(package: str, modules: Mapping[str, tuple[str, ...]]) -> Callable
 
     Args:
         package: its full name.
-        modules: the public names by the submodule, relative to the package, that defines them. Their names in
-            earlier versions serve as well.
+        modules: the public names by the module that defines them: a submodule, or an absolute name that starts with
+            `crowdcount.`. Their names in earlier versions serve as well.
     """
-    homes = {name: module for module, names in modules.items() for name in names}
+    homes = {
+        name: module if module.startswith("crowdcount.") else f"{package}.{module}"
+        for module, names in modules.items()
+        for name in names
+    }
 
     def __getattr__(name: str) -> object:
         new = name if name in homes else NAMES.get(name, name)
@@ -22,6 +26,6 @@ def lazy_names(package: str, modules: Mapping[str, tuple[str, ...]]) -> Callable
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if new != name:
             warn_renamed(f"{package}.{name}", f"{package}.{new}")
-        return getattr(import_module(f"{package}.{homes[new]}"), new)
+        return getattr(import_module(homes[new]), new)
 
     return __getattr__

@@ -84,7 +84,7 @@ class LegacyLoader(Loader):
         """Give the module the names of its successors."""
         homes = [f"crowdcount.{home}" for home in MODULES[module.__name__]]
         warn_renamed(module.__name__, " and ".join(homes))
-        module.__getattr__ = _lookup(module.__name__, homes)  # type: ignore[method-assign]
+        module.__getattr__ = _lookup(module.__name__, homes)
 
 
 def install() -> None:
@@ -124,12 +124,35 @@ def warn_renamed(old: str, new: str) -> None:
 
 
 def upgrade_config(config: Any) -> Any:
-    """Return a configuration with the keys of `KEYS` under their present names; anything else is returned as it is."""
+    """Return a configuration with its keys (`KEYS`) and class paths under their present names.
+
+    Anything but dicts and lists is returned as it is.
+    """
     if isinstance(config, list):
         return [upgrade_config(each) for each in config]
     if not isinstance(config, dict):
         return config
-    return {key: _upgrade_section(KEYS.get(key, {}), upgrade_config(value)) for key, value in config.items()}
+    new = {key: _upgrade_section(KEYS.get(key, {}), upgrade_config(value)) for key, value in config.items()}
+    if isinstance(new.get("class_path"), str):
+        new["class_path"] = public_path(new["class_path"])
+    return new
+
+
+def public_path(path: str) -> str:
+    """Return the stable public path of a class of this package, such as `crowdcount.models.Ebc`.
+
+    Where the file lies that defines a class may change; a class without a public path keeps its own.
+    """
+    module, _, name = path.rpartition(".")
+    if not module.startswith("crowdcount."):
+        return path
+    room = MODULES.get(module, (module.removeprefix("crowdcount."),))[0].split(".")[0]
+    new = NAMES.get(name, name)
+    try:
+        package = import_module(f"crowdcount.{room}")
+    except ModuleNotFoundError:  # misspelt: whoever builds the class says so
+        return path
+    return f"crowdcount.{room}.{new}" if new in getattr(package, "__all__", ()) else path
 
 
 def _upgrade_section(keys: dict[str, str], section: Any) -> Any:

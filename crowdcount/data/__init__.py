@@ -5,7 +5,6 @@ The adapters need neither torch nor lightning nor albumentations.
 
 from typing import TYPE_CHECKING
 
-from crowdcount.images import Resize, ResizePreset, ShortSide, read_image
 from crowdcount.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from crowdcount.data.sources.ucf_qnrf import UcfQnrf
     from crowdcount.data.synthetic.referring import ReferringScenes
     from crowdcount.data.synthetic.scenes import Synthetic
+    from crowdcount.images import Resize, ResizePreset, ShortSide, read_image
 
 __all__ = [
     "Augment",
@@ -55,6 +55,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "augment": ("Augment",),
+        "crowdcount.images": ("Resize", "ResizePreset", "ShortSide", "read_image"),
         "datamodule": ("CrowdData",),
         "sample": (
             "CrowdSource",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork
     from crowdcount.models.blockwise.bins import Bins
     from crowdcount.models.blockwise.counter import BlockwiseCounter
+    from crowdcount.models.blockwise.loss import Dace
     from crowdcount.models.clip_ebc.network import ClipEbc
     from crowdcount.models.ebc.network import Ebc
     from crowdcount.models.hmode.network import Hmode
@@ -22,6 +23,7 @@ __all__ = [
     "ClipZip",
     "CountMap",
     "CrowdNetwork",
+    "Dace",
     "DensityNetwork",
     "Ebc",
     "Hmode",
@@ -36,9 +38,11 @@ __getattr__ = lazy_names(
             "CountMap",
             "DensityNetwork",
             "CrowdNetwork",
+            "Dace",
         ),
         "blockwise.bins": ("Bins",),
         "blockwise.counter": ("BlockwiseCounter",),
+        "blockwise.loss": ("Dace",),
         "clip_ebc.network": ("ClipEbc",),
         "ebc.network": ("Ebc",),
         "hmode.network": ("Hmode",),

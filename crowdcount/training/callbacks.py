@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
@@ -16,6 +17,7 @@ from crowdcount.errors import InputError
 from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.points import PointPrediction
+from crowdcount.legacy import upgrade_config
 from crowdcount.visualize.density import count_text, draw_points, expression_panel, overlay, panel
 
 
@@ -24,7 +26,8 @@ class SaveConfig(SaveConfigCallback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the configuration: a checkpoint alone can be read back by `crowdcount.load_model`."""
-        checkpoint["config"] = self.parser.dump(self.config, skip_none=False)
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        checkpoint["config"] = yaml.safe_dump(upgrade_config(config), sort_keys=False)
 
 
 class BestCheckpoint(ModelCheckpoint):
