@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -78,17 +77,23 @@ class CrowdNetwork(nn.Module, ABC):
         """
 
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
-        """Load a checkpoint in the authors' form, by the `convert` module beside the network's.
+        """Load a checkpoint in the authors' form; a family whose authors published weights overrides this.
 
         Args:
             state_dict: the published state dict, or a dict that holds it where the authors wrapped it.
 
         Raises:
-            InputError: a key belongs to no published checkpoint of the family.
+            InputError: a key belongs to no published checkpoint of the family, or the family has none.
             RuntimeError: the weights do not fit.
         """
-        convert = import_module(type(self).__module__.rpartition(".")[0] + ".convert")
-        self.load_state_dict(convert.from_authors(state_dict), strict=True)
+        own, name = self.state_dict(), type(self).__name__
+        strange = next((key for key in state_dict if key not in own), None)
+        missing = next((key for key in own if key not in state_dict), None)
+        found = f"{missing!r} is missing" if strange is None else f"{strange!r} is unknown"
+        raise InputError(
+            f"these weights have other names than those of {name} ({found}), and it converts none: to read weights "
+            f"that others published, override {name}.load_published"
+        )
 
 
 def _channels(numbers: Any, name: str) -> tuple[float, float, float]:

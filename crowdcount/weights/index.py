@@ -83,8 +83,6 @@ class WeightEntry:
         bytes: its size.
         format: of the weights.
         member: what the weights are called in the archive at `urls` (a pattern such as *.pth); None for no archive.
-        converter: what turns the published names of weights into ours, as module:function; None where none is needed.
-            For people: a network finds the converter of its family itself.
         code_license: SPDX identifier of the authors' code, NONE where they give no licence.
         weights_license: SPDX identifier of the weights, where one is stated for them.
         data_terms: terms of the data they were trained on.
@@ -104,7 +102,6 @@ class WeightEntry:
     bytes: int | None
     format: Format
     member: str | None
-    converter: str | None
     code_license: str | None
     weights_license: str | None
     data_terms: str | None
@@ -192,6 +189,7 @@ def _entry(where: str, name: str, value: Any) -> WeightEntry:
     keys = [each.name for each in fields(WeightEntry) if each.name != "name"]
     if not isinstance(value, dict) or (missing := [key for key in keys if key not in value]):
         raise InputError(f"{where}: {', '.join(missing) if isinstance(value, dict) else 'everything'} is missing")
+    value = {key: each for key, each in value.items() if key != "converter"}  # in indexes of earlier versions
     try:
         parsed = _parser().parse_object({"entry": {**value, "name": name}})
         entry: WeightEntry = _parser().instantiate(parsed).entry

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from crowdcount.config_errors import explain
 from crowdcount.errors import InputError, input_error
+from crowdcount.files import read_text
 from crowdcount.images.resize import Resize, ShortSide, SizeRule
 from crowdcount.images.resize_presets import ResizePreset
 from crowdcount.inference.density import Inference
@@ -58,17 +59,20 @@ def configs_folder() -> Path:
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """Return the configuration of a model of the zoo.
+    """Return what the configuration of a model of the zoo says of counting; see `counting_part`.
 
     Raises:
-        InputError: there is no such model; names those near it.
+        InputError: there is no such model (names those near it), or its file holds none.
     """
     path = configs_folder() / f"{name}.yaml"
     if name not in list_models():
         close = difflib.get_close_matches(name, list_models(), 3, 0.4)
         raise InputError(f"{name!r} is neither a file nor a model of the zoo; near it: {', '.join(close) or 'nothing'}")
-    config: dict[str, Any] = yaml.safe_load(path.read_text())
-    return config
+    try:
+        config = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not a YAML file; {' '.join(str(error).split())}") from error
+    return counting_part(config, str(path))
 
 
 def stored_config(text: str, source: str | Path) -> dict[str, Any]:
@@ -79,13 +83,10 @@ def stored_config(text: str, source: str | Path) -> dict[str, Any]:
     """
     try:
         config: dict[str, Any] = upgrade_config(yaml.safe_load(text))
-        arguments = config["model"]["init_args"]
-        data = config.get("data") or {}
-        built = [arguments["network"], arguments.get("inference"), *(data.get(key) for key in SIZE_RULES)]
-        classes = [arguments["network"]["class_path"], *_class_paths(built)]
-        texts = [text for value in built for text in _texts(value)]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{source}: its configuration names no network ({type(error).__name__}: {error})") from error
+    except (ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:  # it may be no text
+        raise InputError(f"{source}: its configuration is no YAML ({error})") from error
+    part = counting_part(config, str(source))
+    classes, texts = _class_paths(part), _texts(part)
     for name in [*classes, *filter(_names_a_class, texts)]:
         package = str(name).split(".")[0]
         if package not in sys.modules:
@@ -123,12 +124,53 @@ def _names_a_class(text: str) -> bool:
     return package is not None and (package[1] in sys.modules or find_spec(package[1]) is not None)
 
 
-def counting_part(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a training configuration is about counting: network, inference and size rule."""
-    arguments, data = config["model"]["init_args"], config.get("data") or {}
-    model = {key: arguments[key] for key in ("network", "inference") if arguments.get(key)}
+def counting_part(config: Any, source: str) -> dict[str, Any]:
+    """Return what of a training configuration is about counting: network, inference and size rule.
+
+    Args:
+        config: as read from YAML.
+        source: where it comes from, for the messages.
+
+    Returns:
+        `model.init_args.network` with a `class_path` and `init_args`, `inference` beside it, and the size rule in
+        `data`; the latter two where they are given.
+
+    Raises:
+        InputError: it names no network.
+    """
+    arguments = _section(_section(config, "model", source), "init_args", f"{source}: model")
+    data = _section(config, "data", source, required=False)
+    model = {"network": _network(arguments.get("network"), f"{source}: model.network")}
+    if arguments.get("inference"):
+        model["inference"] = arguments["inference"]
     sizes = {key: data[key] for key in SIZE_RULES if data.get(key)}
     return {"model": {"init_args": model}, "data": sizes}
+
+
+def _section(config: Any, key: str, where: str, required: bool = True) -> dict[str, Any]:
+    """Return a part of a configuration that holds keys and values."""
+    if not isinstance(config, dict):
+        raise InputError(f"{where}: holds no keys and values, but {_shown(config)}")
+    section = config.get(key)
+    if section is None and not required:
+        return {}
+    if not isinstance(section, dict):
+        raise InputError(f"{where}: {key} should hold keys and values; got {_shown(section)}")
+    return section
+
+
+def _network(value: Any, where: str) -> dict[str, Any]:
+    """Return class and arguments of a network; a class that takes none may be given as its import path alone."""
+    network = {"class_path": value} if isinstance(value, str) else value
+    if not isinstance(network, dict) or not isinstance(network.get("class_path"), str):
+        raise InputError(f"{where}: give class_path, such as crowdcount.models.Ebc, and init_args; got {_shown(value)}")
+    arguments = {} if network.get("init_args") is None else _section(network, "init_args", where)
+    return {**network, "init_args": dict(arguments)}
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def build(config: dict[str, Any], name: str) -> Built:
@@ -141,7 +183,7 @@ def build(config: dict[str, Any], name: str) -> Built:
     Raises:
         InputError: a key or a value is wrong.
     """
-    part = counting_part(config)
+    part = counting_part(config, name)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(CrowdNetwork, "network", required=True)
     parser.add_argument("--inference", type=Inference | PointInference | None, default=None)

@@ -189,7 +189,7 @@ def _load_file(path: Path) -> Model | ReferringModel:
 
 
 def _model(config: dict[str, Any], name: str, origin: dict[str, Any]) -> Model | ReferringModel:
-    built, part = build(config, name), counting_part(config)
+    built, part = build(config, name), counting_part(config, name)
     if isinstance(built.network, ReferringDetector):
         points = built.inference if isinstance(built.inference, PointInference) else PointInference()
         return ReferringModel(built.network, points, built.resize, name, part, origin)

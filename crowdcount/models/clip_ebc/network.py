@@ -4,7 +4,8 @@ Source: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwi
 """
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import open_clip
 import torch
@@ -18,6 +19,7 @@ from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.clip.pretrained import fetch_clip
 from crowdcount.models.clip.towers import ClipResNet, ClipVit, build_clip
+from crowdcount.models.clip_ebc.convert import from_authors
 from crowdcount.models.clip_ebc.fused_upsample import upsampled_block
 from crowdcount.models.clip_ebc.prompts import PromptStyle, prompt
 from crowdcount.models.layers import BasicBlock, Bottleneck, decoder, init_weights, upsample
@@ -138,6 +140,10 @@ class ClipEbc(BlockwiseCounter):
         self.visual.load(clip.visual)
         self.text.load_state_dict(clip.text.state_dict())
         self._encode_text()
+
+    def load_published(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a checkpoint of the authors; see `crowdcount.models.clip_ebc.convert.from_authors`."""
+        self.load_state_dict(from_authors(state_dict), strict=True)
 
 
 def _refresh_text(network: nn.Module, _keys: object) -> None:

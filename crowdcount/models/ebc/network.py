@@ -5,9 +5,9 @@ where the models without CLIP are called EBC (with `vgg19_ae`: DMCount-EBC).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -16,6 +16,7 @@ from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.ebc.backbones import build
+from crowdcount.models.ebc.convert import from_authors
 from crowdcount.models.layers import BasicBlock, init_weights
 
 _HIDDEN = 512
@@ -75,6 +76,10 @@ class Ebc(BlockwiseCounter):
         """
         if self.pretrained:
             self.backbone.load_pretrained(Path(self.pretrained) if isinstance(self.pretrained, str) else None)
+
+    def load_published(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a checkpoint of the authors; see `crowdcount.models.ebc.convert.from_authors`."""
+        self.load_state_dict(from_authors(state_dict), strict=True)
 
 
 def _context(channels: int, dilations: Sequence[int]) -> nn.Sequential:

@@ -6,6 +6,7 @@ of experts; with three they are the published ones.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from crowdcount.errors import InputError
 from crowdcount.models.base import CountMap, DensityNetwork
+from crowdcount.models.hmode.convert import from_authors
 from crowdcount.models.layers import init_weights
 from crowdcount.models.tile_context import interpolate_aligned
 from crowdcount.models.timm_backbone import FeaturePyramid
@@ -168,6 +170,10 @@ class Hmode(DensityNetwork):
         """
         if self.pretrained:
             self.encoder.load_pretrained()
+
+    def load_published(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a checkpoint of the authors; see `crowdcount.models.hmode.convert.from_authors`."""
+        self.load_state_dict(from_authors(state_dict), strict=True)
 
     def _initialise(self) -> None:
         for part in (self.decoders, self.heads, self.group_gate, self.attention, self.mixture_gate):

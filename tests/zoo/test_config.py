@@ -1,0 +1,183 @@
+"""Configurations: a network without arguments, and every way to get the model section wrong."""
+
+import copy
+import re
+
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import crowdcount
+from crowdcount.errors import InputError
+from crowdcount.models.base import CountMap, DensityNetwork
+from crowdcount.zoo import config as zoo_config
+
+HERE = __name__
+
+
+class Plain(DensityNetwork):
+    """A network that takes no argument, as a newcomer's first one."""
+
+    stride = size_divisor = 8
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 1, 8, 8)
+
+    def forward(self, image):
+        return CountMap(self.layer(image).relu())
+
+
+class Bare(torch.nn.Module):
+    """A class that is no counting network."""
+
+
+@pytest.fixture
+def zoo(tmp_path, monkeypatch):
+    """A function that writes the configuration of the zoo's only model, own/plain."""
+    monkeypatch.setattr(zoo_config, "configs_folder", lambda: tmp_path / "configs")
+    path = tmp_path / "configs" / "own" / "plain.yaml"
+    path.parent.mkdir(parents=True)
+
+    def write(config):
+        path.write_text(config if isinstance(config, str) else yaml.safe_dump(config))
+        return "own/plain"
+
+    return write
+
+
+def checkpoint(path, config):
+    network = Plain()
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    text = config if isinstance(config, str) else yaml.safe_dump(config)
+    torch.save({"config": text, "state_dict": state}, path)
+    return path, network
+
+
+def of_network(network, **more):
+    return {"model": {"class_path": "crowdcount.training.BlockwiseModule", "init_args": {"network": network, **more}}}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [{"class_path": f"{HERE}.Plain"}, {"class_path": f"{HERE}.Plain", "init_args": None}, f"{HERE}.Plain"],
+)
+def test_a_network_without_arguments(zoo, tmp_path, network):
+    name = zoo(of_network(network))
+    assert type(crowdcount.create_model(name)).__name__ == "Plain"
+    with pytest.raises(InputError, match=r"surplus: no such key"):
+        crowdcount.create_model(name, surplus=1)
+    file, trained = checkpoint(tmp_path / "own.ckpt", of_network(network))
+    for model in (crowdcount.load_model(file), crowdcount.load_model(name, weights=file)):
+        assert torch.equal(model.network.layer.weight, trained.layer.weight)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("", "holds no keys and values, but nothing"),
+        ("[]", r"holds no keys and values, but \[\]"),
+        ("model:", "model should hold keys and values; got nothing"),
+        ("model: []", r"model should hold keys and values; got \[\]"),
+        ("trainer: {max_epochs: 1}", "model should hold keys and values; got nothing"),
+        ("model: {class_path: crowdcount.training.BlockwiseModule}", "model: init_args should hold .*; got nothing"),
+        (of_network(None), "model.network: give class_path, .*; got nothing"),
+        (of_network([]), r"model.network: give class_path, .*; got \[\]"),
+        (of_network({"init_args": {}}), "model.network: give class_path"),
+        (of_network({"class_path": 3}), "model.network: give class_path"),
+        (of_network({"class_path": f"{HERE}.Plain", "init_args": [1]}), "model.network: init_args should hold"),
+        (of_network({"class_path": f"{HERE}.Plane"}), "has no Plane; did you mean Plain"),
+        (of_network({"class_path": f"{HERE}.Bare"}), "Bare does not correspond to a subclass of CrowdNetwork"),
+        (of_network({"class_path": "crowdcount.models.base.DensityNetwork"}), "network: .*DensityNetwork"),
+        ({**of_network(f"{HERE}.Plain"), "data": [1]}, "data should hold keys and values"),
+    ],
+)
+def test_a_malformed_configuration_names_file_and_key(zoo, tmp_path, config, message):
+    name = zoo(config)
+    with pytest.raises(InputError, match=f"(?s)plain.*{message}"):
+        crowdcount.create_model(name)
+    file, _ = checkpoint(tmp_path / "bad.ckpt", config)
+    with pytest.raises(InputError, match=f"(?s)bad.ckpt.*{message}"):
+        crowdcount.load_model(file)
+
+
+def test_a_class_that_cannot_be_imported(zoo):
+    with pytest.raises(InputError, match=r"own/plain: network: .*nowhere"):
+        crowdcount.create_model(zoo(of_network({"class_path": "nowhere.Net"})))
+
+
+@pytest.mark.parametrize("text", [": [", "a: !!python/object:os.system {}", "2020-13-45", "&a [*a]", 7, {"a": 1}, None])
+def test_a_stored_configuration_that_is_no_text(tmp_path, text):
+    torch.save({"config": text, "state_dict": {}}, tmp_path / "odd.ckpt")
+    with pytest.raises(InputError, match=r"odd\.ckpt"):
+        crowdcount.load_model(tmp_path / "odd.ckpt")
+
+
+def test_foreign_weights_need_a_family_that_converts_them(zoo, tmp_path):
+    name = zoo(of_network(f"{HERE}.Plain"))
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "theirs.pth")
+    message = r"theirs\.pth: .*names than those of Plain \('conv1.weight' is unknown\).*override Plain.load_published"
+    with pytest.raises(InputError, match=message):
+        crowdcount.create_model(name, weights=tmp_path / "theirs.pth")
+
+
+JUNK = st.sampled_from([
+    None, [], {}, "", 0, -1.5, True, "x", "a.b", "crowdcount.models.Ebc", "crowdcount.models.Nothing",
+    "torch.nn.Linear", f"{HERE}.Bare", "crowdcount.models.base.DensityNetwork", "nowhere.Net", ".", "..", "a b", "{",
+    "{class_path: 1}", [1, "x"], {1: 2}, {"class_path": "crowdcount.data.Resize"},
+    {"class_path": f"{HERE}.Plain", "init_args": {"a": 1}},
+    {"class_path": None}, {"init_args": {}}, {"window": "wide"}, {"window": 0}, {"cls_threshold": 2}, "None", "null",
+    {"class_path": "crowdcount.inference.density.Inference", "init_args": {"window": 224}}, "os.system", "builtins.int",
+])  # fmt: skip
+VALID = of_network(
+    {"class_path": "crowdcount.models.Ebc", "init_args": {"backbone": "vgg11_ae", "bins": {"intervals": [0, "1+"]}}},
+    inference={"window": 224, "window_stride": 112},
+) | {"data": {"resize": {"min_side": 448, "multiple": 32}}}
+
+
+def places(tree, path=()):
+    """Yield the path of every node below the root."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+@st.composite
+def malformed(draw):
+    config = copy.deepcopy(VALID)
+    for _ in range(draw(st.integers(1, 3))):
+        *path, last = draw(st.sampled_from(list(places(config))))
+        node = config
+        for key in path:
+            node = node[key]
+        action = draw(st.sampled_from(["replace", "drop", "add"]))
+        if action == "drop":
+            del node[last]
+        else:
+            key = (
+                last
+                if action == "replace"
+                else draw(st.sampled_from(["class_path", "init_args", "dict_kwargs", "odd", 7]))
+            )
+            node[key] = copy.deepcopy(draw(JUNK))
+        if not config:
+            break
+    return config
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(config=malformed())
+def test_nothing_but_an_input_error(zoo, tmp_path, config):
+    """Whatever is wrong with a configuration, it builds or says what is wrong: no KeyError, no TypeError."""
+    with torch.device("meta"):
+        try:
+            crowdcount.create_model(zoo(config))
+        except InputError as error:
+            assert re.search("own/plain", str(error))
+    file, _ = checkpoint(tmp_path / "bad.ckpt", config)
+    try:
+        crowdcount.load_model(file)
+    except InputError as error:
+        assert re.search(r"bad\.ckpt", str(error))
