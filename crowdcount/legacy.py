@@ -84,13 +84,13 @@ class LegacyLoader(Loader):
         """Give the module the names of its successors."""
         homes = [f"crowdcount.{home}" for home in MODULES[module.__name__]]
         warn_renamed(module.__name__, " and ".join(homes))
-        module.__getattr__ = _lookup(module.__name__, homes)
+        module.__getattr__ = _lookup(module.__name__, homes)  # type: ignore[method-assign]
 
 
 def install() -> None:
     """Let the names of `MODULES` be imported, once however often it is called."""
     if LegacyFinder not in sys.meta_path:
-        sys.meta_path.append(LegacyFinder)  # type: ignore[arg-type]
+        sys.meta_path.append(LegacyFinder)
 
 
 def renamed(module: str, *homes: str) -> Callable[[str], object]:
