@@ -32,7 +32,12 @@ def inside(points: Points, width: float, height: float) -> NDArray[np.bool_]:
 
 
 def crop_points(points: Points, left: float, top: float, width: float, height: float) -> Points:
-    """Return the points inside the crop, in its own frame."""
+    """Return the points inside the crop, in its own frame.
+
+    Example:
+        >>> crop_points(as_points([(10, 20), (70, 20)]), left=8, top=8, width=32, height=32)
+        array([[ 2., 12.]], dtype=float32)
+    """
     moved = points - np.array([left, top], np.float32)
     return moved[inside(moved, width, height)]
 

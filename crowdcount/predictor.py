@@ -189,7 +189,13 @@ class Options(TypedDict, total=False):
 
 
 def count(photo: Photo, model: str | Path | Model | None = None, **options: Unpack[Options]) -> float:
-    """Return how many people are in a picture; see `predict`."""
+    """Return how many people are in an image; see `predict`.
+
+    Example:
+        >>> import numpy as np
+        >>> round(count(np.full((64, 64, 3), 127, np.uint8)))  # a grey image
+        0
+    """
     return predict(photo, model, **options).count
 
 

@@ -19,6 +19,10 @@ def count_errors(predicted: Sequence[float], true: Sequence[float]) -> dict[str,
 
     Raises:
         ValueError: the lengths differ or there are no images.
+
+    Example:
+        >>> count_errors(predicted=[90.0, 12.0], true=[100, 8])
+        {'mae': 7.0, 'rmse': 7.615773105863909, 'nae': 0.3}
     """
     errors = [p - t for p, t in zip(predicted, true, strict=True)]
     if not errors:
