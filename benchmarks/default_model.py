@@ -25,7 +25,7 @@ from crowdcount.predictor import DEFAULT_MODEL
 from crowdcount.zoo.models import Model
 
 SCALES = (0.5, 1.5, 2.0)
-HEADS = {"val": 0.15, "test": 0.25}
+HEADS_VAL, HEADS_TEST = 0.15, 0.25
 """Shares of the folder of heads that the recipe of the packaged model holds out."""
 
 
@@ -52,7 +52,7 @@ def default_model_benchmark(arguments: argparse.Namespace) -> list[Row]:
     if arguments.nobody is not None:
         rows += _nobody(model, Folder(arguments.nobody, empty=True).records("train"))
     if arguments.heads is not None:
-        rows += _errors(model, HoldOut(Folder(arguments.heads), **HEADS).records("test"), "near heads")
+        rows += _errors(model, HoldOut(Folder(arguments.heads), HEADS_VAL, HEADS_TEST).records("test"), "near heads")
     if arguments.shanghaitech is not None:
         rows += _crowds(model, ShanghaiTech(arguments.shanghaitech, "A").records("test"))
     return rows

@@ -130,9 +130,7 @@ def test_the_table_is_that_of_the_counts(tmp_path, monkeypatch, shanghaitech_roo
     found = {(row["images"], row["measure"]): row["value"] for row in rows}
     assert found["nobody (6)", "median"] == pytest.approx(2.5) and found["nobody (6)", "worst"] == pytest.approx(50)
     assert found["nobody (6)", "90 %"] == pytest.approx(27)
-    aside = [
-        record.name for record in default_model.HoldOut(Folder(folders["heads"]), **default_model.HEADS).records("test")
-    ]
+    aside = [record.name for record in default_model.HoldOut(Folder(folders["heads"]), 0.15, 0.25).records("test")]
     wrong = "00.png" in aside
     assert found["near heads (2)", "nae"] == pytest.approx(0.25 if wrong else 0, abs=1e-9)
     records = ShanghaiTech(shanghaitech_root, "A").records("test")
@@ -150,4 +148,5 @@ def test_scaled_images_keep_their_shape(scale, shape):
 
 def test_what_is_set_aside_is_what_the_recipe_sets_aside():
     recipe = read_config("ebc/efficientnet_lite0_mixed")["data"]["source"]["init_args"]["sources"]["heads"]["init_args"]
-    assert {name: recipe[name] for name in ("val", "test")} == default_model.HEADS and "seed" not in recipe
+    assert (recipe["val"], recipe["test"]) == (default_model.HEADS_VAL, default_model.HEADS_TEST)
+    assert "seed" not in recipe

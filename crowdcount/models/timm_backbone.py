@@ -51,13 +51,13 @@ class FeaturePyramid(nn.Module):
         """Extract the maps."""
         return channels_first(self.trunk, self.trunk(image))
 
-    def load_pretrained(self) -> None:
-        """Fetch the pretrained weights of the model.
+    def load_pretrained(self, file: Path | None = None) -> None:
+        """Copy the pretrained weights of the model in, fetched or from a file.
 
         Raises:
-            InputError: they could not be fetched.
+            InputError: they could not be fetched, or the file is not of this model.
         """
-        source = fetch(self.name, self._arguments).state_dict()
+        source = fetch(self.name, self._arguments, file).state_dict()
         self.trunk.load_state_dict({key: source[key] for key in self.trunk.state_dict()})
 
 
@@ -106,6 +106,11 @@ def normalization(name: str) -> tuple[Channels, Channels]:
         return IMAGENET_MEAN, IMAGENET_STD
     (mean_r, mean_g, mean_b), (std_r, std_g, std_b) = config.mean, config.std
     return (mean_r, mean_g, mean_b), (std_r, std_g, std_b)
+
+
+def weights_file(pretrained: bool | str) -> Path | None:
+    """Return the file of a network's option `pretrained`, None where the weights are fetched."""
+    return Path(pretrained) if isinstance(pretrained, str) else None
 
 
 def fetch(weights: str, arguments: Mapping[str, Any], file: Path | None = None) -> nn.Module:

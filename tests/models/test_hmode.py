@@ -2,6 +2,7 @@ import functools
 import hashlib
 import json
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -238,12 +239,14 @@ def test_pretrained_weights_reach_the_encoder(monkeypatch):
     network = Hmode(SMALL)
     source = Hmode(SMALL).encoder.trunk
     fetched = []
-    monkeypatch.setattr(timm_features, "fetch", lambda name, arguments: fetched.append(name) or source)
+    monkeypatch.setattr(timm_features, "fetch", lambda name, arguments, file: fetched.append((name, file)) or source)
     network.load_pretrained()
-    assert fetched == [SMALL]
+    assert fetched == [(SMALL, None)]
     assert all(torch.equal(a, b) for a, b in zip(network.encoder.trunk.parameters(), source.parameters(), strict=True))
     Hmode(SMALL, pretrained=False).load_pretrained()
-    assert fetched == [SMALL]
+    assert fetched == [(SMALL, None)]
+    Hmode(SMALL, pretrained="a.safetensors").load_pretrained()
+    assert fetched[1:] == [(SMALL, Path("a.safetensors"))]
 
 
 # --- the network for any encoder and number of experts

@@ -82,9 +82,9 @@ class TimmBackbone(Backbone):
     def __init__(self, name: str, reduction: int, input_size: int, feature_level: int | None) -> None:
         super().__init__()
         self.name, self.reduction = name, reduction
-        self.mean, self.std = normalization(name)
         levels = None if feature_level is None else (feature_level,)
         self.encoder, self._arguments = create(name, levels, input_size, near=PUBLISHED)
+        self.mean, self.std = normalization(name)
         info = cast(Any, self.encoder.feature_info)
         self.channels, self.native = int(info.channels()[-1]), int(info.reduction()[-1])
         if reduction <= 16 < self.native:

@@ -6,7 +6,6 @@ where the models without CLIP are called EBC (with `vgg19_ae`: DMCount-EBC).
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.ebc.backbones import build
 from crowdcount.models.ebc.convert import from_authors
 from crowdcount.models.layers import BasicBlock, init_weights
+from crowdcount.models.timm_backbone import weights_file
 
 _HIDDEN = 512
 
@@ -75,7 +75,7 @@ class Ebc(BlockwiseCounter):
             InputError: the weights could not be fetched, or the file is not of this backbone.
         """
         if self.pretrained:
-            self.backbone.load_pretrained(Path(self.pretrained) if isinstance(self.pretrained, str) else None)
+            self.backbone.load_pretrained(weights_file(self.pretrained))
 
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
         """Load a checkpoint of the authors; see `crowdcount.models.ebc.convert.from_authors`."""

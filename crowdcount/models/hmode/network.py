@@ -20,7 +20,7 @@ from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.hmode.convert import from_authors
 from crowdcount.models.layers import init_weights
 from crowdcount.models.tile_context import interpolate_aligned
-from crowdcount.models.timm_backbone import FeaturePyramid
+from crowdcount.models.timm_backbone import FeaturePyramid, weights_file
 
 SCALE = 100.0
 """The maps hold people per pixel times this, as published: the peak of one person's kernel is then about 1."""
@@ -61,7 +61,8 @@ class Hmode(DensityNetwork):
         strides: pixels a cell of each expert covers, from the finest to the coarsest; at least two. With two experts a
             group is one expert, and the first gate has nothing to weigh. The widths, and above all the size of the
             second gate, follow from the encoder's at the coarsest stride.
-        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built.
+        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built. Or the
+            path of a file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
         compat: "released" computes exactly what the authors' code computes; their checkpoints need it.
 
     Raises:
@@ -75,7 +76,7 @@ class Hmode(DensityNetwork):
         self,
         backbone: str = "vgg16_bn",
         strides: tuple[int, ...] = (4, 8, 16),
-        pretrained: bool = True,
+        pretrained: bool | str = True,
         compat: Literal["released"] | None = None,
     ) -> None:
         super().__init__()
@@ -163,13 +164,13 @@ class Hmode(DensityNetwork):
         return mixture * (side * side / SCALE)
 
     def load_pretrained(self) -> None:
-        """Fetch the ImageNet weights of the backbone, unless the network was configured without them.
+        """Load the ImageNet weights of the backbone, unless the network was configured without them.
 
         Raises:
-            InputError: the weights could not be fetched.
+            InputError: the weights could not be fetched, or the file is not of this backbone.
         """
         if self.pretrained:
-            self.encoder.load_pretrained()
+            self.encoder.load_pretrained(weights_file(self.pretrained))
 
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
         """Load a checkpoint of the authors; see `crowdcount.models.hmode.convert.from_authors`."""

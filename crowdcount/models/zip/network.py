@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.layers import init_weights
-from crowdcount.models.timm_backbone import FeaturePyramid
+from crowdcount.models.timm_backbone import FeaturePyramid, weights_file
 from crowdcount.models.zip.base import ZeroInflatedMap, ZeroInflatedNetwork
 from crowdcount.models.zip.refiner import BlockKind, build_decoder, build_refiner
 
@@ -29,7 +29,8 @@ class Zip(ZeroInflatedNetwork):
         reduction: block side in pixels.
         block: the published kinds of convolutions after the backbone: "lighter" (ZIP-P and N), "light" (T), or "conv".
         backbone_stride: pixels a cell of the used feature map covers.
-        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built.
+        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built. Or the
+            path of a file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
 
     Raises:
         InputError: timm has no such model, or the model no such map; bins that do not start with 0; a reduction that
@@ -43,7 +44,7 @@ class Zip(ZeroInflatedNetwork):
         reduction: Literal[8, 16, 32] = 16,
         block: BlockKind = "lighter",
         backbone_stride: int = 32,
-        pretrained: bool = True,
+        pretrained: bool | str = True,
     ) -> None:
         super().__init__(bins, reduction)
         self.pretrained = pretrained
@@ -68,10 +69,10 @@ class Zip(ZeroInflatedNetwork):
         return self.combine(self.zero_head(features), self.rate_head(features))
 
     def load_pretrained(self) -> None:
-        """Fetch the ImageNet weights of the backbone, unless the network was configured without them.
+        """Load the ImageNet weights of the backbone, unless the network was configured without them.
 
         Raises:
-            InputError: the weights could not be fetched.
+            InputError: the weights could not be fetched, or the file is not of this backbone.
         """
         if self.pretrained:
-            self.encoder.load_pretrained()
+            self.encoder.load_pretrained(weights_file(self.pretrained))
