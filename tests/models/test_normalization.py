@@ -39,7 +39,9 @@ def test_timm_says_what_the_pretrained_weights_expect():
     assert numbers(Hmode(HALVES, (8, 16), pretrained=False)) == OTHERS
 
 
-@pytest.mark.parametrize("name", [name for name in crowdcount.list_models() if not name.startswith("rec/")])
+@pytest.mark.parametrize(
+    "name", [name for name in crowdcount.list_models() if not name.startswith("rec/") and not name.endswith("_mixed")]
+)
 def test_published_networks_keep_imagenets(name):
     with torch.device("meta"):
         assert numbers(crowdcount.create_model(name)) == IMAGENET

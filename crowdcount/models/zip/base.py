@@ -5,7 +5,7 @@ Source: Ma, Sanchez, Guha, "ZIP: Scalable Crowd Counting via Zero-Inflated Poiss
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,8 +43,8 @@ class ZeroInflatedNetwork(BlockwiseCounter):
     Images are normalised as CLIP's throughout, as published, whatever the backbone was pretrained with.
     """
 
-    mean: ClassVar[tuple[float, float, float]] = CLIP_MEAN
-    std: ClassVar[tuple[float, float, float]] = CLIP_STD
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
 
     def __init__(self, bins: Bins, stride: int) -> None:
         super().__init__(bins, stride)
