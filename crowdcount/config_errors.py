@@ -47,10 +47,16 @@ def explain(message: str, options: Sequence[str]) -> str:
 
 def class_options(class_path: str) -> list[str]:
     """Return the dotted names of the options of a class, such as `bins.intervals`."""
-    module, _, name = class_path.rpartition(".")
     parser = ArgumentParser()
-    parser.add_class_arguments(getattr(importlib.import_module(module), name))
+    parser.add_class_arguments(import_class(class_path))
     return [action.dest for action in parser._actions if action.dest != "help"]
+
+
+def import_class(class_path: str) -> type:
+    """Return the class of a dotted name."""
+    module, _, name = class_path.rpartition(".")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _class_with_key(message: str, classes: list[str]) -> str:

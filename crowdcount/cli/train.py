@@ -15,7 +15,8 @@ import sys
 import warnings
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, NoReturn, get_args, get_type_hints
 
 import torch
 import yaml
@@ -24,7 +25,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from crowdcount.config_errors import explain
+from crowdcount.config_errors import explain, import_class
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
 from crowdcount.legacy import upgrade_config, upgrade_option
@@ -97,8 +98,9 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse null where a group of settings belongs: whoever wants the defaults leaves the key out."""
         model = self.config[self.subcommand]["model"]
+        types = get_type_hints(import_class(model.class_path).__init__)
         for name, value in model.init_args.items():
-            if value is None and name in ("network", "loss", "kernel", "inference"):
+            if value is None and NoneType not in get_args(types.get(name, None | Any)):
                 raise InputError(f"model.{name}: null is no setting; leave the key out for the defaults")
 
     def before_validate(self) -> None:

@@ -1,10 +1,11 @@
-"""What a data set is: light records of images and points, split by split."""
+"""Data sets as light records of images and points, split by split."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,27 @@ class Record:
 
 
 class CrowdSource(ABC):
-    """A data set: what its adapter promises. Adapters read annotations only, never pixels."""
+    """A data set: what its adapter promises. Adapters read annotations only, never pixels.
+
+    Attributes:
+        name: of the adapter on the command line, such as "ucf_qnrf"; a class that does not set its own gets that of the
+            class in lower case, with underscores between the words.
+        published: whether everybody who reads the data set has the same images, so that figures on it compare.
+    """
+
+    name: ClassVar[str]
+    published: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Give the class a name."""
+        super().__init_subclass__(**arguments)
+        if "name" not in vars(cls):
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+    @property
+    def key(self) -> str:
+        """Short name of what is read, such as "sha", under which figures and published totals are filed."""
+        return self.name
 
     @abstractmethod
     def records(self, split: Split) -> list[Record]:

@@ -132,7 +132,7 @@ def check_totals(key: str, items: Mapping[Split, Sequence[Item]], faulty: Mappin
     """Yield what differs from the published totals.
 
     Args:
-        key: `DataSet.key`.
+        key: `CrowdSource.key`.
         items: the images by split, of the splits that could be read.
         faulty: by split, how many files were left out for a fault.
     """

@@ -1,26 +1,43 @@
-"""The data sets that the doctor knows: the adapters, by the names of their modules."""
+"""The data sets that a command line names, and one of them on disk."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import jsonargparse
 
-import crowdcount.data
+from crowdcount.data import sources
 from crowdcount.data.sample import CrowdSource
 from crowdcount.errors import InputError
 
-_HEAVY = ("Augment", "CrowdData")  # they import torch
-
 
 def known() -> dict[str, type[CrowdSource]]:
-    """Return the adapters that read a folder `root`, by the name of their module, such as `ucf_qnrf`."""
-    objects = [getattr(crowdcount.data, name) for name in crowdcount.data.__all__ if name not in _HEAVY]
-    adapters = [each for each in objects if isinstance(each, type) and issubclass(each, CrowdSource)]
-    found = {each.__module__.rpartition(".")[2]: each for each in adapters if "root" in _parameters(each)}
+    """Return the adapters that read a folder `root`, by name: ours, and those of packages that are imported.
+
+    Raises:
+        InputError: two of them have one name.
+    """
+    for module in iter_modules(sources.__path__):
+        import_module(f"{sources.__name__}.{module.name}")
+    found: dict[str, type[CrowdSource]] = {}
+    for adapter in _subclasses(CrowdSource):
+        if inspect.isabstract(adapter) or "root" not in _parameters(adapter):
+            continue
+        first = found.setdefault(adapter.name, adapter)
+        if first is not adapter:
+            both = " and ".join(f"{each.__module__}.{each.__qualname__}" for each in (first, adapter))
+            raise InputError(f"{adapter.name}: {both} have this name; give one of them another `name`")
     return dict(sorted(found.items()))
+
+
+def _subclasses(base: type[CrowdSource]) -> Iterator[type[CrowdSource]]:
+    for each in base.__subclasses__():
+        yield each
+        yield from _subclasses(each)
 
 
 def _parameters(adapter: type[CrowdSource]) -> Mapping[str, inspect.Parameter]:
@@ -37,7 +54,7 @@ class DataSet:
     """A data set on disk: which adapter reads it, from where, with which options.
 
     Attributes:
-        name: that of the adapter's module.
+        name: that of the adapter.
         root: its folder.
         options: the further arguments of the adapter.
     """
@@ -79,5 +96,5 @@ class DataSet:
 
     @property
     def key(self) -> str:
-        """Name and part, such as `shanghaitech/A`: what the published totals are filed under."""
-        return f"{self.name}/{self.options['part']}" if "part" in self.options else self.name
+        """Key of the adapter with these options, such as "sha"."""
+        return self.source().key

@@ -26,22 +26,22 @@ class Total(NamedTuple):
 
 
 TOTALS: Final[dict[str, tuple[Total, ...]]] = {
-    "shanghaitech/A": (
+    "sha": (
         Total(("train",), 300, 162_413, inside=True),
         Total(("test",), 182, 78_862, inside=True),
     ),
-    "shanghaitech/B": (
+    "shb": (
         Total(("train",), 400, 49_151, inside=True),
         Total(("test",), 316, 39_121, inside=True),
     ),
-    "ucf_qnrf": (
+    "qnrf": (
         Total(("train", "val"), 1201),
         Total(("test",), 334, 240_127),
         Total(("train", "val", "test"), 1535, 1_251_642),
     ),
-    "ucf_cc_50": (Total(("train", "val", "test"), 50, 63_974),),
+    **{f"ucfcc50.fold{fold}": (Total(("train", "val", "test"), 50, 63_974),) for fold in range(1, 6)},
     "nwpu": (Total(("train",), 3109), Total(("val",), 500, 196_238), Total(("test",), 1500)),
-    "jhu_crowd": (
+    "jhu": (
         Total(("train",), 2272),
         Total(("val",), 500),
         Total(("test",), 1600),
@@ -50,4 +50,4 @@ TOTALS: Final[dict[str, tuple[Total, ...]]] = {
     "mall": (Total(("train",), 800), Total(("test",), 1200), Total(("train", "test"), 2000, 62_325)),
     "fsc147": (Total(("train",), 3659), Total(("val",), 1286, 82_042), Total(("test",), 1190, 78_836)),
 }
-"""By `DataSet.key`; a data set that is not here has no verified totals."""
+"""By `CrowdSource.key`; a data set that is not here has no verified totals."""

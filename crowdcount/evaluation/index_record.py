@@ -10,34 +10,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crowdcount.data import Concat, Folder, ShanghaiTech, UcfCc50
 from crowdcount.data.sample import CrowdSource
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.zoo.models import Model, ReferringModel
 
 _ABSOLUTE = re.compile(r"""(?:^|(?<=["'=\s]))/[^"',}\]]+""")
-_SHORT = {"ucfqnrf": "qnrf", "jhucrowd": "jhu"}
 
 
 def data_name(source: CrowdSource, split: str) -> str:
     """Return the short name of a split, such as "sha/test": the data set's as in the names of configurations."""
-    word = type(source).__name__.lower()
-    if isinstance(source, ShanghaiTech):
-        word = f"sh{source.part.lower()}"
-    if isinstance(source, UcfCc50):
-        word = f"{word}.fold{source.fold}"
-    return f"{_SHORT.get(word, word)}/{split}"
+    return f"{source.key}/{split}"
 
 
 def require_published(source: CrowdSource) -> None:
     """Refuse data of which the index could not say what they are.
 
     Raises:
-        InputError: they are somebody's own, or several data sets together.
+        InputError: they are somebody's own, generated, divided here, or several data sets together.
     """
-    own = isinstance(source, (Folder, Concat)) or not type(source).__module__.startswith("crowdcount.")
-    if own:
+    if not source.published:
         raise InputError(f"--update-index: the index is for published data sets, not for {type(source).__name__}")
 
 

@@ -79,9 +79,9 @@ def training_origin(checkpoint: dict[str, Any], config: dict[str, Any]) -> dict[
     source = data.get("source") if isinstance(data, dict) else None
     progress: dict[str, Any] = {key: checkpoint[key] for key in ("epoch", "global_step") if key in checkpoint}
     scores = {}
-    for key, state in callbacks.items() if isinstance(callbacks, dict) else ():
-        score = state.get("current_score") if "BestCheckpoint" in str(key) and isinstance(state, dict) else None
-        if isinstance(score, Tensor) and score.numel() == 1:
-            scores[str(state.get("monitor"))] = score.item()
+    for state in callbacks.values() if isinstance(callbacks, dict) else ():
+        monitor, score = (state.get(key) if isinstance(state, dict) else None for key in ("monitor", "current_score"))
+        if isinstance(monitor, str) and isinstance(score, Tensor) and score.numel() == 1:
+            scores[monitor] = score.item()
     trained_on = source.get("class_path") if isinstance(source, dict) else None
     return {"trained_on": trained_on, **progress, "validation": scores}

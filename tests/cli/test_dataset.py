@@ -152,7 +152,7 @@ def test_bins_prints_a_fragment_of_a_configuration(run, shanghaitech_root):
     assert "[0, 1-2, 3+]" in out
     assert f"{4 * (96 - 15) * (64 - 15):,} blocks" in out
     _, out, _ = run(*common, "--truncation", "1", "--paper", "pet/nwpu", "--split", "test", "--once-per-pixel")
-    assert "3 images of shanghaitech/A (test)" in out
+    assert "3 images of sha (test)" in out
 
 
 @pytest.mark.parametrize(

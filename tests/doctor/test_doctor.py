@@ -54,11 +54,19 @@ def write_location(path, points):
 # --- data sets
 
 
-def test_every_adapter_with_a_folder_is_known():
+TOTAL_SETS = [
+    *(("shanghaitech", "--part", part) for part in "AB"),
+    *(("ucf_cc_50", "--fold", str(fold)) for fold in range(1, 6)),
+    *((name,) for name in ("fsc147", "jhu_crowd", "mall", "nwpu", "ucf_qnrf")),
+]
+
+
+def test_every_adapter_with_a_folder_is_known(tmp_path):
     names = {"folder", "fsc147", "jhu_crowd", "mall", "nwpu", "rec8k", "shanghaitech", "ucf_cc_50", "ucf_qnrf"}
     assert known().keys() == names
     assert option_names(known()["shanghaitech"]) == ["--part"]
-    assert {key.split("/")[0] for key in TOTALS} <= names
+    keys = {data_set(name, tmp_path, *options).key for name, *options in TOTAL_SETS}
+    assert TOTALS.keys() == keys
 
 
 def test_options_of_a_data_set_are_checked(tmp_path):
@@ -417,8 +425,8 @@ def test_points_of_images_that_do_not_decode_are_not_inside(part, monkeypatch):
     truth = part / "train_data" / "ground-truth"
     for number, heads in enumerate((5, 7, 2, 1), 1):
         write_location(truth / f"GT_IMG_{number}.mat", [[10.0 + n, 20.0] for n in range(heads)])
-    totals = tuple(total._replace(heads=15) for total in TOTALS["shanghaitech/A"][:1])
-    monkeypatch.setitem(TOTALS, "shanghaitech/A", totals)
+    totals = tuple(total._replace(heads=15) for total in TOTALS["sha"][:1])
+    monkeypatch.setitem(TOTALS, "sha", totals)
     (part / "train_data" / "images" / "IMG_2.jpg").write_bytes(b"")
     report = examined(part)
     train = report.splits[0]
@@ -553,9 +561,9 @@ def test_totals_are_compared(part, monkeypatch):
     heads = [each.heads for each in report.splits]
     totals = tuple(
         total._replace(images=images, heads=count)
-        for total, images, count in zip(TOTALS["shanghaitech/A"], (4, 3), heads, strict=True)
+        for total, images, count in zip(TOTALS["sha"], (4, 3), heads, strict=True)
     )
-    monkeypatch.setitem(TOTALS, "shanghaitech/A", totals)
+    monkeypatch.setitem(TOTALS, "sha", totals)
     assert not found(examined(part), "total")
     write_location(part / "train_data" / "ground-truth" / "GT_IMG_1.mat", [[1.0, 2.0]])
     ((split, name),) = found(examined(part), "total")

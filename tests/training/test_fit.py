@@ -320,6 +320,22 @@ def test_mistakes_with_hmode_are_refused(config, capsys, arguments, message):
     assert stopped.value.code == 2 and message in error and len(error.splitlines()) <= 5
 
 
+def test_null_is_refused_for_the_settings_of_a_module_from_outside(config, tmp_path, monkeypatch, capsys):
+    (tmp_path / "outside_module.py").write_text(
+        "from crowdcount.geometry import Kernel\n"
+        "from crowdcount.models import Hmode\n"
+        "from crowdcount.training import HmodeModule\n"
+        "class Drawn(HmodeModule):\n"
+        "    def __init__(self, network: Hmode, brush: Kernel = Kernel(), limit: int | None = 3):\n"
+        "        super().__init__(network)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = {"class_path": "outside_module.Drawn", "init_args": {"network": HMODE["init_args"]["network"]}}
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["fit", "--config", config(model=model), "--model.limit=null", "--model.brush=null"])
+    assert stopped.value.code == 2 and "model.brush: null is no setting" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

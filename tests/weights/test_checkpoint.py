@@ -16,6 +16,7 @@ from torch import nn
 
 from crowdcount.errors import InputError
 from crowdcount.weights.checkpoint import read_checkpoint, read_metadata
+from crowdcount.weights.provenance import training_origin
 from crowdcount.weights.torchscript import is_torchscript, read_torchscript
 
 
@@ -180,3 +181,19 @@ def test_metadata(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"12345678abc")
     with pytest.raises(InputError, match=r"bad\.safetensors: cannot be read"):
         read_metadata(tmp_path / "bad.safetensors")
+
+
+def test_scores_of_a_training_are_those_of_whatever_monitors():
+    """A subclass or another class of callback has another key; one that only saves, or only stops, has no score."""
+    score = torch.tensor(12.5)
+    callbacks = {
+        "mine.Keeper{'monitor': 'val/f1'}": {"monitor": "val/f1", "current_score": score},
+        "LastCheckpoint": {"monitor": None, "current_score": None},
+        "EarlyStopping": {"best_score": score},
+        "odd": 3,
+    }
+    assert training_origin({"callbacks": callbacks, "epoch": 4}, {}) == {
+        "trained_on": None,
+        "epoch": 4,
+        "validation": {"val/f1": 12.5},
+    }

@@ -50,6 +50,11 @@ class Concat(CrowdSource):
         self.sources = dict(sources)
         self.weights = None if weights is None else dict(weights)
 
+    @property
+    def key(self) -> str:
+        """Names of the data sets, such as "sha+qnrf"."""
+        return "+".join(self.sources)
+
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split of all data sets."""
         return [_named(name, record) for name, source in self.sources.items() for record in source.records(split)]

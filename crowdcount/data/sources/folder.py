@@ -53,6 +53,11 @@ class Folder(CrowdSource):
         self.points = None if points is None else self.root / points
         self.empty = empty
 
+    @property
+    def key(self) -> str:
+        """Name of the folder."""
+        return self.root.resolve().name or self.name
+
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in the order of their names, which are file names."""
         homes = self._homes()

@@ -32,6 +32,8 @@ class Fsc147(CrowdSource):
         descriptions: take the descriptions as expressions in place of the class names.
     """
 
+    published = True
+
     def __init__(self, root: Path | str, descriptions: bool = False) -> None:
         self.root = Path(root)
         self.descriptions = descriptions

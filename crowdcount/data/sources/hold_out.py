@@ -40,6 +40,11 @@ class HoldOut(CrowdSource):
         self.shares: dict[Split, float] = {"test": test, "val": val}
         self.seed = seed
 
+    @property
+    def key(self) -> str:
+        """Key of the data set, marked as divided here, such as "sha.held_out"."""
+        return f"{self.source.key}.held_out"
+
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in the order of the data set.
 

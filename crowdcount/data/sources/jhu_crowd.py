@@ -37,8 +37,15 @@ class JhuCrowd(CrowdSource):
         root: folder that holds `train`, `val` and `test`.
     """
 
+    published = True
+
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+
+    @property
+    def key(self) -> str:
+        """Always "jhu"."""
+        return "jhu"
 
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in numeric order."""

@@ -28,6 +28,8 @@ class Mall(CrowdSource):
         root: folder that holds `frames` and `mall_gt.mat`, or a folder `mall_dataset` with them.
     """
 
+    published = True
+
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 

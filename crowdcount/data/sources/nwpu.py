@@ -38,6 +38,8 @@ class Nwpu(CrowdSource):
         root: folder that holds the folders of images and the lists.
     """
 
+    published = True
+
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 

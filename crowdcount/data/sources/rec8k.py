@@ -62,6 +62,8 @@ class Rec8k(CrowdSource):
         images: folder that holds the folders of the data sets, or `rec-8k`; `root` when left out.
     """
 
+    published = True
+
     def __init__(self, root: Path | str, images: Path | str | None = None) -> None:
         self.root = Path(root)
         self.images = self.root if images is None else Path(images)

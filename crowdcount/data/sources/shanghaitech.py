@@ -29,11 +29,19 @@ class ShanghaiTech(CrowdSource):
         part: A or B.
     """
 
+    name = "shanghaitech"
+    published = True
+
     def __init__(self, root: Path | str, part: Part) -> None:
         if part not in get_args(Part):
             raise InputError(f"part: ShanghaiTech has parts A and B, not {part!r}")
         self.root = Path(root)
         self.part = part
+
+    @property
+    def key(self) -> str:
+        """Either "sha" or "shb"."""
+        return f"sh{self.part.lower()}"
 
     def records(self, split: Split) -> list[Record]:
         """Return the records of "train" or "test" in numeric order; "val" is empty."""

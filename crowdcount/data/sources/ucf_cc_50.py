@@ -32,11 +32,19 @@ class UcfCc50(CrowdSource):
         fold: 1 to 5.
     """
 
+    name = "ucf_cc_50"
+    published = True
+
     def __init__(self, root: Path | str, fold: Fold) -> None:
         if fold not in get_args(Fold):
             raise InputError(f"fold: UCF_CC_50 has the folds 1 to 5, not {fold!r}")
         self.root = Path(root)
         self.fold = fold
+
+    @property
+    def key(self) -> str:
+        """Name with the fold, such as "ucfcc50.fold1"."""
+        return f"ucfcc50.fold{self.fold}"
 
     def records(self, split: Split) -> list[Record]:
         """Return the records of "train" (the other four folds) or "test" in numeric order; "val" is empty."""

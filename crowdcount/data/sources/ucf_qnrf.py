@@ -30,8 +30,15 @@ class UcfQnrf(CrowdSource):
         root: folder that holds `Train` and `Test`.
     """
 
+    published = True
+
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+
+    @property
+    def key(self) -> str:
+        """Always "qnrf"."""
+        return "qnrf"
 
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in numeric order; "val" is empty where the root has no list of it."""
