@@ -4,6 +4,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
@@ -52,11 +53,10 @@ def class_options(class_path: str) -> list[str]:
     return [action.dest for action in parser._actions if action.dest != "help"]
 
 
-def import_class(class_path: str) -> type:
+def import_class(class_path: str) -> Any:
     """Return the class of a dotted name."""
     module, _, name = class_path.rpartition(".")
-    found: type = getattr(importlib.import_module(module), name)
-    return found
+    return getattr(importlib.import_module(module), name)
 
 
 def _class_with_key(message: str, classes: list[str]) -> str:

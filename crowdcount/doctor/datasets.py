@@ -34,8 +34,9 @@ def known() -> dict[str, type[CrowdSource]]:
     return dict(sorted(found.items()))
 
 
-def _subclasses(base: type[CrowdSource]) -> Iterator[type[CrowdSource]]:
-    for each in base.__subclasses__():
+def _subclasses(base: type) -> Iterator[type[CrowdSource]]:
+    children: list[type[CrowdSource]] = base.__subclasses__()
+    for each in children:
         yield each
         yield from _subclasses(each)
 

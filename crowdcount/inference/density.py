@@ -13,7 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from crowdcount.errors import InputError
-from crowdcount.inference.receptive_field import bytes_per_pixel, receptive_margin, require_evaluation, tile_multiple
+from crowdcount.inference.receptive_field import (
+    bytes_per_pixel,
+    inexact_reason,
+    receptive_margin,
+    require_evaluation,
+    tile_multiple,
+)
 from crowdcount.inference.tiling import Span, grid
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.tile_context import TileContext, tile_context
@@ -220,7 +226,8 @@ def count_tiles(network: DensityNetwork, image: Tensor, pixels: float) -> tuple[
     height, width = (-(-side // step) * step for side in image.shape[-2:])
     exact, margin = margin is not None, -(-_BLIND_MARGIN // step) * step if margin is None else margin
     if not exact:
-        logger.warning("%s sees the whole image at once: its density depends on the tiles", type(network).__name__)
+        reason = inexact_reason(network)
+        logger.warning("%s %s: its density depends on the tiles", type(network).__name__, reason)
     try:
         tiles = grid(height, width, margin, step, pixels)
     except InputError as error:

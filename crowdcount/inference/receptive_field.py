@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from crowdcount.errors import InputError
 from crowdcount.models.base import DensityNetwork
-from crowdcount.models.tile_context import TileContext, tile_context
+from crowdcount.models.tile_context import TileContext, current_tile, tile_context
 
 _FARTHEST = 1024
 """Pixels: a network that sees further than this around a block is taken for one that sees the whole image."""
@@ -22,7 +22,7 @@ _FARTHEST = 1024
 _TOLERANCE = 1e-5
 """Of the range of the densities: above the rounding of what is computed in double precision."""
 
-_halos: WeakKeyDictionary[DensityNetwork, int | None] = WeakKeyDictionary()
+_margins: WeakKeyDictionary[DensityNetwork, int | str] = WeakKeyDictionary()  # or why there is none
 _costs: WeakKeyDictionary[DensityNetwork, float] = WeakKeyDictionary()
 
 
@@ -48,11 +48,21 @@ def receptive_margin(network: DensityNetwork) -> int | None:
     Raises:
         InputError: the network is in training mode, where images depend on each other.
     """
-    require_evaluation(network)
-    if network not in _halos:
-        with _plainly():
-            _halos[network] = _measured(network)
-    return _halos[network]
+    margin = _margin(network)
+    return margin if isinstance(margin, int) else None
+
+
+def inexact_reason(network: DensityNetwork) -> str:
+    """Return why tiles of an image do not have the densities of the whole image, "" where they do.
+
+    Args:
+        network: in evaluation mode.
+
+    Raises:
+        InputError: see `receptive_margin`.
+    """
+    margin = _margin(network)
+    return margin if isinstance(margin, str) else ""
 
 
 def bytes_per_pixel(network: DensityNetwork) -> float:
@@ -89,18 +99,29 @@ def _plainly() -> Iterator[None]:
         yield
 
 
-def _measured(network: DensityNetwork) -> int | None:
+def _margin(network: DensityNetwork) -> int | str:
+    require_evaluation(network)
+    if network not in _margins:
+        with _plainly():
+            _margins[network] = _measured(network)
+    return _margins[network]
+
+
+def _measured(network: DensityNetwork) -> int | str:
+    """Return the margin, or why there is none."""
     step, far = tile_multiple(network), 128
-    if step != network.size_divisor:  # whole images would be padded to other sides than tiles
-        return None
+    if step != network.size_divisor:
+        return "pads whole images to other sides than tiles"
     while far <= _FARTHEST:
         far = -(-far // step) * step
         reaches = [_reach(network, far, axis) for axis in (-2, -1)]
         if None not in reaches:
             margin = -(-max(reach or 0 for reach in reaches) // step) * step
-            return margin if all(_holds(network, margin, axis) for axis in (-2, -1)) else None
+            with _AlignedCorners() as aligned:
+                exact = all(_holds(network, margin, axis) for axis in (-2, -1))
+            return margin if exact else aligned.reason or "does not count alike at all places of an image"
         far *= 2
-    return None
+    return "sees the whole image at once"
 
 
 def _reach(network: DensityNetwork, far: int, axis: int) -> int | None:
@@ -147,6 +168,21 @@ def _noise(network: DensityNetwork, height: int, width: int) -> Tensor:
     values = torch.randn((1, 3, height, width), generator=torch.Generator().manual_seed(0))
     parameter = next(network.parameters())
     return values.to(parameter.device, parameter.dtype)
+
+
+class _AlignedCorners(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Looks for operations that keep the centres of the corner cells: in a tile these are other cells."""
+
+    reason = ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = dict(zip((each.name for each in func._schema.arguments), args, strict=False)) | (kwargs or {})
+        if named.get("align_corners") and current_tile() is not None:
+            self.reason = (
+                "resizes by the size of what it is given (align_corners=True; "
+                "crowdcount.models.tile_context.interpolate_aligned goes by that of the image)"
+            )
+        return func(*args, **(kwargs or {}))
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -27,17 +27,24 @@ class TileContext:
     width: int
 
 
-_placement: ContextVar[TileContext | None] = ContextVar("placement", default=None)
+# Not an argument of `forward`: every layer down to the one that resizes would have to hand it on, in every network.
+# A context variable, not a global: threads count different images at the same time.
+_tile: ContextVar[TileContext | None] = ContextVar("tile", default=None)
+
+
+def current_tile() -> TileContext | None:
+    """Return the tile that the networks are given, None where it is a whole image."""
+    return _tile.get()
 
 
 @contextmanager
-def tile_context(placement: TileContext) -> Iterator[None]:
+def tile_context(tile: TileContext) -> Iterator[None]:
     """Let the networks inside see their input as a tile of a larger image."""
-    token = _placement.set(placement)
+    token = _tile.set(tile)
     try:
         yield
     finally:
-        _placement.reset(token)
+        _tile.reset(token)
 
 
 def interpolate_aligned(features: Tensor, size: Sequence[int], image: Sequence[int]) -> Tensor:
@@ -51,10 +58,10 @@ def interpolate_aligned(features: Tensor, size: Sequence[int], image: Sequence[i
         size: rows and columns wanted.
         image: height and width in pixels of what the network was given.
     """
-    placement = _placement.get()
-    if placement is None:
+    tile = current_tile()
+    if tile is None:
         return functional.interpolate(features, size=tuple(size), mode="bilinear", align_corners=True)
-    starts, whole = (placement.top, placement.left), (placement.height, placement.width)
+    starts, whole = (tile.top, tile.left), (tile.height, tile.width)
     for axis, wanted, pixels, start, side in zip((-2, -1), size, image, starts, whole, strict=True):
         features = _stretched(features, axis, wanted, (pixels, start, side))
     return features

@@ -14,7 +14,7 @@ from torch.nn import functional
 import crowdcount
 from crowdcount.errors import InputError
 from crowdcount.inference.density import GIB, Inference, count_tiles
-from crowdcount.inference.receptive_field import bytes_per_pixel, receptive_margin, tile_multiple
+from crowdcount.inference.receptive_field import bytes_per_pixel, inexact_reason, receptive_margin, tile_multiple
 from crowdcount.inference.tiling import grid, spans
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.blockwise.bins import Bins
@@ -106,7 +106,8 @@ def test_networks_that_see_the_whole_image_have_no_exact_tiles(name, caplog):
     with caplog.at_level(logging.WARNING):
         maps, exact = count_tiles(network, noise(100, 700)[None], 100 * 450)
     assert not exact and torch.isfinite(maps).all()
-    assert "sees the whole image at once" in caplog.text
+    reason = "does not count alike at all places of an image" if name == "swin" else "sees the whole image at once"
+    assert f"{reason}: its density depends on the tiles" in caplog.text
 
 
 @pytest.mark.parametrize("margin", ["receptive_margin", "less"])
@@ -176,6 +177,36 @@ class Rolled(DensityNetwork):
         scores = self.conv(image)
         columns = torch.arange(scores.shape[-1]) // self.length % self.period == 0
         return CountMap((scores + columns * scores.roll(6, dims=-1)).exp())
+
+
+class Enlarged(DensityNetwork):
+    """Cells of 16 pixels resized to cells of 8 so that the corner cells keep their centres."""
+
+    stride, size_divisor = 8, 16
+
+    def __init__(self, by_image):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 16, stride=16)
+        self.by_image = by_image
+
+    def forward(self, image):
+        scores = self.conv(image)
+        size = [side // 8 for side in image.shape[-2:]]
+        if self.by_image:
+            return CountMap(interpolate_aligned(scores, size, image.shape[-2:]).exp())
+        return CountMap(functional.interpolate(scores, size=size, mode="bilinear", align_corners=True).exp())
+
+
+@pytest.mark.parametrize("by_image", [True, False])
+def test_corners_that_keep_their_centres_are_noticed(by_image, caplog):
+    network, image = Enlarged(by_image).eval(), noise(640, 480)
+    with caplog.at_level(logging.WARNING):
+        maps, exact = count_tiles(network, image[None], 300 * 300)
+    whole = Inference()(network, image).density
+    assert exact is by_image is (receptive_margin(network) is not None)
+    assert np.allclose(maps[0, 0], whole, rtol=1e-4) is by_image
+    named = "Enlarged resizes by the size of what it is given (align_corners=True; crowdcount.models.tile_context"
+    assert (named in caplog.text) is not by_image and (inexact_reason(network) == "") is by_image
 
 
 class Dead(DensityNetwork):

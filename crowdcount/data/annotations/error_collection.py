@@ -10,6 +10,8 @@ from crowdcount.errors import InputError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Not an argument of `CrowdSource.records`: adapters, also those from outside, would have to hand it on to every reader,
+# for the doctor alone. A context variable, not a global: each thread collects its own.
 _GATHERED: ContextVar[list[InputError] | None] = ContextVar("gathered", default=None)
 
 
