@@ -1,7 +1,7 @@
 """The data sets that a command line names, and one of them on disk."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -35,7 +35,7 @@ def known() -> dict[str, type[CrowdSource]]:
 
 
 def _subclasses(base: type) -> Iterator[type[CrowdSource]]:
-    children: list[type[CrowdSource]] = base.__subclasses__()
+    children: Sequence[type[CrowdSource]] = base.__subclasses__()
     for each in children:
         yield each
         yield from _subclasses(each)
