@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 import crowdcount
-from benchmarks.race import Commands, Row
+from benchmarks.race import Commands, Row, positive
 from benchmarks.tiles import scene
 from crowdcount.data import Folder, HoldOut, Record, ShanghaiTech
 from crowdcount.errors import InputError
@@ -34,6 +34,7 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     table = commands.add_parser("default_model", parents=[shared], help="the table of docs/default_model.md")
     table.add_argument("--model", default=DEFAULT_MODEL, help="name or file (default %(default)s)")
     table.add_argument("--shanghaitech", type=Path, metavar="DIR", help="folder with part_A or part_A_final")
+    table.add_argument("--scaled-every", type=positive, default=1, metavar="N", help="scale every N-th test image only")
     table.add_argument("--nobody", type=Path, metavar="DIR", help="folder of images without people")
     table.add_argument("--heads", type=Path, metavar="DIR", help="folder of images of near heads, with points")
     table.set_defaults(run=default_model_benchmark)
@@ -54,7 +55,7 @@ def default_model_benchmark(arguments: argparse.Namespace) -> list[Row]:
     if arguments.heads is not None:
         rows += _errors(model, HoldOut(Folder(arguments.heads), HEADS_VAL, HEADS_TEST).records("test"), "near heads")
     if arguments.shanghaitech is not None:
-        rows += _crowds(model, ShanghaiTech(arguments.shanghaitech, "A").records("test"))
+        rows += _crowds(model, ShanghaiTech(arguments.shanghaitech, "A").records("test"), arguments.scaled_every)
     return rows
 
 
@@ -75,17 +76,25 @@ def _nobody(model: Model, records: Sequence[Record]) -> list[Row]:
 
 
 def _errors(model: Model, records: Sequence[Record], data: str) -> list[Row]:
-    found = count_errors(_counts(model, records, 1.0, data), [record.count for record in records])
+    found = count_errors(_counts(model, records, 1.0, data), _true(records))
     return [_row(f"{data} ({len(records)})", name, found[name]) for name in ("mae", "nae")]
 
 
-def _crowds(model: Model, records: Sequence[Record]) -> list[Row]:
-    rows = _errors(model, records, "ShanghaiTech A")
-    plain, true = rows[0]["value"], [record.count for record in records]
+def _crowds(model: Model, records: Sequence[Record], every: int) -> list[Row]:
+    """Return the errors of all images, and how the MAE of every so many of them grows when they are scaled."""
+    counts = _counts(model, records, 1.0, "ShanghaiTech A")
+    found = count_errors(counts, _true(records))
+    rows = [_row(f"ShanghaiTech A ({len(records)})", name, found[name]) for name in ("mae", "nae")]
+    some = records[::every]
+    plain = count_errors(counts[::every], _true(some))["mae"]
     for scale in SCALES:
-        errors = count_errors(_counts(model, records, scale, f"scale {scale:g}"), true)
-        rows.append(_row(f"scaled by {scale:g}", "mae / mae at 1", errors["mae"] / plain))
+        errors = count_errors(_counts(model, some, scale, f"scale {scale:g}"), _true(some))
+        rows.append(_row(f"scaled by {scale:g} ({len(some)})", "mae / mae at 1", errors["mae"] / plain))
     return rows
+
+
+def _true(records: Sequence[Record]) -> list[int]:
+    return [record.count for record in records]
 
 
 def _counts(model: Model, records: Sequence[Record], scale: float, what: str) -> list[float]:
