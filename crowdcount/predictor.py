@@ -99,7 +99,10 @@ class Predictor:
         Raises:
             InputError: it cannot be read, or the memory is too small for any tile.
         """
-        return self.predict_batch([self.seen(as_image(photo))])[0]
+        image = as_image(photo)
+        # a file is read again where it is drawn: predictions of many of them do not hold their pixels
+        kept = Path(photo) if isinstance(photo, str | Path) else image
+        return replace(self.predict_batch([self.seen(image)])[0], image=kept)
 
     def find(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
         """Find what expressions name in an image (H, W, 3) uint8 RGB; points in its pixels.
@@ -111,7 +114,10 @@ class Predictor:
             raise InputError(f"{self.model.name or 'this model'} reads no text; take a model of the family rec")
         height, width = image.shape[:2]
         with self._autocast():
-            return [each.resized(height, width) for each in self.model.predict(self.seen(image), texts)]
+            return [
+                replace(each.resized(height, width), image=image)
+                for each in self.model.predict(self.seen(image), texts)
+            ]
 
     def seen(self, image: Image) -> Image:
         """Return an image as it goes to the model: not larger than `long_side`."""

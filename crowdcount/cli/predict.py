@@ -37,14 +37,15 @@ from crowdcount.files import atomic_write
 from crowdcount.images.files import find_photos, read_photo
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
 from crowdcount.inference.density import Prediction
+from crowdcount.inference.plotting import density_picture
 from crowdcount.predictor import DEFAULT_MEMORY, Precision, Predictor, peak_points
 from crowdcount.prefetch import ahead
 from crowdcount.video.counting import count_video
 from crowdcount.video.read import VIDEO_SUFFIXES, is_video, video_info
 from crowdcount.video.smoothing import Reading, csv_text
 from crowdcount.visualize.captions import count_text
-from crowdcount.visualize.density import caption, density_picture, draw_zones, expression_panel, png_bytes
-from crowdcount.zones import point_counts, read_zones, zone_counts
+from crowdcount.visualize.density import caption, expression_panel, image_bytes
+from crowdcount.zones import draw_zones, point_counts, read_zones, zone_counts
 from crowdcount.zoo.models import ReferringModel
 
 KINDS = ("csv", "json", "npz", "overlay")
@@ -194,7 +195,7 @@ class Run:
             atomic_write(file, npz_bytes(prediction, counted))
         if file := self._path("overlay", path, "_overlay.png"):
             drawn = draw_zones(density_picture(image, prediction), self.zones, counted.parts, (height, width))
-            atomic_write(file, png_bytes(caption(drawn, count_text(counted.count))))
+            atomic_write(file, image_bytes(caption(drawn, count_text(counted.count))))
         return counted
 
     def _expressions(self, path: Path, image: Image) -> CountResult:
@@ -207,7 +208,7 @@ class Run:
             parts |= {f"{each.text} / {zone}": number for zone, number in inside.items()}
         points = np.concatenate([each.points for each in found])
         if file := self._path("overlay", path, "_overlay.png"):
-            atomic_write(file, png_bytes(expression_panel(image, [(each.text, each.points, None) for each in found])))
+            atomic_write(file, image_bytes(expression_panel(image, [(each.text, each.points, None) for each in found])))
         return CountResult(str(path), len(points), parts, points, (width, height))
 
     def _video(self, path: Path) -> CountResult:

@@ -40,9 +40,9 @@ from crowdcount.visualize.density import (
     error_map,
     expression_panel,
     heat_map,
+    image_bytes,
     overlay,
     panel,
-    png_bytes,
     scale_top,
     true_density,
 )
@@ -178,7 +178,7 @@ def _draw_one(path: Path, model: "Model | ReferringModel | None", args: argparse
             raise InputError(f"{path}: {file} is an input, or a picture of another input; give another --output")
     for file, picture in files.items():
         taken.add(file.resolve())
-        atomic_write(file, png_bytes(picture))
+        atomic_write(file, image_bytes(picture))
     return summary
 
 

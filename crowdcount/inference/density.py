@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from crowdcount.errors import InputError
+from crowdcount.images.read import Image
+from crowdcount.inference.plotting import Plottable, density_picture
 from crowdcount.inference.receptive_field import (
     bytes_per_pixel,
     inexact_reason,
@@ -23,6 +25,7 @@ from crowdcount.inference.receptive_field import (
 from crowdcount.inference.tiling import Span, grid
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.tile_context import TileContext, tile_context
+from crowdcount.visualize.captions import caption, count_text
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ _SLACK = 2.0  # operations need workspaces, and what is freed is not always used
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Plottable):
     """What a model says of one image.
 
     Attributes:
@@ -56,6 +59,10 @@ class Prediction:
     width: int
     probabilities: NDArray[np.float32] | None = None
     exact: bool = True
+
+    def draw(self, image: Image) -> Image:
+        """Lay the density over an image (H, W, 3) uint8 RGB, at the size the network saw it; see `plot`."""
+        return caption(density_picture(image, self), count_text(self.count))
 
 
 @dataclass

@@ -14,13 +14,16 @@ from torch.nn import functional
 
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, resize_points
+from crowdcount.images.read import Image
+from crowdcount.inference.plotting import Plottable
 from crowdcount.metrics import predicted_radius
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.models.rec.outputs import PointDetections, selected
+from crowdcount.visualize.density import expression_panel
 
 
 @dataclass(frozen=True)
-class PointPrediction:
+class PointPrediction(Plottable):
     """What a model says of one expression in one image.
 
     Attributes:
@@ -49,6 +52,10 @@ class PointPrediction:
         scale = np.array([width / self.width, height / self.height], np.float32)
         points = resize_points(self.points, (self.width, self.height), (width, height))
         return replace(self, points=points, sizes=self.sizes * scale, height=height, width=width)
+
+    def draw(self, image: Image) -> Image:
+        """Mark the points on an image (H, W, 3) uint8 RGB, at its size; see `plot`."""
+        return expression_panel(image, [(self.text, self.resized(*image.shape[:2]).points, None)])
 
 
 @dataclass

@@ -12,8 +12,7 @@ from crowdcount.video.annotate import ColourScale, annotate
 from crowdcount.video.read import Frame, read_frames, video_info
 from crowdcount.video.smoothing import Reading, Smoother
 from crowdcount.video.writer import VideoWriter
-from crowdcount.visualize.density import draw_zones
-from crowdcount.zones import Zone, zone_counts
+from crowdcount.zones import Zone, draw_zones, zone_counts
 
 
 def count_video(

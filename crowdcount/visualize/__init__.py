@@ -1,4 +1,4 @@
-"""Images of densities, points, zones and text; never a window."""
+"""Pictures of densities and points, and text on them; never a window."""
 
 from typing import TYPE_CHECKING
 
@@ -7,32 +7,28 @@ from crowdcount.lazy import lazy_names
 if TYPE_CHECKING:
     from crowdcount.visualize.captions import caption, count_text, panel
     from crowdcount.visualize.density import (
-        density_picture,
         draw_points,
         error_map,
         expression_panel,
         heat_map,
+        image_bytes,
         overlay,
-        png_bytes,
         resize_density,
         scale_top,
         smooth_density,
         true_density,
     )
-    from crowdcount.visualize.zones import draw_zones
 
 __all__ = [
     "caption",
     "count_text",
-    "density_picture",
     "draw_points",
-    "draw_zones",
     "error_map",
     "expression_panel",
     "heat_map",
+    "image_bytes",
     "overlay",
     "panel",
-    "png_bytes",
     "resize_density",
     "scale_top",
     "smooth_density",
@@ -48,18 +44,16 @@ __getattr__ = lazy_names(
             "panel",
         ),
         "density": (
-            "density_picture",
             "draw_points",
             "error_map",
             "expression_panel",
             "heat_map",
+            "image_bytes",
             "overlay",
-            "png_bytes",
             "resize_density",
             "scale_top",
             "smooth_density",
             "true_density",
         ),
-        "zones": ("draw_zones",),
     },
 )

@@ -6,7 +6,7 @@ Smoothing and interpolation are for the eye only: counts are written from the nu
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -16,28 +16,22 @@ from crowdcount.errors import InputError
 from crowdcount.geometry import Points, block_counts, inside
 from crowdcount.images.read import Image
 from crowdcount.visualize.captions import as_rgb, caption, count_text, panel, with_scale
-from crowdcount.visualize.zones import draw_zones
 
 __all__ = [
     "caption",
     "count_text",
-    "density_picture",
     "draw_points",
-    "draw_zones",
     "error_map",
     "expression_panel",
     "heat_map",
+    "image_bytes",
     "overlay",
     "panel",
-    "png_bytes",
     "resize_density",
     "scale_top",
     "smooth_density",
     "true_density",
 ]
-
-if TYPE_CHECKING:  # pictures need no torch
-    from crowdcount.inference.density import Prediction
 
 Density = NDArray[np.float32]
 
@@ -179,28 +173,10 @@ def overlay(
     return np.rint(mixed).astype(np.uint8)
 
 
-def density_picture(image: Image, prediction: "Prediction", largest: int = 4096) -> Image:
-    """Lay a prediction over its photograph, at the size the network saw it.
-
-    Args:
-        image: (H, W, 3) uint8, RGB, at any size.
-        prediction: what a model says of it.
-        largest: the picture is shrunk by 2, 4, ... until its longer side is not above it, but not below a pixel for
-            each block.
-    """
-    factor, stride = 1, prediction.stride
-    while max(prediction.height, prediction.width) > factor * largest and stride % (2 * factor) == 0:
-        factor *= 2
-    height, width = -(-prediction.height // factor), -(-prediction.width // factor)
-    if image.shape[:2] != (height, width):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return overlay(image, prediction.density, stride // factor)
-
-
-def png_bytes(picture: Image) -> bytes:
-    """Return a picture (H, W, 3) as a PNG file."""
-    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-    assert done, "OpenCV writes every uint8 image as PNG"
+def image_bytes(picture: Image, suffix: str = ".png") -> bytes:
+    """Return a picture (H, W, 3) uint8 as a file of the format a suffix stands for."""
+    done, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]))
+    assert done, f"OpenCV writes every uint8 image as {suffix}"
     return data.tobytes()
 
 

@@ -1,7 +1,8 @@
 """Regions of interest: polygons and masks on a photograph, and how many people are in each."""
 
 from crowdcount.zones.counts import point_counts, zone_counts
+from crowdcount.zones.drawing import draw_zones
 from crowdcount.zones.read import read_zones
 from crowdcount.zones.zone import Zone
 
-__all__ = ["Zone", "point_counts", "read_zones", "zone_counts"]
+__all__ = ["Zone", "draw_zones", "point_counts", "read_zones", "zone_counts"]

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Model:
         Raises:
             InputError: the array is no such image.
         """
-        return self.predict_batch([image])[0]
+        return replace(self.predict_batch([image])[0], image=image)
 
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
         """Count in images (H, W, 3) uint8 RGB of one size, in one forward pass where each of them needs no more.
@@ -103,7 +103,7 @@ class ReferringModel:
         """
         found = self.inference(self.network, _pixels(image, self.resize, self.network), texts)
         height, width = image.shape[:2]
-        return [each.resized(height, width) for each in found]
+        return [replace(each.resized(height, width), image=image) for each in found]
 
 
 def create_model(

@@ -23,10 +23,11 @@ from crowdcount.errors import InputError
 from crowdcount.images.files import read_photo
 from crowdcount.images.read import read_image
 from crowdcount.inference.density import Prediction
+from crowdcount.inference.plotting import density_picture
 from crowdcount.inference.points import PointInference
 from crowdcount.predictor import Predictor, find_device, peak_points
 from crowdcount.video.counting import count_video
-from crowdcount.visualize.density import density_picture, png_bytes
+from crowdcount.visualize.density import image_bytes
 from crowdcount.zoo.config import build, counting_part, read_config
 from crowdcount.zoo.models import Model
 from crowdcount.zoo.release import save_release
@@ -309,7 +310,7 @@ def test_density_pictures_are_no_larger_than_asked(size):
     assert density_picture(picture(*size), prediction, 50).shape == (30, 45, 3)
     assert density_picture(picture(*size), prediction, 5).shape == (8, 12, 3)  # a pixel for each block is the least
     drawn = density_picture(picture(*size), prediction, 30)
-    assert cv2.imdecode(np.frombuffer(png_bytes(drawn), np.uint8), cv2.IMREAD_COLOR_RGB).tolist() == drawn.tolist()
+    assert cv2.imdecode(np.frombuffer(image_bytes(drawn), np.uint8), cv2.IMREAD_COLOR_RGB).tolist() == drawn.tolist()
 
 
 def test_outputs_of_the_same_name_from_different_folders(tool, release, tmp_path):

@@ -17,7 +17,7 @@ from crowdcount.images.files import find_photos
 from crowdcount.images.read import read_image
 from crowdcount.visualize import captions
 from crowdcount.visualize import density as visualize
-from crowdcount.visualize.density import png_bytes
+from crowdcount.visualize.density import image_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -304,7 +304,7 @@ def photos(tmp_path, scene, tool):
     (tmp_path / "images").mkdir()
     (tmp_path / "truth").mkdir()
     for stem in ("a", "b"):
-        atomic_write(tmp_path / "images" / f"{stem}.png", png_bytes(image))
+        atomic_write(tmp_path / "images" / f"{stem}.png", image_bytes(image))
         np.save(tmp_path / "truth" / f"{stem}.npy", points)
     return tmp_path
 
@@ -337,7 +337,7 @@ def test_tool_draws_a_model_with_and_without_truth(tool, photos, half, scene, ca
 
 def test_tool_works_in_the_frame_the_network_saw(tool, scene):
     image, points = scene
-    view = tool.inspect(image, points, Half(), 8)
+    view = tool.look(image, points, Half(), 8)
     assert view.image.shape == (75, 100, 3)
     np.testing.assert_allclose(view.points, points / 2)
     kinds = dict(tool.draw(view, ("overlay", "error", "panel"), 1.0))
@@ -492,7 +492,7 @@ def write_shanghaitech(path, points):
 def test_annotation_formats(tool, tmp_path, name, write, points):
     write(tmp_path / name, points)
     (tmp_path / "unrelated.txt").touch()
-    found = tool.annotation_of(Path("elsewhere/a.jpg"), tmp_path)
+    found = tool.find_annotation(Path("elsewhere/a.jpg"), tmp_path)
     assert found.name == name
     read = tool.read_points(found)
     assert read.dtype == np.float32 and read.shape == points.shape
@@ -531,7 +531,7 @@ def test_mat_without_a_known_variable(tool, tmp_path):
 def test_written_pictures_are_rgb(tmp_path):
     picture = np.zeros((4, 6, 3), np.uint8)
     picture[..., 0] = 200
-    atomic_write(tmp_path / "x.png", png_bytes(picture))
+    atomic_write(tmp_path / "x.png", image_bytes(picture))
     np.testing.assert_array_equal(read_image(tmp_path / "x.png"), picture)
     assert names(tmp_path) == ["x.png"]
     assert cv2.imread(str(tmp_path / "x.png")).shape == (4, 6, 3)

@@ -19,10 +19,8 @@ from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
 from crowdcount.images.read import read_image
 from crowdcount.inference.density import Prediction
-from crowdcount.visualize import density as visualize
-from crowdcount.visualize import zone_labels as zone_labels
-from crowdcount.visualize import zones as zone_drawing
-from crowdcount.zones import Zone, point_counts, read_zones, zone_counts
+from crowdcount.visualize import labels as region_labels
+from crowdcount.zones import Zone, drawing, point_counts, read_zones, zone_counts
 
 per_test = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -316,7 +314,7 @@ def test_zones_of_another_photograph_are_refused(area, message):
         lambda: zone.coverage(prediction, 30, 40),
         lambda: zone_counts(prediction, [zone], 30, 40),
         lambda: point_counts(as_points([[1, 1]]), [zone], 30, 40),
-        lambda: visualize.draw_zones(image, [zone], {}),
+        lambda: drawing.draw_zones(image, [zone], {}),
     ):
         with pytest.raises(InputError, match=f"zone 'gate': .*{message}|zone 'gate': {message}"):
             count()
@@ -554,30 +552,30 @@ def test_any_json_gives_zones_or_an_error_that_names_the_file(tmp_path, table):
 def test_zones_are_tinted_and_outlined():
     image = np.full((120, 160, 3), 100, np.uint8)
     zone = Zone("a", Polygon([[20, 20], [140, 20], [140, 100], [20, 100]], [[[50, 70], [80, 70], [80, 90], [50, 90]]]))
-    shown = visualize.draw_zones(image, [zone], {})
+    shown = drawing.draw_zones(image, [zone], {})
     assert shown.shape == image.shape and shown.dtype == np.uint8 and (image == 100).all()
     np.testing.assert_array_equal(shown[:15], 100)
     np.testing.assert_array_equal(shown[75:85, 56:74], 100)  # the hole
-    colour = np.array(zone_drawing._COLOURS[0])
+    colour = np.array(drawing._COLOURS[0])
     np.testing.assert_allclose(shown[30, 30], 0.8 * 100 + 0.2 * colour, atol=1)
     assert np.abs(shown[19:21, 60].astype(int) - colour).max(axis=1).min() < 80
     assert (shown[16:24, 60].max(axis=1) < 60).any()  # its dark edge
 
 
 def test_masks_and_polygons_are_drawn_alike(monkeypatch):
-    monkeypatch.setattr(zone_drawing, "write_labels", lambda picture, labels: None)
+    monkeypatch.setattr(drawing, "write_labels", lambda picture, labels: None)
     image = np.full((120, 160, 3), 100, np.uint8)
     mask = np.zeros((120, 160), bool)
     mask[20:100, 30:140] = True
-    of_mask = visualize.draw_zones(image, [Zone("a", mask)], {})
-    of_polygon = visualize.draw_zones(image, [Zone("a", box(30, 20, 140, 100))], {})
+    of_mask = drawing.draw_zones(image, [Zone("a", mask)], {})
+    of_polygon = drawing.draw_zones(image, [Zone("a", box(30, 20, 140, 100))], {})
     blurred = [cv2.blur(picture, (5, 5)).astype(int) for picture in (of_mask, of_polygon)]  # half a pixel is no matter
     assert np.abs(blurred[0] - blurred[1]).max() < 45
 
 
 @pytest.mark.parametrize("area", [box(20, 30, 60, 90), np.pad(np.ones((60, 40), bool), ((30, 60), (20, 80)))])
 def test_zones_on_a_picture_of_another_size(area):
-    drawn = visualize.draw_zones(np.zeros((75, 280, 3), np.uint8), [Zone("a", area)], {}, (150, 140))
+    drawn = drawing.draw_zones(np.zeros((75, 280, 3), np.uint8), [Zone("a", area)], {}, (150, 140))
     y, x = np.nonzero(drawn.max(axis=2) > 30)
     assert abs(x.min() - 40) < 3 and abs(x.max() - 120) < 4 and abs(y.min() - 15) < 3 and abs(y.max() - 45) < 3
 
@@ -585,16 +583,16 @@ def test_zones_on_a_picture_of_another_size(area):
 def test_later_zones_have_other_colours_and_far_corners_are_no_harm():
     image = np.zeros((90, 120, 3), np.uint8)
     zones = [Zone("a", Polygon([[10, 10], [1e9, 10], [10, 1e9]])), Zone("b", box(-1e9, -1e9, 8, 40))]
-    shown = visualize.draw_zones(image, zones, {})
+    shown = drawing.draw_zones(image, zones, {})
     assert (shown[80, 30] > 5).any() and (shown[20, 2] > 5).any() and not shown[70, 2].any()
     assert (shown[80, 30] != shown[20, 2]).any()
 
 
 def test_labels_carry_name_and_count(monkeypatch):
     written = []
-    monkeypatch.setattr(zone_drawing, "write_labels", lambda picture, labels: written.extend(labels))
+    monkeypatch.setattr(drawing, "write_labels", lambda picture, labels: written.extend(labels))
     zones = [Zone("gate", box(0, 0, 40, 40)), Zone("hall", box(50, 50, 90, 80)), Zone("yard", box(50, 0, 90, 40))]
-    visualize.draw_zones(np.zeros((90, 120, 3), np.uint8), zones, {"gate": 12.34, "hall": 7})
+    drawing.draw_zones(np.zeros((90, 120, 3), np.uint8), zones, {"gate": 12.34, "hall": 7})
     assert [label.words for label in written] == ["gate: 12.3", "hall: 7", "yard"]
     for label, zone in zip(written, zones, strict=True):
         assert zone.area.contains(shapely.Point(label.spot))
@@ -606,8 +604,8 @@ def test_labels_carry_name_and_count(monkeypatch):
 @pytest.mark.parametrize("size", [(480, 640), (3000, 4000)])
 def test_labels_are_readable_at_every_size_on_every_ground(size, ground):
     image = np.full((*size, 3), ground, np.uint8)
-    label = zone_labels.Label("gate: 12.3", (size[1] / 2, size[0] / 2), (0, 0, *size[::-1]), (255, 0, 0))
-    zone_labels.write_labels(image, [label])
+    label = region_labels.Label("gate: 12.3", (size[1] / 2, size[0] / 2), (0, 0, *size[::-1]), (255, 0, 0))
+    region_labels.write_labels(image, [label])
     changed = np.argwhere((image != ground).any(axis=2))
     (top, left), (bottom, right) = changed.min(axis=0), changed.max(axis=0)
     assert 0.02 * size[0] < bottom - top < 0.08 * size[0] and 0.05 * size[1] < right - left < 0.3 * size[1]
@@ -619,10 +617,10 @@ def test_labels_are_readable_at_every_size_on_every_ground(size, ground):
 
 def test_labels_do_not_cover_each_other(monkeypatch):
     boxes = []
-    overlap = zone_labels._overlap
-    monkeypatch.setattr(zone_labels, "_overlap", lambda one, other: boxes.append(other) or overlap(one, other))
+    overlap = region_labels._overlap
+    monkeypatch.setattr(region_labels, "_overlap", lambda one, other: boxes.append(other) or overlap(one, other))
     zones = [Zone(f"zone {i}", box(100 + i, 100 + i, 400, 300)) for i in range(9)]
-    visualize.draw_zones(np.zeros((480, 640, 3), np.uint8), zones, {})
+    drawing.draw_zones(np.zeros((480, 640, 3), np.uint8), zones, {})
     taken = sorted(set(boxes))
     assert len(taken) == 8 and not any(overlap(one, other) for i, one in enumerate(taken) for other in taken[:i])
 
@@ -630,7 +628,7 @@ def test_labels_do_not_cover_each_other(monkeypatch):
 def test_the_label_of_a_small_zone_stands_beside_it():
     for x, y in ((300, 200), (300, 470), (5, 5), (633, 3)):
         zone = Zone("kiosk", box(x - 4, y - 4, x + 4, y + 4))
-        shown = visualize.draw_zones(np.zeros((480, 640, 3), np.uint8), [zone], {"kiosk": 1})
+        shown = drawing.draw_zones(np.zeros((480, 640, 3), np.uint8), [zone], {"kiosk": 1})
         tinted = shown[max(0, y - 2) : y + 2, max(0, x - 2) : x + 2]
         np.testing.assert_allclose(tinted, np.broadcast_to(tinted[1, 1], tinted.shape), atol=60)
         assert tinted[1, 1, 0] > 2 * tinted[1, 1, 2]  # its own colour
@@ -639,11 +637,11 @@ def test_the_label_of_a_small_zone_stands_beside_it():
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (40, 60, 1), (50, 70, 3)])
 def test_small_and_grey_pictures(shape):
     zones = [Zone("a long name that fits nowhere", box(-1, -1, 500, 500)), Zone("b", np.ones(shape[:2], bool))]
-    shown = visualize.draw_zones(np.zeros(shape, np.uint8), zones, {"b": 3.14})
+    shown = drawing.draw_zones(np.zeros(shape, np.uint8), zones, {"b": 3.14})
     assert shown.shape == (*shape[:2], 3)
-    assert visualize.draw_zones(np.zeros(shape, np.uint8), [], {}).shape == (*shape[:2], 3)
+    assert drawing.draw_zones(np.zeros(shape, np.uint8), [], {}).shape == (*shape[:2], 3)
 
 
 def test_zones_and_their_pictures_need_no_torch():
-    code = "import sys, crowdcount.zones, crowdcount.visualize.density; sys.exit('torch' in sys.modules)"
+    code = "import sys, crowdcount.zones.drawing, crowdcount.visualize.density; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

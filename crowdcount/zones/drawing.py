@@ -13,8 +13,8 @@ from shapely import MultiPolygon, Polygon
 
 from crowdcount.images.read import Image
 from crowdcount.visualize.captions import as_rgb
+from crowdcount.visualize.labels import Box, Label, roomy_spot, write_labels
 from crowdcount.visualize.text import Colour
-from crowdcount.visualize.zone_labels import Box, Label, roomy_spot, write_labels
 from crowdcount.zones.zone import Zone
 
 _COLOURS: Final = (
