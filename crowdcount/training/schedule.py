@@ -22,6 +22,7 @@ class WarmupRestarts(LRScheduler):
         first_period: epochs of the first cosine.
         period_factor: how much longer each cosine is than the one before.
         min_lr: rate that a cosine falls to.
+        hold_epochs: epochs at the optimizer's rate between the warm-up and the first cosine.
     """
 
     def __init__(
@@ -32,17 +33,19 @@ class WarmupRestarts(LRScheduler):
         first_period: int = 5,
         period_factor: int = 2,
         min_lr: float = 1e-7,
+        hold_epochs: int = 0,
     ) -> None:
-        if warmup_epochs < 0 or first_period < 1 or period_factor < 1:
+        if warmup_epochs < 0 or hold_epochs < 0 or first_period < 1 or period_factor < 1:
             raise InputError(
-                "schedule: warmup_epochs must be >= 0, first_period and period_factor >= 1; got "
-                f"{warmup_epochs}, {first_period}, {period_factor}"
+                "schedule: warmup_epochs and hold_epochs must be >= 0, first_period and period_factor >= 1; got "
+                f"{warmup_epochs}, {hold_epochs}, {first_period}, {period_factor}"
             )
         self.warmup_epochs = warmup_epochs
         self.warmup_lr = warmup_lr
         self.first_period = first_period
         self.period_factor = period_factor
         self.min_lr = min_lr
+        self.hold_epochs = hold_epochs
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float | Tensor]:
@@ -52,7 +55,7 @@ class WarmupRestarts(LRScheduler):
     def _rate(self, base: float, epoch: int) -> float:
         if epoch < self.warmup_epochs:
             return self.warmup_lr + (base - self.warmup_lr) * epoch / self.warmup_epochs
-        position, period = epoch - self.warmup_epochs, self.first_period
+        position, period = max(0, epoch - self.warmup_epochs - self.hold_epochs), self.first_period
         while position >= period:
             position, period = position - period, period * self.period_factor
         return self.min_lr + (base - self.min_lr) * (1 + math.cos(math.pi * position / period)) / 2
