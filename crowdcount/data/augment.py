@@ -29,8 +29,6 @@ Blur = Literal["isotropic", "vertical"]
 Mirror = Literal["exact", "pixel"]
 Scale = Literal["uniform", "log_uniform"]
 
-_COLOUR = (0.9, 1.1)  # range of the factors of brightness, contrast and saturation
-_SIGMA = (0.1, 5.0)  # range of the blur in pixels
 _NOISE = 1e-3  # share of the values turned white, and share turned black
 
 
@@ -52,10 +50,12 @@ class Augment:
         pad: a square larger than the image is cut all the same, what lies beyond the image black; otherwise the image's
             shorter side limits the square.
         flip: probability of a mirror image.
-        jitter: probability of a change of brightness, contrast and saturation by up to 10 % each.
+        jitter: probability of a change of brightness, contrast and saturation.
+        jitter_range: most that each of these changes by, as a part of it.
         blur: probability of a Gaussian blur over 5 x 5 pixels.
-        blur_kind: "isotropic" draws sigma between 0.1 and 5 pixels; "vertical" reproduces the published code, whose
-            sigma is always 0.1 across and 5 down.
+        blur_range: lowest and highest sigma in pixels.
+        blur_kind: "isotropic" draws sigma from the range; "vertical" reproduces the published code, whose sigma is
+            always the lowest across and the highest down.
         noise: probability of salt and pepper: 0.1 % of the channel values turn 255 and 0.1 % turn 0.
         mirror: "exact" maps x to W - x, where the mirrored head is; "pixel" reproduces the published code,
             which maps x to W - 1 - x and what falls below 0 to 0.
@@ -69,7 +69,9 @@ class Augment:
     pad: bool = False
     flip: float = 0.5
     jitter: float = 0.2
+    jitter_range: tuple[float, float, float] = (0.1, 0.1, 0.1)
     blur: float = 0.2
+    blur_range: tuple[float, float] = (0.1, 5.0)
     blur_kind: Blur = "isotropic"
     noise: float = 0.5
     mirror: Mirror = "exact"
@@ -83,6 +85,10 @@ class Augment:
         for name in ("flip", "jitter", "blur", "noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}: {getattr(self, name)} is not a probability; use 0 to 1")
+        if not all(0 <= part < 1 for part in self.jitter_range):
+            raise InputError(f"jitter_range: {self.jitter_range} are parts of 1; use 0 to below 1")
+        if not 0 < self.blur_range[0] <= self.blur_range[1] < float("inf"):
+            raise InputError(f"blur_range: {self.blur_range} is not a range above 0")
         for name, choices in (("blur_kind", get_args(Blur)), ("mirror", get_args(Mirror)), ("scale", get_args(Scale))):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(choices)}")
@@ -122,7 +128,8 @@ class Augment:
 
     @cached_property
     def _colours(self) -> Any:  # albumentations has no types
-        jitter = albumentations.ColorJitter(brightness=_COLOUR, contrast=_COLOUR, saturation=_COLOUR, hue=(0, 0), p=1)
+        brightness, contrast, saturation = ((1 - part, 1 + part) for part in self.jitter_range)
+        jitter = albumentations.ColorJitter(brightness, contrast, saturation, hue=(0, 0), p=1)
         return albumentations.Compose([jitter])
 
     def _recoloured(self, image: Image, rng: np.random.Generator) -> Image:
@@ -133,8 +140,8 @@ class Augment:
 
     def _sigmas(self, rng: np.random.Generator) -> tuple[float, float]:
         if self.blur_kind == "vertical":
-            return _SIGMA
-        sigma = rng.uniform(*_SIGMA)
+            return self.blur_range
+        sigma = rng.uniform(*self.blur_range)
         return sigma, sigma
 
 

@@ -25,6 +25,9 @@ Rule = Literal[
     "cltr/jhu",
     "fidtm/qnrf_train",
     "fidtm/qnrf_test",
+    "zip/224",
+    "zip/448",
+    "zip/672",
 ]
 
 
@@ -101,6 +104,9 @@ LIMITS: Final[dict[Rule, Limits]] = {
     "cltr/jhu": Limits(shortest=512, longest=2048),
     "fidtm/qnrf_train": Limits(shortest=512, longest=2048),
     "fidtm/qnrf_test": Limits(shortest=1024, longest=2048),
+    "zip/224": Limits(shortest=224, nearest=False),
+    "zip/448": Limits(shortest=448, nearest=False),
+    "zip/672": Limits(shortest=672, nearest=False),
 }
 """The numbers behind each name."""
 
@@ -119,7 +125,10 @@ class ResizePreset:
     - pet/qnrf, /nwpu, /jhu (PET): the longer side at most 1536, 2048, 2048;
     - cltr/nwpu_train, /nwpu_test, /jhu (CLTR): the longer side at most 2048, 4096, 2048, the last with a shorter one of
       512 at least;
-    - fidtm/qnrf_train, /qnrf_test (FIDTM): the longer side at most 2048, the shorter at least 512, 1024.
+    - fidtm/qnrf_train, /qnrf_test (FIDTM): the longer side at most 2048, the shorter at least 512, 1024;
+    - zip/224, /448, /672 (ZIP): the shorter side at least that. Its tests take 224 for ShanghaiTech and 672 for UCF-QNRF
+      and NWPU-Crowd; while it trains, ShanghaiTech is validated at 448. It enlarges normalised floats, narrow images in
+      two steps that give the same size.
 
     CLIP-EBC's rule is `Resize`, that of detectors `ShortSide`. These limits and multiples are those of the published
     code. Which limit gives way where they exclude each other, and the rounding, are so where `Limits` says it of a

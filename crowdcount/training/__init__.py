@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from crowdcount.training.hmode import HmodeModule
     from crowdcount.training.referring import ReferringModule
     from crowdcount.training.schedule import WarmupRestarts
+    from crowdcount.training.zip import ZipModule
 
 __all__ = [
     "BestCheckpoint",
@@ -25,6 +26,7 @@ __all__ = [
     "SaveConfig",
     "TrainingModule",
     "WarmupRestarts",
+    "ZipModule",
 ]
 
 __getattr__ = lazy_names(
@@ -45,5 +47,6 @@ __getattr__ = lazy_names(
         "hmode": ("HmodeModule",),
         "referring": ("ReferringModule",),
         "schedule": ("WarmupRestarts",),
+        "zip": ("ZipModule",),
     },
 )

@@ -1,6 +1,7 @@
 """Learning-rate schedules, stepped once an epoch."""
 
 import math
+from typing import Literal
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -10,10 +11,10 @@ from crowdcount.errors import InputError
 
 
 class WarmupRestarts(LRScheduler):
-    """Linear warm-up, then cosine annealing with warm restarts (SGDR, arXiv 1608.03983), in closed form.
+    """Warm-up, then cosine annealing with warm restarts (SGDR, arXiv 1608.03983), in closed form.
 
-    The epochs 0 ... warmup_epochs - 1 go linearly from `warmup_lr` towards the optimizer's rate; `warmup_lr` may lie
-    above it (the published CLIP-EBC recipe for transformers descends from 1e-3 to 1e-4).
+    The epochs 0 ... warmup_epochs - 1 go from `warmup_lr` towards the optimizer's rate; `warmup_lr` may lie above it
+    (the published recipes of CLIP-EBC and ZIP for transformers descend from 1e-3 to 1e-4).
 
     Args:
         optimizer: the optimizer.
@@ -23,6 +24,7 @@ class WarmupRestarts(LRScheduler):
         period_factor: how much longer each cosine is than the one before.
         min_lr: rate that a cosine falls to.
         hold_epochs: epochs at the optimizer's rate between the warm-up and the first cosine.
+        warmup: "linear", or "log" for a warm-up that is linear in the logarithm of the rate.
     """
 
     def __init__(
@@ -34,12 +36,16 @@ class WarmupRestarts(LRScheduler):
         period_factor: int = 2,
         min_lr: float = 1e-7,
         hold_epochs: int = 0,
+        warmup: Literal["linear", "log"] = "linear",
     ) -> None:
         if warmup_epochs < 0 or hold_epochs < 0 or first_period < 1 or period_factor < 1:
             raise InputError(
                 "schedule: warmup_epochs and hold_epochs must be >= 0, first_period and period_factor >= 1; got "
                 f"{warmup_epochs}, {hold_epochs}, {first_period}, {period_factor}"
             )
+        if warmup not in ("linear", "log") or (warmup == "log" and warmup_lr <= 0):
+            raise InputError(f"schedule.warmup: {warmup!r} from {warmup_lr} is neither linear nor log from above 0")
+        self.warmup = warmup
         self.warmup_epochs = warmup_epochs
         self.warmup_lr = warmup_lr
         self.first_period = first_period
@@ -53,6 +59,8 @@ class WarmupRestarts(LRScheduler):
         return [self._rate(float(base), self.last_epoch) for base in self.base_lrs]
 
     def _rate(self, base: float, epoch: int) -> float:
+        if epoch < self.warmup_epochs and self.warmup == "log":
+            return self.warmup_lr * (base / self.warmup_lr) ** (epoch / self.warmup_epochs)
         if epoch < self.warmup_epochs:
             return self.warmup_lr + (base - self.warmup_lr) * epoch / self.warmup_epochs
         position, period = max(0, epoch - self.warmup_epochs - self.hold_epochs), self.first_period

@@ -25,6 +25,21 @@ def test_all_epochs_equal_the_recorded_ones(golden, name, warmup):
     np.testing.assert_allclose(rates(len(recorded), warmup_lr=warmup)[0], recorded, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("default", {}),
+        ("vit_warmup1e-3", {"warmup_lr": 1e-3}),
+        ("restarts_mult1", {"period_factor": 1}),
+        ("no_warmup", {"warmup_epochs": 0}),
+    ],
+)
+def test_rates_of_zip_equal_the_recorded_ones(golden, name, options):
+    recorded = np.load(golden / "zip" / "zip_schedule.npz")[f"{name}/lr"]
+    published = {"warmup_epochs": 25, "warmup_lr": 1e-5, "min_lr": 1e-6, "warmup": "log"}
+    np.testing.assert_allclose(rates(len(recorded), **{**published, **options})[0], recorded, rtol=1e-12)
+
+
 def test_restarts_fall_where_the_periods_end():
     values, _ = rates(30, warmup_epochs=0, first_period=3, period_factor=2)
     assert [epoch for epoch, rate in enumerate(values) if rate == 1e-4] == [0, 3, 9, 21]
@@ -56,3 +71,5 @@ def test_impossible_periods_are_refused():
         rates(1, first_period=0)
     with pytest.raises(InputError, match="hold_epochs"):
         rates(1, hold_epochs=-1)
+    with pytest.raises(InputError, match=r"schedule\.warmup: 'log' from 0"):
+        rates(1, warmup="log", warmup_lr=0)
