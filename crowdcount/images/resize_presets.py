@@ -126,7 +126,7 @@ class ResizePreset:
     - cltr/nwpu_train, /nwpu_test, /jhu (CLTR): the longer side at most 2048, 4096, 2048, the last with a shorter one of
       512 at least;
     - fidtm/qnrf_train, /qnrf_test (FIDTM): the longer side at most 2048, the shorter at least 512, 1024;
-    - zip/224, /448, /672 (ZIP): the shorter side at least that. Its tests take 224 for ShanghaiTech and 672 for UCF-QNRF
+    - zip/224, /448, /672 (ZIP): the shorter side at least that. Its tests take 224 for ShanghaiTech, 672 for UCF-QNRF
       and NWPU-Crowd; while it trains, ShanghaiTech is validated at 448. It enlarges normalised floats, narrow images in
       two steps that give the same size.
 

@@ -1,7 +1,11 @@
 """Small pieces that the blockwise families share: resampling, residual decoder blocks, initialisation."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
+
+from crowdcount.errors import InputError
 
 
 def upsample(features: Tensor, scale: float) -> Tensor:
@@ -78,6 +82,19 @@ def decoder(block: type[BasicBlock | Bottleneck], in_channels: int, channels: li
     stack = nn.Sequential(*(block(a, b) for a, b in pairs))
     init_weights(stack)
     return stack
+
+
+def dilated_context(channels: int, dilations: Sequence[int]) -> nn.Sequential:
+    """Stack a `BasicBlock` for each dilation: what surrounds a block of the image, on the grid of the blocks.
+
+    Raises:
+        InputError: a dilation is below 1.
+    """
+    if any(dilation < 1 for dilation in dilations):
+        raise InputError(f"context: {list(dilations)} are dilations; use whole numbers of 1 or more")
+    blocks = nn.Sequential(*(BasicBlock(channels, channels, dilation) for dilation in dilations))
+    init_weights(blocks)
+    return blocks
 
 
 def _shortcut(in_channels: int, out_channels: int) -> nn.Module:

@@ -60,7 +60,7 @@ class WarmupRestarts(LRScheduler):
 
     def _rate(self, base: float, epoch: int) -> float:
         if epoch < self.warmup_epochs and self.warmup == "log":
-            return self.warmup_lr * (base / self.warmup_lr) ** (epoch / self.warmup_epochs)
+            return self.warmup_lr * math.exp(math.log(base / self.warmup_lr) * epoch / self.warmup_epochs)
         if epoch < self.warmup_epochs:
             return self.warmup_lr + (base - self.warmup_lr) * epoch / self.warmup_epochs
         position, period = max(0, epoch - self.warmup_epochs - self.hold_epochs), self.first_period

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
 from timm.layers import DropPath
 from torch.nn import functional
@@ -185,14 +186,16 @@ def test_low_precision_is_decoded_in_single_precision():
     assert double.density.dtype == torch.float64
 
 
-def test_images_are_normalised_as_clip_s():
-    assert tiny().mean == CLIP_MEAN == ClipZip.mean
+def test_images_are_normalised_as_the_backbone_s_or_as_published():
+    assert tiny(clip_normalization=True).mean == CLIP_MEAN == ClipZip("tiny-rn", BINS, 16, None).mean
+    lite = Zip("tf_efficientnet_lite0", BINS, pretrained=False, backbone_stride=16)
+    assert (lite.mean, lite.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @pytest.mark.parametrize(
     ("network", "divisor"),
     [
-        (lambda: tiny(reduction=8), 32),
+        (lambda: tiny(reduction=8, context=(1, 2)), 32),
         (lambda: tiny(backbone_stride=16), 16),
         (lambda: ClipZip("tiny-vit", BINS, 32, None, vpt=2), 32),
         (lambda: ClipZip("tiny-rn", BINS, 8, None), 32),
@@ -312,6 +315,14 @@ def test_towers_of_timm_start_from_clip(monkeypatch):
     network.load_pretrained()
     torch.testing.assert_close(network.encoder.trunk.stem[0].weight, tower.visual.trunk.stem[0].weight)
     assert math.isclose(float(network.zero_head.text.norm(dim=-1).mean()), 1, rel_tol=1e-5)
+
+
+def test_a_file_is_a_start(tmp_path):
+    source = timm.create_model("mobilenetv4_conv_small_035")
+    torch.save(source.state_dict(), tmp_path / "imagenet.pth")
+    network = Zip("mobilenetv4_conv_small_035", BINS, pretrained=str(tmp_path / "imagenet.pth"))
+    network.load_pretrained()
+    torch.testing.assert_close(network.encoder.trunk.conv_stem.weight, source.conv_stem.weight)
 
 
 def test_nothing_is_fetched_without_a_start():

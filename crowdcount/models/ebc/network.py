@@ -5,18 +5,17 @@ where the models without CLIP are called EBC (with `vgg19_ae`: DMCount-EBC).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from crowdcount.errors import InputError
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.ebc.backbones import build
 from crowdcount.models.ebc.convert import from_authors
-from crowdcount.models.layers import BasicBlock, init_weights
+from crowdcount.models.layers import dilated_context, init_weights
 from crowdcount.models.timm_backbone import weights_file
 
 _HIDDEN = 512
@@ -57,7 +56,7 @@ class Ebc(BlockwiseCounter):
         self.backbone = build(backbone, reduction, input_size, feature_level)
         self.mean, self.std = self.backbone.mean, self.backbone.std
         self.size_divisor = math.lcm(self.backbone.native, reduction)
-        self.context = _context(self.backbone.channels, context)
+        self.context = dilated_context(self.backbone.channels, context)
         self.classifier = _head(self.backbone.channels, len(bins))
 
     def forward(self, image: Tensor) -> CountMap:
@@ -80,14 +79,6 @@ class Ebc(BlockwiseCounter):
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
         """Load a checkpoint of the authors; see `crowdcount.models.ebc.convert.from_authors`."""
         self.load_state_dict(from_authors(state_dict), strict=True)
-
-
-def _context(channels: int, dilations: Sequence[int]) -> nn.Sequential:
-    if any(dilation < 1 for dilation in dilations):
-        raise InputError(f"context: {list(dilations)} are dilations; use whole numbers of 1 or more")
-    blocks = nn.Sequential(*(BasicBlock(channels, channels, dilation) for dilation in dilations))
-    init_weights(blocks)
-    return blocks
 
 
 def _head(channels: int, classes: int) -> nn.Module:

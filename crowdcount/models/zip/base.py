@@ -38,10 +38,7 @@ class ZeroInflatedMap(CountMap):
 
 
 class ZeroInflatedNetwork(BlockwiseCounter):
-    """Base of the networks whose blocks have a zero-inflated Poisson count.
-
-    Images are normalised as CLIP's throughout, as published, whatever the backbone was pretrained with.
-    """
+    """Base of the networks whose blocks have a zero-inflated Poisson count."""
 
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from crowdcount.models.blockwise.bins import Bins
-from crowdcount.models.layers import init_weights
+from crowdcount.models.layers import dilated_context, init_weights
 from crowdcount.models.timm_backbone import FeaturePyramid, weights_file
 from crowdcount.models.zip.base import ZeroInflatedMap, ZeroInflatedNetwork
 from crowdcount.models.zip.refiner import BlockKind, build_decoder, build_refiner
@@ -29,8 +29,11 @@ class Zip(ZeroInflatedNetwork):
         reduction: block side in pixels.
         block: the published kinds of convolutions after the backbone: "lighter" (ZIP-P and N), "light" (T), or "conv".
         backbone_stride: pixels a cell of the used feature map covers.
+        context: dilations of residual blocks before the heads, on the grid of the blocks, such as [1, 2]; published are
+            none.
         pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built. Or the
             path of a file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
+        clip_normalization: normalise images as CLIP's, as published, and not as the backbone was pretrained with.
 
     Raises:
         InputError: timm has no such model, or the model no such map; bins that do not start with 0; a reduction that
@@ -44,16 +47,21 @@ class Zip(ZeroInflatedNetwork):
         reduction: Literal[8, 16, 32] = 16,
         block: BlockKind = "lighter",
         backbone_stride: int = 32,
+        context: tuple[int, ...] = (),
         pretrained: bool | str = True,
+        clip_normalization: bool = False,
     ) -> None:
         super().__init__(bins, reduction)
         self.pretrained = pretrained
         self.encoder = FeaturePyramid(backbone, [backbone_stride])
+        if not clip_normalization:
+            self.mean, self.std = normalization(backbone)
         channels = self.encoder.channels[-1]
         self.refiner: nn.Module = nn.Identity()
         if reduction != backbone_stride:  # unlike the models on CLIP, these refine nothing at the stride of the map
             self.refiner = build_refiner(channels, backbone_stride, reduction, block)
         self.decoder, channels = build_decoder(channels, block)
+        self.context = dilated_context(channels, context)
         self.zero_head = nn.Conv2d(channels, 2, 1)
         self.rate_head = nn.Conv2d(channels, len(bins) - 1, 1)
         for head in (self.zero_head, self.rate_head):
@@ -65,7 +73,7 @@ class Zip(ZeroInflatedNetwork):
 
         Sides that are no multiple of `size_divisor` give what the backbone makes of them: MobileNetV4 rounds up.
         """
-        features = self.decoder(self.refiner(self.encoder(image)[-1]))
+        features = self.context(self.decoder(self.refiner(self.encoder(image)[-1])))
         return self.combine(self.zero_head(features), self.rate_head(features))
 
     def load_pretrained(self) -> None:
