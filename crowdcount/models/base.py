@@ -76,6 +76,18 @@ class CrowdNetwork(nn.Module, ABC):
             InputError: the weights could not be fetched.
         """
 
+    @classmethod
+    def published_arguments(cls, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of the network that a published checkpoint states itself; most state none.
+
+        Args:
+            checkpoint: the content of the file.
+
+        Raises:
+            InputError: it states what the family does not have.
+        """
+        return {}
+
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
         """Load a checkpoint in the authors' form; a family whose authors published weights overrides this.
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +128,12 @@ def create_model(
     if weights is not None:
         entry = _resolve(name, weights)
         found = WeightsFile.inspect(ensure_downloaded(entry, allow_unverified) if entry else Path(weights), entry)
-    arguments = found.arguments(name) if found else {}
+    checkpoint = read_checkpoint(found.path) if found else {}
+    arguments = _stated_arguments(config, checkpoint, found, name) if found else {}
     config["model"]["init_args"]["network"]["init_args"].update({**arguments, **overrides})
     network = build(config, name).network
     if found is not None:
-        _load_weights(network, found.path)
+        _load_weights(network, checkpoint, found.path)
     return network
 
 
@@ -162,16 +164,18 @@ def load_model(
     if entry is not None:
         logger.info("%s: %s", entry.name, terms(entry))
     found = WeightsFile.inspect(ensure_downloaded(entry, allow_unverified) if entry else Path(str(weights)), entry)
-    config["model"]["init_args"]["network"]["init_args"].update(found.arguments(name))
+    checkpoint = read_checkpoint(found.path)
+    arguments = _stated_arguments(config, checkpoint, found, name)
+    config["model"]["init_args"]["network"]["init_args"].update(arguments)
     model = _model(config, entry.name if entry else name, found.origin())
-    _load_weights(model.network, found.path)
+    _load_weights(model.network, checkpoint, found.path)
     return model
 
 
 def _load_file(path: Path) -> Model | ReferringModel:
     checkpoint, about = read_checkpoint(path), read_metadata(path)
     text = about.get("config", checkpoint.get("config"))
-    if text is None:
+    if not isinstance(text, str):  # published files may hold a configuration of another kind
         raise InputError(
             f"{path}: holds no configuration; say which model of the zoo it is of: load_model(NAME, weights="
             f"{str(path)!r}), or --model NAME with the tools"
@@ -182,7 +186,7 @@ def _load_file(path: Path) -> Model | ReferringModel:
     else:
         origin = WeightsFile.inspect(path).origin() | training_origin(checkpoint, config)
     model = _model(config, about.get("name", str(path)), origin)
-    with _naming_file(model.network, path):
+    with _naming_file(type(model.network).__name__, path):
         model.network.load_state_dict(_network_state(checkpoint), strict=True)
         _restore_normalization(model.network, checkpoint, path)
     return model
@@ -230,9 +234,18 @@ def _pixels(image: Image, resize: SizeRule | None, network: CrowdNetwork) -> Ten
     return pixels.to(next(network.parameters()).device)
 
 
-def _load_weights(network: CrowdNetwork, path: Path) -> None:
-    checkpoint = read_checkpoint(path)
-    with _naming_file(network, path):
+def _stated_arguments(
+    config: dict[str, Any], checkpoint: dict[str, Any], found: WeightsFile, name: str
+) -> dict[str, Any]:
+    """Return the arguments of the network that weights ask for: as a published file states them, or by the index."""
+    module, _, kind = config["model"]["init_args"]["network"]["class_path"].rpartition(".")
+    with _naming_file(kind, found.path):
+        stated: dict[str, Any] = getattr(import_module(module), kind).published_arguments(checkpoint)
+    return stated | found.arguments(name)
+
+
+def _load_weights(network: CrowdNetwork, checkpoint: dict[str, Any], path: Path) -> None:
+    with _naming_file(type(network).__name__, path):
         state = _network_state(checkpoint)
         ours = any(key.startswith("network.") for key in checkpoint.get("state_dict", {}))
         if ours or state.keys() == network.state_dict().keys():
@@ -260,7 +273,7 @@ def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _naming_file(network: CrowdNetwork, path: Path) -> Iterator[None]:
+def _naming_file(kind: str, path: Path) -> Iterator[None]:
     """Name the file in whatever is said of weights that do not fit."""
     try:
         yield
@@ -268,4 +281,4 @@ def _naming_file(network: CrowdNetwork, path: Path) -> Iterator[None]:
         raise InputError(f"{path}: {error}") from error
     except RuntimeError as error:
         lines = " ".join(str(error).split("\n")[1:3]).replace("\t", "")
-        raise InputError(f"{path}: does not fit {type(network).__name__}: {lines[:400]}") from error
+        raise InputError(f"{path}: does not fit {kind}: {lines[:400]}") from error

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 import crowdcount
 from crowdcount.errors import InputError
 from crowdcount.models import Bins, DensityNetwork, Ebc, Hmode
-from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
+from crowdcount.models.base import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from crowdcount.models.blockwise.loss import Dace
 from crowdcount.training import BlockwiseModule
 from crowdcount.weights.checkpoint import read_metadata
@@ -39,12 +39,18 @@ def test_timm_says_what_the_pretrained_weights_expect():
     assert numbers(Hmode(HALVES, (8, 16), pretrained=False)) == OTHERS
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in crowdcount.list_models() if not name.startswith("rec/") and not name.endswith("_mixed")]
-)
-def test_published_networks_keep_imagenets(name):
+PUBLISHED = [
+    name
+    for name in crowdcount.list_models()
+    if not name.startswith("rec/") and not name.endswith(("mixed", "imagenet"))
+]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks_keep_imagenets_or_clips(name):
+    expected = (CLIP_MEAN, CLIP_STD) if name.startswith("zip/") and not name.endswith("scratch") else IMAGENET
     with torch.device("meta"):
-        assert numbers(crowdcount.create_model(name)) == IMAGENET
+        assert numbers(crowdcount.create_model(name)) == expected
 
 
 def test_images_are_normalised_by_them():

@@ -37,8 +37,8 @@ def test_the_index_is_the_one_of_the_clone():
 
 
 def test_every_family_has_published_weights():
-    assert {entry.name.split("/")[0] for entry in MODELS} == {"clip_ebc", "ebc", "hmode", "rec"}
-    for family, expected in {"clip_ebc": 17, "ebc": 4, "hmode": 2, "rec": 1}.items():
+    assert {entry.name.split("/")[0] for entry in MODELS} == {"clip_ebc", "ebc", "hmode", "rec", "zip"}
+    for family, expected in {"clip_ebc": 17, "ebc": 4, "hmode": 2, "rec": 1, "zip": 20}.items():
         assert len(list_weights(f"{family}/*_*.*")) >= expected
 
 

@@ -55,7 +55,7 @@ class Zip(ZeroInflatedNetwork):
         self.pretrained = pretrained
         self.encoder = FeaturePyramid(backbone, [backbone_stride])
         if not clip_normalization:
-            self.mean, self.std = normalization(backbone)
+            self.mean, self.std = self.encoder.mean, self.encoder.std
         channels = self.encoder.channels[-1]
         self.refiner: nn.Module = nn.Identity()
         if reduction != backbone_stride:  # unlike the models on CLIP, these refine nothing at the stride of the map
