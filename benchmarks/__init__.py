@@ -1,1 +1,1 @@
-"""One file for each command of tools/benchmark.py."""
+"""One file for each command of `crowdcount benchmark`."""

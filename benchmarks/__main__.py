@@ -16,6 +16,8 @@ is measured in a process of its own.
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -23,13 +25,14 @@ import torch
 
 from benchmarks import default_model, density, loader, localisation, losses, matching, predict, tiles, windows
 from benchmarks.race import Row, positive
-from crowdcount.errors import InputError
+from crowdcount.cli.parser import make_parser, reports_errors
 from crowdcount.files import atomic_write
 
 
-def main() -> None:
-    """Run one benchmark and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+@reports_errors("benchmark")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one benchmark, print its table and return the exit status."""
+    parser = make_parser(__doc__, "benchmark")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--threads", type=positive, default=1, help="of torch and OpenCV (default %(default)s)")
     shared.add_argument("--repeats", type=positive, default=5, help="best of so many (default %(default)s)")
@@ -38,16 +41,14 @@ def main() -> None:
     for benchmark in (losses, loader, density, matching, localisation, tiles, predict, windows, default_model):
         benchmark.add_command(commands, shared)
 
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
-    try:
-        rows = arguments.run(arguments)
-    except InputError as error:
-        parser.exit(2, f"{error}\n")
+    rows = arguments.run(arguments)
     _print_table(rows)
     if arguments.json:
         atomic_write(arguments.json, json.dumps(rows, indent=2) + "\n")
+    return 0
 
 
 def _print_table(rows: list[Row]) -> None:
@@ -67,4 +68,4 @@ def _cell(value: object) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

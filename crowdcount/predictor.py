@@ -1,4 +1,4 @@
-"""Any picture -> what a model says of it: the path of `tools/predict.py` and of `crowdcount.count`."""
+"""Any picture -> what a model says of it: the path of `crowdcount predict` and of `crowdcount.count`."""
 
 import logging
 import math
@@ -89,7 +89,7 @@ class Predictor:
         if isinstance(self.model, ReferringModel):
             raise InputError(
                 f"{self.model.name or 'this model'} counts what expressions name: call its predict(image, texts), or "
-                "give tools/predict.py an --expression"
+                "give crowdcount predict an --expression"
             )
         return self.model
 

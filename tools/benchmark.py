@@ -1,11 +1,11 @@
-"""The same as `python -m benchmarks`; kept so that every documented command keeps working."""
+"""The same as `crowdcount benchmark`; kept so that every documented command keeps working."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.__main__ import main
+from crowdcount.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["benchmark", *sys.argv[1:]]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from crowdcount.cli.dataset import main
+from crowdcount.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["dataset", *sys.argv[1:]]))

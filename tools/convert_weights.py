@@ -2,7 +2,7 @@
 
 import sys
 
-from crowdcount.cli.convert import main
+from crowdcount.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["convert", *sys.argv[1:]]))

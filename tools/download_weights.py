@@ -2,7 +2,7 @@
 
 import sys
 
-from crowdcount.cli.weights import main
+from crowdcount.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["weights", *sys.argv[1:]]))

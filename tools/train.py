@@ -1,6 +1,8 @@
 """The same as `crowdcount train`; kept so that every documented command keeps working."""
 
-from crowdcount.cli.train import main
+import sys
+
+from crowdcount.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["train", *sys.argv[1:]]))

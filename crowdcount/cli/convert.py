@@ -1,8 +1,8 @@
 """Turn a training's or a published checkpoint into one safetensors file that says what it is, with a model card.
 
-    python tools/convert_weights.py RUN/checkpoints/best.ckpt --output my_counter
-    python tools/convert_weights.py clip_ebc/rn50_sha.v1 --output rn50_sha
-    python tools/convert_weights.py best_model.pth --model hmode/vgg16bn_sha_released --output hmode_sha
+    crowdcount convert RUN/checkpoints/best.ckpt --output my_counter
+    crowdcount convert clip_ebc/rn50_sha.v1 --output rn50_sha
+    crowdcount convert best_model.pth --model hmode/vgg16bn_sha_released --output hmode_sha
 
 The folder gets model.safetensors, with configuration, preprocessing and origin of the weights in its metadata, and
 README.md, a card for the Hugging Face hub. crowdcount.load_model("my_counter/model.safetensors") needs nothing else.
@@ -15,40 +15,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import crowdcount
-from crowdcount.cli.parser import make_parser
-from crowdcount.errors import InputError
+from crowdcount.cli.parser import add_unverified, make_parser, reports_errors
 from crowdcount.zoo.release import save_release
 
 
+@reports_errors("convert")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool and return its exit status."""
+    """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        if args.model is None:
-            model = crowdcount.load_model(args.source, allow_unverified=args.allow_unverified)
-        else:
-            model = crowdcount.load_model(args.model, weights=args.source, allow_unverified=args.allow_unverified)
-        name = args.name or model.origin.get("name") or args.output.resolve().name
-        path = save_release(model, args.output, name, half=args.half)
-    except (InputError, OSError) as error:
-        print(f"convert_weights: {error}", file=sys.stderr)
-        return 2
+    if args.model is None:
+        model = crowdcount.load_model(args.source, allow_unverified=args.allow_unverified)
+    else:
+        model = crowdcount.load_model(args.model, weights=args.source, allow_unverified=args.allow_unverified)
+    name = args.name or model.origin.get("name") or args.output.resolve().name
+    path = save_release(model, args.output, name, half=args.half)
     print(f"{path}: {name}, {path.stat().st_size / 1e6:.1f} MB")
-    print(f"Look at what it counts: python tools/visualize_density.py photo.jpg --model {path}")
+    print(f"Look at what it counts: crowdcount visualize photo.jpg --model {path}")
     print("Before you pass it on, read the terms in its README.md.")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(__doc__, "convert_weights.py")
+    parser = make_parser(__doc__, "convert")
     add = parser.add_argument
-    add("source", help="a checkpoint of tools/train.py, an entry of the index, or a published file with --model")
+    add("source", help="a checkpoint of crowdcount train, an entry of the index, or a published file with --model")
     add("--model", metavar="NAME", help="model of the zoo that a file without a configuration is of")
     add("--output", type=Path, required=True, metavar="FOLDER", help="where to; must not hold a release yet")
     add("--name", help="what to call the model (default: its name in the index, or the folder's)")
     add("--half", action="store_true", help="store the weights as float16: half the size, rounded")
-    add("--allow-unverified", action="store_true", help="download also what no SHA-256 is known of")
+    add_unverified(parser)
     return parser
 
 

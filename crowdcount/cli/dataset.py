@@ -1,10 +1,10 @@
 """Look a data set over, import annotations, propose count bins.
 
-    python tools/check_dataset.py doctor ~/ShanghaiTech --dataset shanghaitech --part A
-    python tools/check_dataset.py doctor ~/NWPU --dataset nwpu --json report.json --fail-on warning
-    python tools/check_dataset.py import labelme ~/marked --label head
-    python tools/check_dataset.py import yolo ~/heads/labels --images ~/heads/images --output ~/crowd --link
-    python tools/check_dataset.py bins ~/crowd --dataset folder --reduction 8
+    crowdcount dataset doctor ~/ShanghaiTech --dataset shanghaitech --part A
+    crowdcount dataset doctor ~/NWPU --dataset nwpu --json report.json --fail-on warning
+    crowdcount dataset import labelme ~/marked --label head
+    crowdcount dataset import yolo ~/heads/labels --images ~/heads/images --output ~/crowd --link
+    crowdcount dataset bins ~/crowd --dataset folder --reduction 8
 
 `SUBCOMMAND --help` says more; options of a data set (`--part A`) are listed by its class in crowdcount.data.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from crowdcount.cli.parser import make_parser
+from crowdcount.cli.parser import make_parser, reports_errors
 from crowdcount.data.importers import FORMATS
 from crowdcount.data.importers.annotated import Choice
 from crowdcount.data.importers.image_matching import Picture, Pictures, checked
@@ -31,23 +31,20 @@ from crowdcount.images.resize import Resize
 from crowdcount.images.resize_presets import ResizePreset
 
 
+@reports_errors("dataset")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool and return its exit status: 0, 1 where the doctor found what it should stop at, 2 for bad input."""
+    """Run the command and return its exit status: 1 where the doctor found what --fail-on names."""
     parser = _parser()
     args, options = parser.parse_known_args(argv)
     if options and "dataset" not in args:
         parser.error(f"unrecognized arguments: {' '.join(options)}")
     args.options = options
-    try:
-        status: int = args.run(args)
-    except (InputError, OSError) as error:
-        sys.stderr.write(f"check_dataset: {error}\n")
-        return 2
+    status: int = args.run(args)
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(__doc__, "check_dataset.py")
+    parser = make_parser(__doc__, "dataset")
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
     # Without abbreviations, as the options of the data sets are not known to this parser.
     add = partial(commands.add_parser, allow_abbrev=False)

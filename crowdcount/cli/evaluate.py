@@ -1,15 +1,15 @@
 """Evaluate a model on a data set: errors of counts and of points, a table of images, a report, submission files.
 
-    python tools/evaluate.py RUN/checkpoints/best.ckpt --data RUN/config.yaml --output results
-    python tools/evaluate.py ebc/vgg19ae_sha --weights best.ckpt --data CONFIG --data.source.root ~/ShanghaiTech
-    python tools/evaluate.py clip_ebc/rn50_sha.v1 --data zoo_configs/clip_ebc/rn50_sha.yaml --update-index
-    python tools/evaluate.py RUN/checkpoints/best.ckpt --data nwpu.yaml --submission counts.txt
-    torchrun --nproc_per_node 2 tools/evaluate.py RUN/checkpoints/best.ckpt --data RUN/config.yaml
+    crowdcount evaluate RUN/checkpoints/best.ckpt --data RUN/config.yaml --output results
+    crowdcount evaluate ebc/vgg19ae_sha --weights best.ckpt --data CONFIG --data.source.root ~/ShanghaiTech
+    crowdcount evaluate clip_ebc/rn50_sha.v1 --data zoo_configs/clip_ebc/rn50_sha.yaml --update-index
+    crowdcount evaluate RUN/checkpoints/best.ckpt --data nwpu.yaml --submission counts.txt
+    torchrun --nproc_per_node 2 -m crowdcount evaluate RUN/checkpoints/best.ckpt --data RUN/config.yaml
 
-CONFIG is a YAML file with a section `data:` as in the configurations of tools/train.py; --data.KEY VALUE overrides its
-keys. Only its data set is used, and for --split val its rule of what is held out: size rule, windows and everything
-else that decides about a count belong to the model. The figures are those that tools/train.py test logs,
-and with the same OMP_NUM_THREADS (which torchrun sets to 1) bit for bit the same for any number of processes.
+CONFIG is a YAML file with a section `data:`, as for `crowdcount train`; --data.KEY VALUE overrides its keys. Only its
+data set is used, and for --split val its rule of what is held out: size rule, windows and everything else that decides
+about a count belong to the model. The figures are those that `crowdcount train test` logs, and with the same
+OMP_NUM_THREADS (which torchrun sets to 1) bit for bit the same for any number of processes.
 """
 
 import argparse
@@ -25,7 +25,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 import crowdcount
-from crowdcount.cli.parser import make_parser
+from crowdcount.cli.outside import add_current_folder, import_named
+from crowdcount.cli.parser import MODEL, add_device, add_weights, make_parser, reports_errors
 from crowdcount.config_errors import explain
 from crowdcount.data import Record
 from crowdcount.data.datamodule import CrowdData
@@ -47,28 +48,26 @@ from crowdcount.evaluation.text import summary_text
 from crowdcount.files import atomic_write
 from crowdcount.predictor import find_device
 from crowdcount.weights.index import index_file
+from crowdcount.zoo.config import find_config, read_config_file
 
 
+@reports_errors("evaluate")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool and return its exit status: 2 for what the user can mend."""
+    """Run the command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    sys.path.append(str(Path.cwd()))  # a configuration may name classes of the user's own
+    add_current_folder()  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    try:
-        own, overrides = split_overrides(words)
-        _run(_arguments(own), words, overrides)
-    except (InputError, OSError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
+    own, overrides = split_overrides(words)
+    _run(_arguments(own), words, overrides)
     return 0
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser(__doc__, "evaluate.py", allow_abbrev=False)
+    parser = make_parser(__doc__, "evaluate", allow_abbrev=False)
     add = parser.add_argument
-    add("model", help="checkpoint of tools/train.py, release, or name in the zoo or of its weights")
-    add("--weights", help="checkpoint or tag for the network named by MODEL (default: the index's first for it)")
-    add("--data", type=Path, required=True, metavar="CONFIG", help="YAML file with a section 'data:'")
+    add("model", metavar="MODEL", help=MODEL)
+    add_weights(parser, "MODEL")
+    add("--data", required=True, metavar="CONFIG", help="YAML file with a section 'data:', or a name in the zoo")
     add("--split", choices=("val", "test"), default="test", help="part of the data set (default: %(default)s)")
     add("--output", type=Path, metavar="DIR", help="write summary.json, images.csv and report.html there")
     add("--worst", type=natural, default=6, metavar="N", help="images drawn in the report (default: %(default)s)")
@@ -85,7 +84,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     )
     add("--bootstrap", type=natural, default=1000, metavar="N", help="resamples for intervals (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
-    add("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+    add_device(parser)
     add(
         "--update-index",
         type=Path,
@@ -125,7 +124,7 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> None:
     scoring = Scoring(tuple(args.radii), args.peak_threshold)
     tables = Tables(tuple(args.edges), args.bootstrap, args.seed)
-    data = read_data(args.data, overrides)
+    data = read_data(find_config(args.data), overrides)
     records = split_records(data, args.split)
     if args.update_index is not None:
         require_published(data.source)
@@ -173,17 +172,15 @@ def read_data(config: Path, overrides: Sequence[str]) -> CrowdData:
     Raises:
         InputError: the file is missing or no configuration, or a key or value is wrong.
     """
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{config}: not a readable YAML file; {' '.join(str(error).split())}") from error
+    content = read_config_file(config)
     kept = ("--data.source", "--data.val_fraction", "--data.seed")
     for word in overrides:
         if word.startswith("--data.") and not word.startswith(kept):
             raise InputError(f"{word}: has no effect here; size rule and all else that decides are the model's own")
-    section = content.get("data") if isinstance(content, dict) else None
+    section = content.get("data")
     if not isinstance(section, dict):
         raise InputError(f"{config}: has no section 'data:' with the key source")
+    import_named(content, config)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(CrowdData, "data")
     text = yaml.safe_dump({"augment": None, **section})
@@ -217,9 +214,10 @@ def _join_processes() -> int:
     return 0
 
 
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+def _device(name: str) -> torch.device:
+    """Return a device; of the processes that torchrun started, each takes a GPU of its own."""
+    if name == "auto" and torch.cuda.is_available():
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         return find_device(name)
     except InputError as error:
@@ -245,7 +243,8 @@ def _write(
 
 def _update(path: Path, key: str, measured: Summary) -> None:
     if measured["commit"] is None:
-        print("evaluate: this is no git clone; the index does not say which code gave the figures", file=sys.stderr)
+        note = "this is no git clone; the index does not say which code gave the figures"
+        print(f"crowdcount evaluate: {note}", file=sys.stderr)
     update_index(path, key, measured)
 
 

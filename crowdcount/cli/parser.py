@@ -1,19 +1,111 @@
-"""What the command lines of the tools share."""
+"""Shared parts of the commands: a parser, the options that mean the same everywhere, the exit status."""
 
 import argparse
-from typing import Any
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, ParamSpec
+
+from crowdcount.cli.outside import import_package
+from crowdcount.errors import InputError
+
+Parameters = ParamSpec("Parameters")
+
+MODEL: Final = "a checkpoint of `crowdcount train`, a folder or file of `crowdcount convert`, or a name in the zoo"
+"""What --model takes."""
 
 
-def make_parser(doc: str | None, prog: str, **options: Any) -> argparse.ArgumentParser:
-    """Return a parser whose help says what the tool's file says of itself.
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors take one line, and that knows --import wherever it stands."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+        self.add_argument_group("code of your own").add_argument(
+            "--import",
+            dest="packages",
+            action=ImportPackage,
+            default=argparse.SUPPRESS,
+            metavar="PACKAGE",
+            help="import an installed package or a module in the current folder first, so that its models, data sets "
+            "and losses can be used; may be repeated",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong with the command line and exit with status 2."""
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help shows what there is\n")
+
+
+class ImportPackage(argparse.Action):
+    """Import a package as soon as it is named, and append it to the list of packages."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        """Import `values`.
+
+        Raises:
+            SystemExit: it cannot be imported.
+        """
+        try:
+            import_package(values)
+        except InputError as error:
+            parser.exit(2, f"{parser.prog}: --import {error}\n")
+        namespace.packages = [*getattr(namespace, "packages", ()), values]
+
+
+def make_parser(doc: str | None, name: str, **options: Any) -> Parser:
+    """Return the parser of a command, with the docstring of its module as the help.
 
     Args:
-        doc: docstring of the tool: a summary on its first line, then examples and what else one should know.
-        prog: name of the tool.
+        doc: the docstring: a summary on its first line, then examples and remarks.
+        name: of the command.
         **options: further arguments of `argparse.ArgumentParser`.
     """
+    return Parser(**help_options(doc, name), **options)
+
+
+def help_options(doc: str | None, name: str) -> dict[str, str]:
+    """Return the arguments of a parser that make the docstring of a command's module its help."""
     summary, rest = (doc or "").split("\n", 1)
-    formatter = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(
-        prog=prog, description=summary, epilog=f"examples:\n{rest}", formatter_class=formatter, **options
+    return {"prog": f"crowdcount {name}", "description": summary, "epilog": "examples:\n" + rest.strip("\n")}
+
+
+def add_weights(parser: argparse.ArgumentParser, model: str = "--model") -> None:
+    """Add --weights, for the network that another argument names."""
+    parser.add_argument("--weights", help=f"a file, or a tag of the model {model} names (default: its first tag)")
+
+
+def add_expression(parser: argparse.ArgumentParser) -> None:
+    """Add --expression, for models that count what a text names."""
+    parser.add_argument("--expression", nargs="+", metavar="TEXT", help="what to count, with a model of the family rec")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    parser.add_argument("--device", default="auto", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+
+
+def add_unverified(parser: argparse.ArgumentParser) -> None:
+    """Add --allow-unverified."""
+    parser.add_argument(
+        "--allow-unverified", action="store_true", help="download weights also where no SHA-256 is published"
     )
+
+
+def reports_errors(name: str) -> Callable[[Callable[Parameters, int]], Callable[Parameters, int]]:
+    """Return a decorator for the main function of a command: bad input is one line on stderr and exit status 2.
+
+    Args:
+        name: of the command.
+    """
+
+    def decorate(main: Callable[Parameters, int]) -> Callable[Parameters, int]:
+        @functools.wraps(main)
+        def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> int:
+            try:
+                return main(*args, **kwargs)
+            except (InputError, OSError) as error:
+                print(f"crowdcount {name}: {error}", file=sys.stderr)
+                return 2
+
+        return checked
+
+    return decorate

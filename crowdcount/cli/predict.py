@@ -1,12 +1,12 @@
 """Count people in photographs and videos.
 
-    python tools/predict.py photo.jpg
-    python tools/predict.py photos/ 'more/**/*.png' --output results
-    python tools/predict.py photos/ --model RUN/checkpoints/best.ckpt --output results --save csv json npz
-    find . -name '*.jpg' | python tools/predict.py - --output results
-    python tools/predict.py square.jpg --zones zones.json --output results
-    python tools/predict.py walk.mp4 --every 10 --smooth 5 --output results
-    python tools/predict.py photo.jpg --model REC_RUN/checkpoints/best.ckpt --expression "person in red"
+    crowdcount predict photo.jpg
+    crowdcount predict photos/ 'more/**/*.png' --output results
+    crowdcount predict photos/ --model RUN/checkpoints/best.ckpt --output results --save csv json npz
+    find . -name '*.jpg' | crowdcount predict - --output results
+    crowdcount predict square.jpg --zones zones.json --output results
+    crowdcount predict walk.mp4 --every 10 --smooth 5 --output results
+    crowdcount predict photo.jpg --model REC_RUN/checkpoints/best.ckpt --expression "person in red"
 
 Without --model counts the model that comes with the package. Prints a line for each picture. With --output: counts.csv,
 counts.json, NAME.npz (density, points, class probabilities) and NAME_overlay.png; of a video NAME_counts.csv and
@@ -30,7 +30,7 @@ import numpy as np
 from tqdm import tqdm
 
 from crowdcount.cli.output_folder import OutputFolder
-from crowdcount.cli.parser import make_parser
+from crowdcount.cli.parser import MODEL, add_device, add_expression, add_weights, make_parser, reports_errors
 from crowdcount.cli.tables import CountResult, counts_csv, counts_json, npz_bytes
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
@@ -51,24 +51,21 @@ from crowdcount.zoo.models import ReferringModel
 KINDS = ("csv", "json", "npz", "overlay")
 
 
+@reports_errors("predict")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool and return its exit status."""
+    """Run the command and return its exit status."""
     args = _arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    files, missing = _find(args.sources)
+    if not files:
+        raise InputError("\n".join(missing) or "no file was named: standard input is empty")
+    run = Run(args, files)
+    for error in missing:
+        _say(f"crowdcount predict: {error}", sys.stderr)
     try:
-        files, missing = _find(args.sources)
-        if not files:
-            raise InputError("\n".join(missing) or "no file was named: standard input is empty")
-        run = Run(args, files)
-        for error in missing:
-            _say(f"predict: {error}", sys.stderr)
-        try:
-            return max(_report(run), 2 if missing else 0)
-        finally:  # whatever ends it: what was counted is not lost
-            run.write_tables()
-    except (InputError, OSError) as error:
-        _say(f"predict: {error}", sys.stderr)
-        return 2
+        return max(_report(run), 2 if missing else 0)
+    finally:  # whatever ends it: what was counted is not lost
+        run.write_tables()
 
 
 def _find(sources: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -87,10 +84,10 @@ def _report(run: "Run") -> int:
     """Count in the files, print a line for each of them and return the exit status."""
     try:
         for each in tqdm(run.count(), total=len(run.files), disable=len(run.files) < 2, file=sys.stderr, unit="file"):
-            line = f"predict: {each.error}" if each.error else f"{each.image}: {_summary(each)}"
+            line = f"crowdcount predict: {each.error}" if each.error else f"{each.image}: {_summary(each)}"
             _say(line, sys.stderr if each.error else sys.stdout)
     except KeyboardInterrupt:
-        _say(f"predict: interrupted after {len(run.results)} of {len(run.files)} files", sys.stderr)
+        _say(f"crowdcount predict: interrupted after {len(run.results)} of {len(run.files)} files", sys.stderr)
         return 130  # as shells have it
     return 2 if any(each.error for each in run.results) else 0
 
@@ -294,12 +291,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(__doc__, "predict.py")
+    parser = make_parser(__doc__, "predict")
     add = parser.add_argument
     add("sources", nargs="+", metavar="FILE", help="pictures, videos, folders, patterns; - reads names from stdin")
-    add("--model", help="checkpoint of tools/train.py, release, or name in the zoo (default: the one in the package)")
-    add("--weights", help="checkpoint or tag for the network named by --model (default: the index's first for it)")
-    add("--expression", nargs="+", metavar="TEXT", help="what to look for, with a model of the family rec")
+    add("--model", help=f"{MODEL} (default: the model in the package)")
+    add_weights(parser)
+    add_expression(parser)
     add("--zones", nargs="+", type=Path, default=[], metavar="FILE", help="count in these zones, too")
     add("--output", type=Path, metavar="FOLDER", help="write results there; those of an earlier call are replaced")
     add("--save", nargs="+", choices=KINDS, metavar="KIND", help=f"among {', '.join(KINDS)} (default: csv overlay)")
@@ -308,7 +305,7 @@ def _parser() -> argparse.ArgumentParser:
         "--smooth", type=int, default=5, metavar="N", help="of a video: mean of N counted frames (default: %(default)s)"
     )
     add("--batch", type=int, default=1, help="pictures of one size counted together (default: %(default)s)")
-    add("--device", default="auto", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+    add_device(parser)
     add(
         "--precision", choices=get_args(Precision), default="float32", help="of the inner layers (default: %(default)s)"
     )

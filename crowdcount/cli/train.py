@@ -1,18 +1,22 @@
 """Train, validate or test a model from a configuration file.
 
-    python tools/train.py fit --config zoo_configs/quickstart.yaml
-    python tools/train.py fit --config zoo_configs/ebc/vgg19ae_sha.yaml --data.source.root data/ShanghaiTech
-    python tools/train.py test --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt
-    python tools/train.py fit --config RUN/config.yaml --ckpt_path RUN/checkpoints/last.ckpt
+    crowdcount train fit --config zoo_configs/quickstart.yaml
+    crowdcount train fit --config zoo_configs/ebc/vgg19ae_sha.yaml --data.source.root data/ShanghaiTech
+    crowdcount train test --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt
+    crowdcount train fit --config RUN/config.yaml --ckpt_path RUN/checkpoints/last.ckpt
 
 Keys after --config override the file: --data.batch_size 4 --trainer.max_epochs 10. The run's folder RUN gets the whole
-configuration (config.yaml, which replays the run), metrics.csv, pictures and checkpoints.
+configuration (config.yaml, which replays the run), metrics.csv, images and checkpoints. Classes of your own are named by
+their import path; --import PACKAGE (or the key `import:` of the file) imports what none of them does.
 """
 
+import argparse
+import json
 import logging
 import re
 import sys
 import warnings
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType
@@ -20,11 +24,14 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 import torch
 import yaml
-from jsonargparse import get_loader, set_loader
+from jsonargparse import DefaultHelpFormatter, get_loader, set_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from crowdcount.cli.outside import KEY, add_current_folder, import_named
+from crowdcount.cli.parser import Parser as CommandParser
+from crowdcount.cli.parser import help_options, reports_errors
 from crowdcount.config_errors import explain, import_class
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
@@ -32,8 +39,13 @@ from crowdcount.legacy import upgrade_config, upgrade_option
 from crowdcount.training.base import TrainingModule
 from crowdcount.training.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
 from crowdcount.weights.checkpoint import read_checkpoint
+from crowdcount.zoo.config import find_config, read_config_file
 
 logger = logging.getLogger("crowdcount")
+
+
+class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """jsonargparse's formatter, without reflowing the examples."""
 
 
 class Parser(LightningArgumentParser):
@@ -52,7 +64,7 @@ class Parser(LightningArgumentParser):
         if not self.exit_on_error:  # a nested parser: the outermost one reports
             super().error(message, ex)
         options = [action.dest for action in getattr(ex, "subcommand_parser", self)._actions]
-        _fail(explain(str(message), options))
+        self.exit(2, f"crowdcount train: {explain(str(message), options)}\n")
 
 
 class TrainCLI(LightningCLI):
@@ -64,11 +76,23 @@ class TrainCLI(LightningCLI):
         return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Return the parser, with this file's purpose on the first line of --help."""
-        return super().init_parser(**{**kwargs, "description": "Train, validate or test a model from a file."})
+        """Return a parser; that of all subcommands has this module's docstring as its help."""
+        if "description" in kwargs:  # of a subcommand
+            return super().init_parser(**kwargs)
+        return super().init_parser(**kwargs, **help_options(__doc__, "train"), formatter_class=Formatter)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the words given; the inherited method warns where the process has words as well."""
+        self.config = parser.parse_args(args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what every run has beside the trainer, the model and the data."""
+        parser.add_argument(
+            f"--{KEY}",
+            type=str | list[str],
+            default=[],
+            help="Packages, or modules in the current folder, with models, data sets and losses of your own.",
+        )
         parser.add_argument(
             "--test_after_fit", type=bool, default=False, help="Test the best checkpoint when the training ends."
         )
@@ -143,13 +167,13 @@ class TrainCLI(LightningCLI):
         """Read nothing from the checkpoint at this point: ours hold a configuration, not hyper-parameters."""
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the command line."""
-    sys.path.append(str(Path.cwd()))  # a configuration may name classes of the user's own
+@reports_errors("train")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    add_current_folder()  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     _quieten()
-    args = [upgrade_option(word) for word in (sys.argv[1:] if args is None else args)]
-    _check_files(args)
+    words = [upgrade_option(word) for word in (sys.argv[1:] if argv is None else argv)]
     set_loader("yaml", _load_yaml, (yaml.YAMLError,))
     try:
         TrainCLI(
@@ -168,18 +192,19 @@ def main(args: list[str] | None = None) -> None:
                     "init_args": {"save_dir": "runs", "name": "crowdcount"},
                 }
             },
-            args=args,
+            args=_prepared(words),
         )
     except MisconfigurationException as error:
-        _fail(f"trainer: {error}")
+        raise InputError(f"trainer: {error}") from error
     except ValueError as error:
         mistake = input_error(error)
         if mistake is None:
             raise
         # a worker process hands its error over with the whole traceback; the last part is the message
-        _fail(str(mistake).rsplit("InputError: ", 1)[-1].strip())
+        raise InputError(str(mistake).rsplit("InputError: ", 1)[-1].strip()) from error
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # its threads may not outlive the interpreter: they would abort it
+    return 0
 
 
 _load = get_loader("yaml")
@@ -190,21 +215,24 @@ def _load_yaml(text: str) -> Any:
     return upgrade_config(_load(text))
 
 
-def _check_files(args: list[str]) -> None:
-    """Name the configuration file that is not one; jsonargparse tells where in it, but not in which."""
-    words = [part for word in args for part in word.split("=", 1)]
-    for path in (Path(value) for flag, value in pairwise(words) if flag in ("-c", "--config")):
-        try:
-            content = yaml.safe_load(path.read_text()) if path.is_file() else {}
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            _fail(f"{path}: not a YAML file; {' '.join(str(error).split())}")
-        if not isinstance(content, dict):
-            _fail(f"{path}: holds no configuration, that is, no keys and values")
+def _prepared(words: Sequence[str]) -> list[str]:
+    """Import the packages that the command line and its configurations name; return the words for LightningCLI.
 
+    In these the configurations are files, and all packages are one list, so that the run's config.yaml has them.
 
-def _fail(message: str) -> NoReturn:
-    sys.stderr.write(f"error: {message}\n")
-    sys.exit(2)
+    Raises:
+        InputError: a file is no configuration, or a package cannot be imported.
+    """
+    outside = CommandParser(prog="crowdcount train", add_help=False, allow_abbrev=False)
+    args, words = outside.parse_known_args(words)
+    given = [part for word in words for part in (word.split("=", 1) if re.match("(-c|--config)=", word) else [word])]
+    prepared, packages = [], []
+    for flag, word in pairwise(["", *given]):
+        path = find_config(word) if flag in ("-c", "--config") else None
+        packages += [] if path is None else import_named(read_config_file(path), path)
+        prepared.append(word if path is None else str(path))
+    packages += getattr(args, "packages", ())
+    return [*prepared, *([f"--{KEY}={json.dumps(list(dict.fromkeys(packages)))}"] if packages else [])]
 
 
 def _quieten() -> None:
@@ -220,4 +248,4 @@ def _quieten() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

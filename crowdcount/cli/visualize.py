@@ -1,10 +1,10 @@
 """Draw densities over images: overlay, heat map with a scale, points and error map, as PNG.
 
-    python tools/visualize_density.py photo.jpg --model clip_ebc/rn50_sha
-    python tools/visualize_density.py photo.jpg --model ebc/vgg19ae_sha --weights best.ckpt
-    python tools/visualize_density.py images/ --model runs/ebc/best.ckpt --annotation ground-truth/ --output pictures
-    python tools/visualize_density.py IMG_1.jpg --annotation GT_IMG_1.mat --stride 16
-    python tools/visualize_density.py photo.jpg --model runs/rec/best.ckpt --expression "person in red" "person in blue"
+    crowdcount visualize photo.jpg --model clip_ebc/rn50_sha
+    crowdcount visualize photo.jpg --model ebc/vgg19ae_sha --weights best.ckpt
+    crowdcount visualize images/ --model runs/ebc/best.ckpt --annotation ground-truth/ --output pictures
+    crowdcount visualize IMG_1.jpg --annotation GT_IMG_1.mat --stride 16
+    crowdcount visualize photo.jpg --model runs/rec/best.ckpt --expression "person in red" "person in blue"
 
 Writes STEM_overlay.png, STEM_heat.png, STEM_points.png (with an annotation), STEM_error.png (with a model and an
 annotation) and STEM_panel.png, which has all of them side by side. A model of the family rec finds expressions: it gets
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import crowdcount
-from crowdcount.cli.parser import make_parser
+from crowdcount.cli.parser import MODEL, add_expression, add_weights, make_parser, reports_errors
 from crowdcount.data.annotations.point_file import ANNOTATIONS, find_annotation, read_points
 from crowdcount.data.annotations.point_table import Entry, is_table, read_table, table_points
 from crowdcount.errors import InputError
@@ -69,22 +69,19 @@ class View:
         return None if self.points is None else len(self.points)
 
 
+@reports_errors("visualize")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool and return its exit status."""
+    """Run the command and return its exit status."""
     args = _arguments(argv)
-    try:
-        images = find_photos(args.images)
-        args.table = _table(args.annotation)
-        if len(images) > 1 and args.annotation is not None and args.annotation.is_file() and args.table is None:
-            raise InputError(
-                f"{args.annotation} is one annotation for {len(images)} images; give their folder, or a table of them"
-            )
-        model = None if args.model is None else crowdcount.load_model(args.model, weights=args.weights)
-        _check_expressions(model, args)
-        args.output.mkdir(parents=True, exist_ok=True)
-    except (InputError, OSError) as error:
-        print(f"visualize_density: {error}", file=sys.stderr)
-        return 2
+    images = find_photos(args.images)
+    args.table = _table(args.annotation)
+    if len(images) > 1 and args.annotation is not None and args.annotation.is_file() and args.table is None:
+        raise InputError(
+            f"{args.annotation} is one annotation for {len(images)} images; give their folder, or a table of them"
+        )
+    model = None if args.model is None else crowdcount.load_model(args.model, weights=args.weights)
+    _check_expressions(model, args)
+    args.output.mkdir(parents=True, exist_ok=True)
     return _draw_all(images, model, args)
 
 
@@ -127,11 +124,11 @@ def _check_expressions(model: "Model | ReferringModel | None", args: argparse.Na
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(__doc__, "visualize_density.py")
+    parser = make_parser(__doc__, "visualize")
     add = parser.add_argument
     add("images", nargs="+", type=Path, help=f"images, or folders of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} files")
-    add("--model", help="checkpoint, or name in the zoo; without it the density of the annotation is drawn")
-    add("--weights", help="checkpoint or tag for the network named by --model (default: the index's first for it)")
+    add("--model", help=f"{MODEL}; without it the density of the annotation is drawn")
+    add_weights(parser)
     add(
         "--annotation",
         type=Path,
@@ -140,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         f"({', '.join(name.format('STEM') for name in ANNOTATIONS)}); or the points.json or points.csv of a folder of "
         "images",
     )
-    add("--expression", nargs="+", metavar="TEXT", help="what to look for, with a model of the family rec")
+    add_expression(parser)
     add("--output", type=Path, default=Path("density"), help="folder for the pictures (default: %(default)s)")
     add(
         "--draw",
@@ -161,7 +158,7 @@ def _draw_all(images: list[Path], model: "Model | ReferringModel | None", args: 
             tqdm.write(f"{path.name}: {_draw_one(path, model, args, taken)}")
         except (InputError, OSError) as error:
             failed += 1
-            tqdm.write(f"visualize_density: {error}", file=sys.stderr)
+            tqdm.write(f"crowdcount visualize: {error}", file=sys.stderr)
     return 2 if failed else 0
 
 

@@ -1,11 +1,11 @@
 """List, download and check the weights of the index.
 
-    python tools/download_weights.py list "clip_ebc/*"
-    python tools/download_weights.py get clip_ebc/rn50_sha rec/swin_t
-    python tools/download_weights.py get hmode/vgg16bn_sha_released --from best_model.pth --allow-unverified
-    python tools/download_weights.py verify
-    python tools/download_weights.py remove "clip_ebc/*"
-    python tools/download_weights.py table --write README.md
+    crowdcount weights list "clip_ebc/*"
+    crowdcount weights get clip_ebc/rn50_sha rec/swin_t
+    crowdcount weights get hmode/vgg16bn_sha_released --from best_model.pth --allow-unverified
+    crowdcount weights verify
+    crowdcount weights remove "clip_ebc/*"
+    crowdcount weights table --write README.md
 
 Files are kept in $CROWDCOUNT_CACHE, or crowdcount in $XDG_CACHE_HOME or ~/.cache. Proxies are those of the environment;
 HF_ENDPOINT replaces huggingface.co. The exit status is 0; 1 if verify found damage; 2 if something could not be done;
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from crowdcount.cli.parser import make_parser
+from crowdcount.cli.parser import add_unverified, make_parser, reports_errors
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.weights.cache import TOOL, cache_folder, ensure_downloaded, file_path, import_file, remove, state
@@ -34,17 +34,15 @@ UNKNOWN = "\N{EN DASH}"
 MARKS = "<!-- zoo table -->\n", "<!-- end of the zoo table -->\n"
 
 
+@reports_errors("weights")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool and return its exit status."""
+    """Run the command and return its exit status."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         status: int = args.run(args)
-    except (InputError, OSError) as error:
-        print(f"download_weights: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
-        print("download_weights: stopped; the same command goes on from here", file=sys.stderr)
+        print("crowdcount weights: stopped; the same command goes on from here", file=sys.stderr)
         return 130
     return status
 
@@ -83,7 +81,7 @@ def get_command(args: argparse.Namespace) -> int:
                 path = ensure_downloaded(entry, args.allow_unverified)
         except InputError as error:
             failed = True
-            print(f"download_weights: {error}", file=sys.stderr)
+            print(f"crowdcount weights: {error}", file=sys.stderr)
             continue
         print(f"{entry.name}: {path}\n  {terms(entry)}" + (f"\n  {entry.notes}" if entry.notes else ""))
     return 2 * failed
@@ -221,7 +219,7 @@ def _chosen(names: Sequence[str]) -> list[WeightEntry]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(__doc__, "download_weights.py")
+    parser = make_parser(__doc__, "weights")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add = commands.add_parser("list", help="what there is")
@@ -232,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     get = commands.add_parser("get", help="download weights, or find them in the cache")
     get.add_argument("names", nargs="+", metavar="NAME", help="NAME.TAG, NAME for its first tag, or a pattern")
     get.add_argument("--from", dest="from_", type=Path, metavar="FILE", help="take a file downloaded by hand")
-    get.add_argument("--allow-unverified", action="store_true", help="take what comes where no SHA-256 is known")
+    add_unverified(get)
     get.add_argument("--offline", action="store_true", help="use the cache alone")
     get.set_defaults(run=get_command)
 

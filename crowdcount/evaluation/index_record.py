@@ -83,7 +83,7 @@ def public_command(words: Sequence[str]) -> str:
             kept += [flag, "ROOT"]
         else:
             kept.append(_ABSOLUTE.sub(lambda path: Path(path[0]).name, word))
-    return shlex.join(["python", "tools/evaluate.py", *kept])
+    return shlex.join(["crowdcount", "evaluate", *kept])
 
 
 def head_of(model: Model | ReferringModel, name: str, data: str) -> dict[str, Any]:

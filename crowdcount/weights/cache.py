@@ -25,7 +25,7 @@ from crowdcount.weights.index import WeightEntry, read_index
 
 logger = logging.getLogger(__name__)
 
-TOOL = "python tools/download_weights.py"
+TOOL = "crowdcount weights"
 
 State = Literal["absent", "right", "damaged", "not recorded"]
 """Of a cached file; "not recorded": it is there, but nothing says what it should be."""

@@ -89,7 +89,7 @@ class WeightEntry:
         code: where the authors' code is.
         paper: where the method is described.
         reported: figures of publications.
-        measured: figures of `tools/evaluate.py`.
+        measured: figures of `crowdcount evaluate`.
         notes: what else one should know.
     """
 

@@ -75,6 +75,39 @@ def read_config(name: str) -> dict[str, Any]:
     return counting_part(config, str(path))
 
 
+def find_config(word: str) -> Path:
+    """Return the file that is meant by a path, or by a name in the zoo such as `ebc/vgg19ae_sha`.
+
+    The paths of a clone, `zoo_configs/ebc/vgg19ae_sha.yaml`, are found from any folder.
+
+    Raises:
+        InputError: there is no such file; names those near it.
+    """
+    folder = configs_folder()
+    name = word.removeprefix("zoo_configs/").removesuffix(".yaml")
+    for path in (Path(word), folder / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
+    close = difflib.get_close_matches(name, names, 3, 0.4)
+    raise InputError(f"{word}: no such file, nor a name in the zoo; near it: {', '.join(close) or 'nothing'}")
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Return the content of a configuration file, with keys of earlier versions under their present names.
+
+    Raises:
+        InputError: it cannot be read, or is not YAML, or holds no keys.
+    """
+    try:
+        content = upgrade_config(yaml.safe_load(read_text(path)))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not a YAML file; {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no configuration, that is, no keys and values")
+    return content
+
+
 def stored_config(text: str, source: str | Path) -> dict[str, Any]:
     """Return the configuration in a checkpoint; it may name only classes whose package is already imported.
 
@@ -90,7 +123,8 @@ def stored_config(text: str, source: str | Path) -> dict[str, Any]:
     for name in [*classes, *filter(_names_a_class, texts)]:
         package = str(name).split(".")[0]
         if package not in sys.modules:
-            raise InputError(f"{source}: is made of {name}; import {package} first if you trust the file")
+            advice = f"give --import {package} (or import it in Python) if you trust the file"
+            raise InputError(f"{source}: is made of {name}; {advice}")
     return config
 
 

@@ -115,7 +115,7 @@ def create_model(
     Args:
         name: one of `list_models()`.
         weights: the tag of an entry of the index, such as "authors" (`list_weights(name + "*")` shows them), which is
-            downloaded once; or a local file: a checkpoint of `tools/train.py`, a safetensors file, or a published
+            downloaded once; or a local file: a checkpoint of `crowdcount train`, a safetensors file, or a published
             checkpoint of the family. None leaves the network untrained; nothing is fetched.
         allow_unverified: download also what the index gives no SHA-256 for.
         **overrides: arguments of the network that replace those of the configuration.
@@ -143,7 +143,7 @@ def load_model(
     """Return a trained model, ready to count: a `ReferringModel` of the family rec, otherwise a `Model`.
 
     Args:
-        source: a checkpoint of `tools/train.py`, or a file or folder of `tools/convert_weights.py`, which hold their
+        source: a checkpoint of `crowdcount train`, or a file or folder of `crowdcount convert`, which hold their
             own configuration; or a name of `list_models()` or `list_weights()`.
         weights: of a name, see `create_model`; by default the first entry of the index for it.
         allow_unverified: see `create_model`.
@@ -178,7 +178,7 @@ def _load_file(path: Path) -> Model | ReferringModel:
     if not isinstance(text, str):  # published files may hold a configuration of another kind
         raise InputError(
             f"{path}: holds no configuration; say which model of the zoo it is of: load_model(NAME, weights="
-            f"{str(path)!r}), or --model NAME with the tools"
+            f"{str(path)!r}), or --model NAME on the command line"
         )
     config = stored_config(text, path)
     if "origin" in about:

@@ -1,4 +1,4 @@
-"""From any file to counts, tables and pictures: `tools/predict.py`, `crowdcount.count` and what they share."""
+"""From any file to counts, tables and pictures: `crowdcount predict`, `crowdcount.count` and what they share."""
 
 import csv
 import importlib
@@ -158,7 +158,7 @@ def test_names_on_standard_input(tool, release, photos, monkeypatch, capsys, con
 def test_an_empty_standard_input_is_no_success(tool, release, monkeypatch, capsys, tmp_path):
     stdin(monkeypatch, b"\n")
     assert run(tool, "-", "--output", tmp_path / "out", model=release) == 2
-    assert capsys.readouterr().err == "predict: no file was named: standard input is empty\n"
+    assert capsys.readouterr().err == "crowdcount predict: no file was named: standard input is empty\n"
     assert not (tmp_path / "out").exists()
 
 
@@ -199,7 +199,7 @@ def test_damaged_files_are_reported_and_the_rest_counted(tool, release, model, d
     shown = capsys.readouterr()
     for name, words in damaged.items():
         assert words in rows[name]["error"] and rows[name]["count"] == rows[name]["width"] == ""
-        assert f"predict: {difficult / name}: " in shown.err and name not in shown.out
+        assert f"crowdcount predict: {difficult / name}: " in shown.err and name not in shown.out
     assert shown.err.count(str(difficult)) == 3
     whole = rows.keys() - damaged.keys()
     for name in whole:
@@ -267,7 +267,7 @@ def test_tables_that_cannot_be_written_are_one_line(tool, release, photos, tmp_p
     (tmp_path / "out" / "counts.csv").mkdir(parents=True)
     assert run(tool, photos, "--output", tmp_path / "out", "--save", "csv", model=release) == 2
     err = capsys.readouterr().err.splitlines()[-1]
-    assert err.startswith("predict: [Errno 21]") or "Is a directory" in err
+    assert err.startswith("crowdcount predict: [Errno 21]") or "Is a directory" in err
 
 
 # What is written
@@ -407,7 +407,7 @@ def test_ctrl_c_still_writes_the_tables(tool, release, photos, tmp_path, monkeyp
     assert [Path(row["image"]).name for row in table(out / "counts.csv")] == ["a.png", "b.png"]
     assert len(json.loads((out / "counts.json").read_text())["images"]) == 2
     assert names(out) == ["a.npz", "b.npz", "counts.csv", "counts.json"]
-    assert "predict: interrupted after 2 of 4 files" in capsys.readouterr().err
+    assert "crowdcount predict: interrupted after 2 of 4 files" in capsys.readouterr().err
 
 
 def test_ctrl_c_within_a_batch_and_a_bug(tool, release, photos, tmp_path, monkeypatch):
@@ -460,7 +460,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(tool, release, referring, 
     for arguments, model, words in cases:
         assert run(tool, *arguments, "--output", out, model=model) == 2
         shown = capsys.readouterr()
-        assert words in shown.err and shown.err.startswith("predict: ") and shown.err.count("\n") == 1, shown.err
+        assert words in shown.err and shown.err.startswith("crowdcount predict: ") and shown.err.count("\n") == 1, shown.err
         assert shown.out == "" and not out.exists()
     assert run(tool, photo, "--output", photo, model=release) == 2  # a file, no folder
     assert capsys.readouterr().err.count("\n") == 1
@@ -469,7 +469,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(tool, release, referring, 
 @pytest.mark.parametrize("device", ["cuda:99", "meta", "nonsense", "privateuseone"])
 def test_devices_that_are_not_here(tool, release, photos, capsys, device):
     assert tool.main([str(photos), "--model", release, "--device", device]) == 2
-    assert capsys.readouterr().err.startswith(f"predict: device: {device} is not here (")
+    assert capsys.readouterr().err.startswith(f"crowdcount predict: device: {device} is not here (")
     with pytest.raises(InputError, match=f"device: {device} is not here"):
         Predictor(release, device=device)
 
@@ -495,7 +495,7 @@ def test_help_shows_every_option(tool, capsys):
     with pytest.raises(SystemExit) as error:
         tool.main(["--help"])
     shown = capsys.readouterr().out
-    assert error.value.code == 0 and "python tools/predict.py photo.jpg" in shown
+    assert error.value.code == 0 and "crowdcount predict photo.jpg" in shown
     options = "model weights expression zones output save every smooth batch device precision max-memory long-side"
     assert all(f"--{option}" in shown for option in options.split())
 

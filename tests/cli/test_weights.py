@@ -72,7 +72,7 @@ def test_get_with_a_pattern(server, capsys):
 
 def test_unverified(server, capsys):
     status, _, err = run(capsys, "get", UNKNOWN)
-    assert status == 2 and err.startswith(f"download_weights: {UNKNOWN}: its SHA-256 is not known")
+    assert status == 2 and err.startswith(f"crowdcount weights: {UNKNOWN}: its SHA-256 is not known")
     assert run(capsys, "get", UNKNOWN, "--allow-unverified")[0] == 0
     assert run(capsys, "get", UNKNOWN)[0] == 0 and len(server.requests) == 1
 
@@ -90,7 +90,7 @@ def test_verify(server, capsys):
     next(cache_folder().glob("ebc-*.pth")).write_bytes(b"damaged")
     status, out, _ = run(capsys, "verify")
     assert status == 1 and f"damaged       {KNOWN}\nright         {START}\n1 of 2 files" in out
-    assert out.splitlines()[-1] == f"fetch it again: python tools/download_weights.py get {KNOWN}"
+    assert out.splitlines()[-1] == f"fetch it again: crowdcount weights get {KNOWN}"
     assert run(capsys, "get", KNOWN)[0] == 0 and run(capsys, "verify")[0] == 0
     run(capsys, "get", UNKNOWN, "--allow-unverified")
     (cache_folder() / "lock.json").unlink()
@@ -115,7 +115,7 @@ def test_stopping(server, capsys, monkeypatch):
 
     monkeypatch.setattr(tool, "ensure_downloaded", stop)
     status, _, err = run(capsys, "get", KNOWN)
-    assert status == 130 and err == "download_weights: stopped; the same command goes on from here\n"
+    assert status == 130 and err == "crowdcount weights: stopped; the same command goes on from here\n"
 
 
 def test_from_is_for_one_file(server, capsys, tmp_path):

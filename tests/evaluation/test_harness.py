@@ -381,7 +381,7 @@ def test_overrides_are_told_from_the_options():
 
 MEASURED = {
     "data": "sha/test", "images": 182, "mae": 60.5, "rmse": 99.0, "nae": None, "protocol": "in one pass",
-    "command": "python tools/evaluate.py", "commit": None, "date": "2026-01-01",
+    "command": "crowdcount evaluate", "commit": None, "date": "2026-01-01",
 }  # fmt: skip
 
 
@@ -464,14 +464,14 @@ def test_the_command_writes_the_index(released, tmp_path, shanghaitech_root, wri
 
 def test_a_public_command_names_no_folder_of_this_machine():
     words = ["m", "--output", "/a", "--submission=/b", "--data.source.root=/c", "--split", "val", "--update-index"]
-    expected = "python tools/evaluate.py m --data.source.root ROOT --split val --update-index"
+    expected = "crowdcount evaluate m --data.source.root ROOT --split val --update-index"
     assert public_command(words) == expected
     words = ["/home/me/best.ckpt", "--data", "/home/me/secret/c.yaml", "--update-index", "/home/me/index.json"]
     words += ["--data.source", '{"class_path": "X", "init_args": {"root": "/home/me/ST"}}', "--weights=/home/me/w.pth"]
     found = public_command(words)
-    assert "home" not in found and "me" not in found.split("evaluate.py")[1].replace("name", "").split("/")
-    assert found.startswith("python tools/evaluate.py best.ckpt --data c.yaml --update-index --data.source")
-    assert public_command(["m", "--submission", "--split", "val"]) == "python tools/evaluate.py m --split val"
+    assert "home" not in found and "me" not in found.split("evaluate")[1].replace("name", "").split("/")
+    assert found.startswith("crowdcount evaluate best.ckpt --data c.yaml --update-index --data.source")
+    assert public_command(["m", "--submission", "--split", "val"]) == "crowdcount evaluate m --split val"
 
 
 def test_the_commit_is_that_of_the_clone(tmp_path):

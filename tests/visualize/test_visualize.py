@@ -462,7 +462,7 @@ def test_help_shows_every_option_and_an_example(tool, capsys):
     with pytest.raises(SystemExit) as error:
         tool.main(["--help"])
     shown = capsys.readouterr().out
-    assert error.value.code == 0 and "python tools/visualize_density.py photo.jpg" in shown
+    assert error.value.code == 0 and "crowdcount visualize photo.jpg" in shown
     assert all(option in shown for option in ("--model", "--weights", "--annotation", "--output", "--draw", "--stride"))
 
 

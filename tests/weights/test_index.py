@@ -77,7 +77,7 @@ def test_figures_have_a_source_and_measured_ones_a_command():
             assert figure.source and re.fullmatch(r"\w+/(test|val)", figure.data) and figure.mae
             assert figure.data.split("/")[0] == entry.model.rsplit("_", 1)[1]
         for figure in entry.measured:
-            assert figure.command.startswith("python tools/") and re.fullmatch(r"\d{4}-\d\d-\d\d", figure.date)
+            assert re.match("python tools/|crowdcount ", figure.command) and re.fullmatch(r"\d{4}-\d\d-\d\d", figure.date)
 
 
 @pytest.mark.parametrize("backbone", CLIP_BACKBONES)
@@ -101,7 +101,7 @@ def test_detectors_have_the_size_of_their_files(detector):
 def test_the_readme_has_the_present_table():
     tool = importlib.import_module("crowdcount.cli.weights")
     text = (ROOT / "README.md").read_text()
-    assert tool.with_table(text) == text, "run: python tools/download_weights.py table --write README.md"
+    assert tool.with_table(text) == text, "run: crowdcount weights table --write README.md"
     assert tool.zoo_table().count("\n") == 2 + len({entry.model for entry in MODELS})
 
 

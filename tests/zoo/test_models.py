@@ -218,7 +218,7 @@ def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch):
     inner = {"class_path": "crowdcount.models.ebc.network.Ebc", "init_args": {"bins": outer}}
     strange = [{"model": {"init_args": {"network": network}}} for network in (outer, inner)]
     strange.append({"model": {"init_args": {"network": {"class_path": "crowdcount.X"}}}, "data": {"resize": outer}})
-    refusals = [(yaml.safe_dump(config), "import evilmodule first") for config in strange]
+    refusals = [(yaml.safe_dump(config), "give --import evilmodule ") for config in strange]
     for config, message in [*refusals, ("model: [", "its configuration is no YAML")]:
         torch.save({"config": config}, "strange.ckpt")
         with pytest.raises(InputError, match=message):
@@ -241,7 +241,7 @@ def test_a_text_in_a_stored_configuration_imports_nothing(tmp_path, monkeypatch,
     data = {}
     {"inference": model, "bins": arguments}.get(place, data)[place] = text
     torch.save({"config": yaml.safe_dump({"model": {"init_args": model}, "data": data}), "state_dict": {}}, "odd.ckpt")
-    with pytest.raises(InputError, match=r"odd\.ckpt: is made of .*; import .* first if you trust the file"):
+    with pytest.raises(InputError, match=r"odd\.ckpt: is made of .*; give --import \w+ \(or import it in Python\) if you trust the file"):
         crowdcount.load_model("odd.ckpt")
     assert not Path("exploded").exists() and "evilmodule" not in sys.modules
 

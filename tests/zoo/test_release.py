@@ -108,7 +108,7 @@ def test_the_card(published, tmp_path):
     model = crowdcount.load_model(NAME)
     model.origin["weights_license"] = "Apache-2.0"
     figure = Measured(
-        "qnrf/test", 334, 80.25, 136.0, 0.1, "whole images", "python tools/evaluate.py x", "abc", "2026-01-31"
+        "qnrf/test", 334, 80.25, 136.0, 0.1, "whole images", "crowdcount evaluate x", "abc", "2026-01-31"
     )
     model.origin["measured"] = [vars(figure)]
     model.origin["reported"] = [{"data": "qnrf/test", "mae": 81.5, "rmse": None, "source": "a paper"}]
@@ -117,7 +117,7 @@ def test_the_card(published, tmp_path):
     head = yaml.safe_load(text.split("---\n")[1])
     assert head == {"library_name": "crowdcount", "license": "apache-2.0", "tags": ["crowd-counting", "pytorch"]}
     assert "# my/model\n" in text and "| reported | qnrf/test | 81.5 | not known | a paper |" in text
-    assert "| measured | qnrf/test | 80.25 | 136.0 | `python tools/evaluate.py x` |" in text
+    assert "| measured | qnrf/test | 80.25 | 136.0 | `crowdcount evaluate x` |" in text
     assert (
         "the authors' code: MIT\n" in text and "of the weights: Apache-2.0\n" in text and find_entry(NAME).notes in text
     )

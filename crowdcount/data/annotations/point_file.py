@@ -99,7 +99,7 @@ def _lines(path: Path) -> list[tuple[float, float]]:
         number, line, _ = rows[0]
         raise InputError(
             f"{path}: line {number} is {line[:80]!r}, and all lines look like YOLO labels: class and box in fractions "
-            "of the image; let tools/check_dataset.py import yolo make points of them"
+            "of the image; let crowdcount dataset import yolo make points of them"
         )
     for number, line, words in rows:
         if _may_have_decimal_commas(line, words):
