@@ -31,7 +31,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from crowdcount.cli.outside import KEY, add_current_folder, import_named
 from crowdcount.cli.parser import Parser as CommandParser
-from crowdcount.cli.parser import help_options, reports_errors
+from crowdcount.cli.parser import help_options
 from crowdcount.config_errors import explain, import_class
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
@@ -64,7 +64,7 @@ class Parser(LightningArgumentParser):
         if not self.exit_on_error:  # a nested parser: the outermost one reports
             super().error(message, ex)
         options = [action.dest for action in getattr(ex, "subcommand_parser", self)._actions]
-        self.exit(2, f"crowdcount train: {explain(str(message), options)}\n")
+        _fail(explain(str(message), options))
 
 
 class TrainCLI(LightningCLI):
@@ -167,9 +167,12 @@ class TrainCLI(LightningCLI):
         """Read nothing from the checkpoint at this point: ours hold a configuration, not hyper-parameters."""
 
 
-@reports_errors("train")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+    """Run the command and return its exit status.
+
+    Raises:
+        SystemExit: with status 2, for bad input.
+    """
     add_current_folder()  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     _quieten()
@@ -195,13 +198,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             args=_prepared(words),
         )
     except MisconfigurationException as error:
-        raise InputError(f"trainer: {error}") from error
+        _fail(f"trainer: {error}")
     except ValueError as error:
         mistake = input_error(error)
         if mistake is None:
             raise
         # a worker process hands its error over with the whole traceback; the last part is the message
-        raise InputError(str(mistake).rsplit("InputError: ", 1)[-1].strip()) from error
+        _fail(str(mistake).rsplit("InputError: ", 1)[-1].strip())
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # its threads may not outlive the interpreter: they would abort it
     return 0
@@ -233,6 +236,11 @@ def _prepared(words: Sequence[str]) -> list[str]:
         prepared.append(word if path is None else str(path))
     packages += getattr(args, "packages", ())
     return [*prepared, *([f"--{KEY}={json.dumps(list(dict.fromkeys(packages)))}"] if packages else [])]
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"crowdcount train: {message}\n")
+    sys.exit(2)
 
 
 def _quieten() -> None:

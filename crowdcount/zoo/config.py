@@ -123,9 +123,14 @@ def stored_config(text: str, source: str | Path) -> dict[str, Any]:
     for name in [*classes, *filter(_names_a_class, texts)]:
         package = str(name).split(".")[0]
         if package not in sys.modules:
-            advice = f"give --import {package} (or import it in Python) if you trust the file"
-            raise InputError(f"{source}: is made of {name}; {advice}")
+            raise InputError(f"{source}: is made of {name}; {_advice(package)}")
     return config
+
+
+def _advice(package: str) -> str:
+    if not package.isidentifier():
+        return "an object that is written as a text is not built; remove it"
+    return f"give --import {package} (or import it in Python) if you trust the file"
 
 
 def _class_paths(value: Any) -> list[Any]:

@@ -107,9 +107,7 @@ def test_the_card(published, tmp_path):
     weights.main(["get", NAME, "--from", str(published)])
     model = crowdcount.load_model(NAME)
     model.origin["weights_license"] = "Apache-2.0"
-    figure = Measured(
-        "qnrf/test", 334, 80.25, 136.0, 0.1, "whole images", "crowdcount evaluate x", "abc", "2026-01-31"
-    )
+    figure = Measured("qnrf/test", 334, 80.25, 136.0, 0.1, "whole images", "crowdcount evaluate x", "abc", "2026-01-31")
     model.origin["measured"] = [vars(figure)]
     model.origin["reported"] = [{"data": "qnrf/test", "mae": 81.5, "rmse": None, "source": "a paper"}]
     save_release(model, tmp_path / "card", "my/model")
