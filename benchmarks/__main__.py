@@ -1,14 +1,14 @@
 """Measure the package beside plain restatements of what published code does.
 
-    python tools/benchmark.py losses --threads 1
-    python tools/benchmark.py loader --threads 1 --image photo.jpg
-    python tools/benchmark.py density --threads 1
-    python tools/benchmark.py matching --threads 1
-    python tools/benchmark.py localisation --threads 1
-    python tools/benchmark.py tiles --threads 1
-    python tools/benchmark.py predict --threads 1
-    python tools/benchmark.py windows --threads 1
-    python tools/benchmark.py default_model --threads 1 --shanghaitech DIR --nobody DIR --heads DIR
+    crowdcount benchmark losses --threads 1
+    crowdcount benchmark loader --threads 1 --image photo.jpg
+    crowdcount benchmark density --threads 1
+    crowdcount benchmark matching --threads 1
+    crowdcount benchmark localisation --threads 1
+    crowdcount benchmark tiles --threads 1
+    crowdcount benchmark predict --threads 1
+    crowdcount benchmark windows --threads 1
+    crowdcount benchmark default_model --threads 1 --shanghaitech DIR --nobody DIR --heads DIR
 
 All sides of a race run in the same process; the best of the repeats counts. What takes minutes runs once. Peak memory
 is measured in a process of its own.

@@ -5,9 +5,10 @@
     crowdcount train test --config RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt
     crowdcount train fit --config RUN/config.yaml --ckpt_path RUN/checkpoints/last.ckpt
 
-Keys after --config override the file: --data.batch_size 4 --trainer.max_epochs 10. The run's folder RUN gets the whole
-configuration (config.yaml, which replays the run), metrics.csv, images and checkpoints. Classes of your own are named by
-their import path; --import PACKAGE (or the key `import:` of the file) imports what none of them does.
+--config takes a file, or a name in the zoo. Keys after it override the file: --data.batch_size 4
+--trainer.max_epochs 10. The run's folder RUN gets the whole configuration (config.yaml, which replays the run),
+metrics.csv, images and checkpoints. Classes of your own are named by their import path, such as mymodels.Mcnn for
+mymodels.py in the current folder; what else must be imported is named by --import PACKAGE or the file's key `import:`.
 """
 
 import argparse
