@@ -460,9 +460,8 @@ def test_mistakes_are_one_line_and_nothing_is_written(tool, release, referring, 
     for arguments, model, words in cases:
         assert run(tool, *arguments, "--output", out, model=model) == 2
         shown = capsys.readouterr()
-        assert words in shown.err and shown.err.startswith("crowdcount predict: ") and shown.err.count("\n") == 1, (
-            shown.err
-        )
+        assert words in shown.err and shown.err.startswith("crowdcount predict: "), shown.err
+        assert shown.err.count("\n") == 1
         assert shown.out == "" and not out.exists()
     assert run(tool, photo, "--output", photo, model=release) == 2  # a file, no folder
     assert capsys.readouterr().err.count("\n") == 1
