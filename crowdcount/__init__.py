@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from crowdcount.predictor import Predictor, count, predict
     from crowdcount.zoo import Model, ReferringModel, create_model, list_models, list_weights, load_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Model",

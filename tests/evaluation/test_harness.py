@@ -312,9 +312,9 @@ def test_withheld_annotations_leave_a_submission(tmp_path, write_nwpu, written, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "missing.yaml"], "missing.yaml: not a readable YAML file"),
-        (["--data", "list.yaml"], "list.yaml: has no section 'data:'"),
-        (["--data", "bad.yaml"], "bad.yaml: not a readable YAML file"),
+        (["--data", "missing.yaml"], "missing.yaml: no such file, nor a name in the zoo"),
+        (["--data", "list.yaml"], "list.yaml: holds no configuration"),
+        (["--data", "bad.yaml"], "bad.yaml: not a YAML file"),
         (["--data", "good.yaml", "--data.source.rot", "x"], "rot: no such key; did you mean root?"),
         (
             ["--data", "good.yaml", "--data.resize_preset.rule", "pet/nwpu"],

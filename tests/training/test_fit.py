@@ -264,7 +264,7 @@ def test_mistakes_with_referring_expressions_are_refused(config, capsys, argumen
     with pytest.raises(SystemExit) as stopped:
         train.main(["fit", "--config", config(model=REC, data=SCENES), *arguments])
     error = capsys.readouterr().err
-    error = error[error.index("error:") :]
+    error = error[error.index("crowdcount train: ") :]
     assert stopped.value.code == 2 and message in error and len(error.splitlines()) <= 5
 
 
@@ -316,7 +316,7 @@ def test_mistakes_with_hmode_are_refused(config, capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
         train.main(["fit", "--config", config(model=HMODE), *arguments])
     error = capsys.readouterr().err
-    error = error[error.index("error:") :]
+    error = error[error.index("crowdcount train: ") :]
     assert stopped.value.code == 2 and message in error and len(error.splitlines()) <= 5
 
 
@@ -373,7 +373,7 @@ def test_mistakes_are_refused_in_a_few_lines(config, tmp_path, capsys, arguments
         train.main(["fit", "--config", config(), *arguments])
     assert stopped.value.code == 2
     error = capsys.readouterr().err
-    error = error[error.index("error:") :]
+    error = error[error.index("crowdcount train: ") :]
     assert message in error
     assert len(error.splitlines()) <= 5
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -481,7 +481,7 @@ def test_a_damaged_image_is_named(config, tmp_path, capsys, write_shanghaitech):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"trainer:\n\tx: 1\n", "line 2"), (b"", "holds no configuration"), (b"\xff\xfe\x00", "not a YAML file")],
+    [(b"trainer:\n\tx: 1\n", "line 2"), (b"", "holds no configuration"), (b"\xff\xfe\x00", "is not text in UTF-8")],
 )
 def test_a_broken_configuration_file_is_named(tmp_path, capsys, content, message):
     path = tmp_path / "broken.yaml"
