@@ -43,8 +43,7 @@ from crowdcount.prefetch import ahead
 from crowdcount.video.counting import count_video
 from crowdcount.video.read import VIDEO_SUFFIXES, is_video, video_info
 from crowdcount.video.smoothing import Reading, csv_text
-from crowdcount.visualize.captions import count_text
-from crowdcount.visualize.density import caption, expression_panel, image_bytes
+from crowdcount.visualize import caption, count_text, expression_panel, image_bytes
 from crowdcount.zones import draw_zones, point_counts, read_zones, zone_counts
 from crowdcount.zoo.models import ReferringModel
 

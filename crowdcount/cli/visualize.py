@@ -33,7 +33,7 @@ from crowdcount.files import atomic_write
 from crowdcount.geometry import Points, inside, resize_points
 from crowdcount.images.files import find_photos, read_photo
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
-from crowdcount.visualize.density import (
+from crowdcount.visualize import (
     caption,
     count_text,
     draw_points,

@@ -14,7 +14,7 @@ from crowdcount.evaluation.summary import Summary
 from crowdcount.evaluation.text import summary_text
 from crowdcount.geometry import resize_points
 from crowdcount.images.read import Image
-from crowdcount.visualize.density import count_text, draw_points, expression_panel, overlay, panel
+from crowdcount.visualize import count_text, draw_points, expression_panel, overlay, panel
 from crowdcount.zoo.models import Model, ReferringModel
 
 _WIDEST = 1400

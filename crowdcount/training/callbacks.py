@@ -18,7 +18,7 @@ from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.points import PointPrediction
 from crowdcount.legacy import upgrade_config
-from crowdcount.visualize.density import count_text, draw_points, expression_panel, overlay, panel
+from crowdcount.visualize import count_text, draw_points, expression_panel, overlay, panel
 
 
 class SaveConfig(SaveConfigCallback):

@@ -15,23 +15,7 @@ from numpy.typing import NDArray
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, block_counts, inside
 from crowdcount.images.read import Image
-from crowdcount.visualize.captions import as_rgb, caption, count_text, panel, with_scale
-
-__all__ = [
-    "caption",
-    "count_text",
-    "draw_points",
-    "error_map",
-    "expression_panel",
-    "heat_map",
-    "image_bytes",
-    "overlay",
-    "panel",
-    "resize_density",
-    "scale_top",
-    "smooth_density",
-    "true_density",
-]
+from crowdcount.visualize.captions import as_rgb, count_text, panel, with_scale
 
 Density = NDArray[np.float32]
 
@@ -49,19 +33,6 @@ def true_density(points: Points, height: int, width: int, stride: int) -> Densit
     return block_counts(points[inside(points, width, height)], rows * stride, columns * stride, stride)
 
 
-def resize_density(density: Density, height: int, width: int, stride: int) -> Density:
-    """Spread every block's people evenly over its pixels inside the picture.
-
-    Returns:
-        (height, width) float32, people per pixel, with the sum of `density`.
-
-    Raises:
-        InputError: the blocks do not fit the picture.
-    """
-    _check(density, height, width, stride)
-    return _pad(_spread(_spread(density, height, stride, 0), width, stride, 1), height, width)
-
-
 def _check(density: Density, height: int, width: int, stride: int) -> None:
     """Accept ceil(side / stride) blocks, or the floor, which leaves a remainder uncovered."""
     fits = [n in (side // stride, -(-side // stride)) for n, side in zip(density.shape, (height, width), strict=True)]
@@ -70,13 +41,6 @@ def _check(density: Density, height: int, width: int, stride: int) -> None:
             f"a density of {density.shape[0]} x {density.shape[1]} blocks of {stride} pixels does not cover a picture "
             f"of {height} x {width} pixels; give the picture the network saw, and the network's stride"
         )
-
-
-def _spread(blocks: Density, side: int, stride: int, axis: int) -> Density:
-    """Divide each block among its pixels along one axis; the last block may have fewer than `stride`."""
-    sizes = np.minimum(stride, side - stride * np.arange(blocks.shape[axis]))
-    shape = (-1, 1) if axis == 0 else (1, -1)
-    return np.repeat(blocks / sizes.reshape(shape).astype(np.float32), sizes, axis=axis)
 
 
 def _pad(pixels: Density, height: int, width: int) -> Density:

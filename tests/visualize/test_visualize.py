@@ -9,6 +9,7 @@ import pytest
 from scipy.io import savemat
 
 import crowdcount
+from crowdcount import visualize
 from crowdcount.data.synthetic.scenes import Synthetic
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
@@ -16,7 +17,6 @@ from crowdcount.geometry import as_points
 from crowdcount.images.files import find_photos
 from crowdcount.images.read import read_image
 from crowdcount.visualize import captions
-from crowdcount.visualize import density as visualize
 from crowdcount.visualize.density import image_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,35 +40,7 @@ def random_density(rows, columns, seed=0):
 # Densities
 
 
-@pytest.mark.parametrize(("height", "width", "stride"), [(48, 72, 8), (45, 71, 8), (1, 1, 8), (9, 200, 16), (7, 5, 1)])
-def test_resized_density_keeps_the_sum_of_every_block(height, width, stride):
-    density = random_density(-(-height // stride), -(-width // stride))
-    pixels = visualize.resize_density(density, height, width, stride)
-    assert pixels.shape == (height, width) and pixels.dtype == np.float32
-    assert pixels.sum(dtype=np.float64) == pytest.approx(density.sum(dtype=np.float64), rel=1e-6)
-    for row, column in np.ndindex(density.shape):
-        block = pixels[row * stride : (row + 1) * stride, column * stride : (column + 1) * stride]
-        assert block.sum(dtype=np.float64) == pytest.approx(density[row, column], rel=1e-5)
-        assert block.max() == block.min()
-
-
-def test_resized_density_against_the_recorded_one(golden):
-    recorded = np.load(golden / "clip_ebc_sliding.npz")
-    density = recorded["resize_density_map/in"][0, 0]
-    pixels = visualize.resize_density(density, 48, 72, 8)
-    assert pixels.shape == recorded["resize_density_map/out_48x72"].shape[2:]
-    # The published function multiplies by the ratio of the areas twice: 105,156 people of 25.67.
-    assert recorded["resize_density_map/out_48x72"].sum() > 100_000
-    assert pixels.sum(dtype=np.float64) == pytest.approx(density.sum(dtype=np.float64), rel=1e-6)
-
-
-def test_blocks_of_whole_pixels_only_leave_the_remainder_empty():
-    pixels = visualize.resize_density(random_density(2, 3), 20, 29, 8)
-    assert pixels.sum() == pytest.approx(random_density(2, 3).sum(), rel=1e-6)
-    assert not pixels[16:].any() and not pixels[:, 24:].any()
-
-
-@pytest.mark.parametrize("function", [visualize.resize_density, visualize.smooth_density, visualize.heat_map])
+@pytest.mark.parametrize("function", [visualize.smooth_density, visualize.heat_map])
 def test_blocks_that_do_not_fit_are_refused(function):
     with pytest.raises(InputError, match="5 x 9 blocks of 8 pixels does not cover a picture of 48 x 72"):
         function(random_density(5, 9), 48, 72, 8)
