@@ -33,6 +33,7 @@ ONLY_IN = {  # third-party packages with a home
     "lightning": ("data/datamodule.py", "training/", "cli/train.py"),
     "timm": ("models/",),
     "open_clip": ("models/",),
+    "av": ("video/",),
 }
 
 

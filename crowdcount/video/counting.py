@@ -36,8 +36,8 @@ def count_video(
             200 seconds, as videos need.
 
     Raises:
-        InputError: `every` or `smooth` is below 1; the file is no video, or breaks off; the counts before that have
-            been yielded, and the annotated video has their frames.
+        InputError: `every` or `smooth` is below 1; the file is no video, has damaged frames or breaks off; by then the
+            counts of all whole frames have been yielded, and the annotated video has these frames.
     """
     frames = read_frames(path, every)
     info = video_info(path)

@@ -1,34 +1,24 @@
-"""Reading video files: which frames, when they are shown, and where a file breaks off.
+"""Reading video files: which frames, when they are shown, which are damaged, and where a file breaks off.
 
-`frame` draws annotated frames, `writer` writes them, `series` smooths counts and tabulates them.
+`annotate` draws annotated frames, `writer` writes them, `smoothing` smooths counts and tabulates them.
 """
 
-import logging
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import cv2
+import av
 import numpy as np
 
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
-from crowdcount.video.truncation import is_cut
-
-logger = logging.getLogger(__name__)
+from crowdcount.video.container import ADVICE, VideoFile, open_video
+from crowdcount.video.decode import Decoder
 
 VIDEO_SUFFIXES: Final = tuple(".mp4 .m4v .mov .avi .mkv .webm .wmv .flv .mpg .mpeg .ts .mts .m2ts .3gp".split())
 """What counts as a video in a user's folder, in small letters."""
-
-_USUAL_FPS: Final = 25.0
-_MOST_FPS: Final = 1000.0
-"""More is the tick of a container that knows no frame rate, such as the 90,000 of MPEG."""
-_MOST_FRAMES: Final = 1e9
-"""More, or fewer than one, is what ffmpeg makes of an unknown duration."""
-_LEAST_SLACK: Final = 5
+_MOST_RANGES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -36,9 +26,9 @@ class VideoInfo:
     """What a container says of its video.
 
     Attributes:
-        width: in pixels, of the upright picture.
-        height: in pixels, of the upright picture.
-        fps: frames per second; 25 where the container gives none.
+        width: in pixels, of the upright frame.
+        height: in pixels, of the upright frame.
+        fps: mean number of frames per second; 25 where the container gives none.
         frames: number of frames, None where unknown. It may be too large: many containers give a duration alone, that
             of the sound included, and trimmed videos hold frames that are not shown.
     """
@@ -70,32 +60,36 @@ def is_video(path: Path | str) -> bool:
 
 
 def video_info(path: Path | str) -> VideoInfo:
-    """Return what the container says, without decoding the video.
+    """Return what the container says; of the frames only the first is decoded.
 
     Raises:
         InputError: the file is missing or no video.
     """
-    with _opened(Path(path)) as capture:
-        return _info(capture)
+    with open_video(Path(path)) as video:
+        first = next((frame for _, frame in _whole_frames(video, Decoder(video.stream))), None)
+        width, height = video.stream.width, video.stream.height
+        if first is not None and _quarters(first) % 2:
+            width, height = height, width
+        return VideoInfo(width, height, video.fps, video.frames)
 
 
 def read_frames(path: Path | str, every: int = 1) -> Iterator[Frame]:
     """Yield every n-th frame, the first one included, turned upright as the file asks.
 
     Compressed frames build on each other, so those between are decoded too; what they are spared is the conversion to
-    a picture. Times are the container's timestamps as long as they rise, otherwise index / fps.
+    an image. Times are the container's timestamps as long as they rise, otherwise index / fps.
 
-    A file that breaks off is an error only after its last whole frame was yielded: what was made of the frames before
-    is good. Such a file lacks frames and also bytes, which MP4, MOV, AVI, MKV and WebM count. Where frames alone are
-    missing, as in trimmed videos, a warning is logged; a cut file of another kind may pass for a shorter one.
+    Damage is an error only after the last whole frame was yielded: what was made of the others is good. Frames that
+    are damaged, or built on damaged ones, are left out. Frames that are missing at the end are noticed where the
+    container announces them or its duration; MPEG streams do not.
 
     Args:
         path: a video file.
         every: distance of the yielded frames.
 
     Raises:
-        InputError: `every` is below 1, at once; while iterating: the file is missing, is no video, has no frames, or
-            breaks off.
+        InputError: `every` is below 1, at once; while iterating: the file is missing, is no video, has no frames, has
+            damaged ones, or breaks off.
     """
     if every < 1:
         raise InputError(f"every: {every} must be at least 1, which yields all frames")
@@ -103,76 +97,65 @@ def read_frames(path: Path | str, every: int = 1) -> Iterator[Frame]:
 
 
 def _read(path: Path, every: int) -> Iterator[Frame]:
-    with _opened(path) as capture:
-        info = _info(capture)
-        read, seconds = 0, -1.0
-        while capture.grab():
-            seconds = _seconds(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, read, info.fps, seconds)
-            if read % every == 0:
-                yield Frame(read, seconds, _picture(capture, path, read))
-            read += 1
-        _check_end(path, info, read, seconds)
+    with open_video(path) as video:
+        decoder = Decoder(video.stream)
+        following, seconds = 0, -1.0
+        damaged: list[tuple[int, int]] = []
+        for index, frame in _whole_frames(video, decoder):
+            if index > following:
+                damaged.append((following, index - 1))
+            following, seconds = index + 1, _seconds(_stamp(frame, video), index, video.fps, seconds)
+            if index % every == 0:
+                yield Frame(index, seconds, _upright(frame))
+        if following == 0:
+            reason = decoder.reason or "there is none"
+            raise InputError(f"{path}: not one frame can be decoded ({reason}); {ADVICE}", path)
+        missing = video.missing()
+        if decoder.total > following and not missing:
+            damaged.append((following, decoder.total - 1))
+    found = [_ranges(damaged)] if damaged else []
+    if missing:
+        last = f"frame {following - 1} at {seconds:.1f} s is the last that can be decoded"
+        found.append(f"breaks off, {last}, of {missing} announced")
+    if found:
+        raise InputError(f"{path}: {'; '.join(found)}; the other frames are good; for these {ADVICE}", path)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such video", path)
-    # An absolute path: ffmpeg takes what stands before a colon in a relative one for a protocol.
-    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
-    try:
-        if not capture.isOpened():
-            why = "it breaks off before its end" if is_cut(path) else f"{path.stat().st_size} bytes"
-            raise InputError(f"{path}: not a readable video ({why}); copy it again from its source", path)
-        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        yield capture
-    finally:
-        capture.release()
+def _whole_frames(video: VideoFile, decoder: Decoder) -> Iterator[tuple[int, av.VideoFrame]]:
+    for packet in video.packets():
+        yield from decoder.decode(packet)
 
 
-def _info(capture: cv2.VideoCapture) -> VideoInfo:
-    frames, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
-    return VideoInfo(
-        width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-        height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        fps=fps if 0 < fps <= _MOST_FPS else _USUAL_FPS,
-        frames=int(frames) if 1 <= frames < _MOST_FRAMES else None,
-    )
+def _stamp(frame: av.VideoFrame, video: VideoFile) -> float | None:
+    """Return when a frame is shown according to the container, None where it does not say."""
+    base = video.stream.time_base  # the last frames of a stream have none of their own
+    return None if frame.pts is None or base is None else float((frame.pts - (video.stream.start_time or 0)) * base)
 
 
-def _seconds(stamp: float, index: int, fps: float, last: float) -> float:
+def _seconds(stamp: float | None, index: int, fps: float, last: float) -> float:
     """Return when a frame is shown: its timestamp if that can be, otherwise by counting; never before the last one.
 
     Args:
-        stamp: the container's time in seconds; 0 where it has none.
+        stamp: the container's time in seconds; None where it has none.
         index: place of the frame among all.
         fps: frames per second.
         last: time of the frame before, negative for the first.
     """
-    return stamp if 0 <= stamp < math.inf and stamp > last else max(index / fps, last)
+    return stamp if stamp is not None and stamp >= 0 and stamp > last else max(index / fps, last)
 
 
-def _picture(capture: cv2.VideoCapture, path: Path, index: int) -> Image:
-    whole, picture = capture.retrieve()
-    if not whole:
-        raise InputError(f"{path}: frame {index} cannot be decoded; copy the file again from its source", path)
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+def _quarters(frame: av.VideoFrame) -> int:
+    """Return how many quarter turns to the left make a frame upright."""
+    return round(frame.rotation / 90) % 4
 
 
-def _check_end(path: Path, info: VideoInfo, read: int, seconds: float) -> None:
-    """Refuse a video that ended too early.
+def _upright(frame: av.VideoFrame) -> Image:
+    image = np.asarray(frame.to_ndarray(format="rgb24", interpolation="BICUBIC"), np.uint8)
+    return np.ascontiguousarray(np.rot90(image, _quarters(frame)))
 
-    Half a second may be missing: where a container gives a duration alone, the end of the sound and rounding make the
-    number of frames a little too large.
-    """
-    if read == 0:
-        raise InputError(f"{path}: not one frame can be decoded; copy the file again from its source", path)
-    if info.frames is None or info.frames - read <= max(_LEAST_SLACK, info.fps / 2):
-        return
-    found = f"frame {read - 1} at {seconds:.1f} s is the last that can be decoded, of {info.frames} announced"
-    if is_cut(path):
-        raise InputError(
-            f"{path}: breaks off, {found}; the frames before are good; for the others copy the file from its source",
-            path,
-        )
-    logger.warning("%s: %s; no harm if the video was trimmed or its sound is longer", path, found)
+
+def _ranges(damaged: Sequence[tuple[int, int]]) -> str:
+    words = [f"{first}" if first == last else f"{first} to {last}" for first, last in damaged]
+    if len(words) > _MOST_RANGES:
+        words[_MOST_RANGES:] = [f"others in {len(words) - _MOST_RANGES} more places"]
+    return f"damaged, frames {', '.join(words)} are left out"

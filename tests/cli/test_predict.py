@@ -31,6 +31,7 @@ from crowdcount.visualize.density import image_bytes
 from crowdcount.zoo.config import build, counting_part, read_config
 from crowdcount.zoo.models import Model
 from crowdcount.zoo.release import save_release
+from tests.support.video import with_zeros, write_video
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES, FPS = 24, 12
@@ -99,12 +100,8 @@ def photos(tmp_path):
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    path = tmp_path_factory.mktemp("film") / "walk.avi"
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), FPS, (96, 64))
-    for seed in range(FRAMES):
-        writer.write(picture(64, 96, seed))
-    writer.release()
-    return path
+    images = [picture(64, 96, seed) for seed in range(FRAMES)]
+    return write_video(tmp_path_factory.mktemp("film") / "walk.avi", images, "mjpeg", FPS)
 
 
 def run(tool, *arguments, model=None):
@@ -817,6 +814,17 @@ def test_a_video_that_breaks_off_keeps_its_counts(tool, release, film, photos, t
     assert "breaks off" in first["error"] and first["count"] == "" and float(second["count"]) > 0
     assert "breaks off" in capsys.readouterr().err
     assert cv2.VideoCapture(str(out / "cut_counted.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == len(rows)
+
+
+def test_a_damaged_frame_of_a_video_is_named_and_not_counted(tool, release, film, tmp_path, capsys):
+    with_zeros(film, tmp_path / "damaged.avi", frame := 7, share=1.0)
+    out = tmp_path / "out"
+    assert run(tool, tmp_path / "damaged.avi", "--every", 1, "--output", out, model=release) == 2
+    assert [int(row["frame"]) for row in table(out / "damaged_counts.csv")] == [
+        *range(frame),
+        *range(frame + 1, FRAMES),
+    ]
+    assert f"damaged, frames {frame} are left out" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_video_leaves_nothing(tool, release, tmp_path, capfd):

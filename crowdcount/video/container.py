@@ -1,0 +1,105 @@
+"""An open video file: the packets of its video, what it announces, and what of that is missing."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import av
+
+from crowdcount.errors import InputError
+
+ADVICE: Final = "copy the file again from its source"
+
+_LOCAL: Final = {"protocol_whitelist": "file"}
+"""A playlist under the name of a video could otherwise open addresses."""
+_MOST_FPS: Final = 1000.0
+"""More is the tick of a container that knows no frame rate, such as the 90,000 of MPEG."""
+_USUAL_FPS: Final = 25.0
+_MOST_SECONDS: Final = 1e7
+_SLACK: Final = 0.15
+"""Seconds by which durations may exceed what is there: sound is rounded to packets, a last frame may have no length."""
+
+
+class VideoFile:
+    """A video file, opened by `open_video`.
+
+    Attributes:
+        stream: the video: of several, that which a player shows.
+        fps: mean number of frames per second; 25 where the container gives none.
+    """
+
+    def __init__(self, container: "av.container.InputContainer", stream: av.VideoStream) -> None:
+        self.stream = stream
+        self.fps = float(stream.average_rate or stream.guessed_rate or 0)
+        if not 0 < self.fps <= _MOST_FPS:
+            self.fps = _USUAL_FPS
+        self._container = container
+        self._packets, self._end, self._error = 0, 0.0, ""
+
+    @property
+    def seconds(self) -> float | None:
+        """The announced duration, that of the longest stream; None where it is unknown."""
+        seconds = [self.stream.frames / self.fps, (self._container.duration or 0) / av.time_base]
+        return max(seconds) if 0 < max(seconds) < _MOST_SECONDS else None
+
+    @property
+    def frames(self) -> int | None:
+        """The announced number of frames, where there is none that which follows from `seconds`."""
+        if self.stream.frames or self.seconds is None:
+            return self.stream.frames or None
+        return max(1, round(self.seconds * self.fps))
+
+    def packets(self) -> Iterator["av.Packet[Any] | None"]:
+        """Yield the packets of the video, then None."""
+        try:
+            for packet in self._container.demux():
+                times = [time for time in (packet.pts, packet.dts) if time is not None]
+                if times:
+                    self._end = max(self._end, float((max(times) + (packet.duration or 0)) * packet.time_base))
+                if packet.stream_index == self.stream.index and packet.size:
+                    self._packets += 1
+                    yield packet
+        except (av.FFmpegError, OSError) as error:
+            self._error = f" ({error.strerror})"
+        yield None
+
+    def missing(self) -> str:
+        """Return what was announced where the packets ended before it, or could not be read; otherwise nothing.
+
+        MP4 and MOV list their packets. Others announce a duration that all streams together, sound included, reach.
+        """
+        announced = f"{self.stream.frames} frames" if self.stream.frames else f"{self.seconds or 0:.1f} s"
+        if self.stream.frames and "mp4" in self._container.format.name:
+            listed = len(self.stream.index_entries)  # without those that a trimmed video does not show
+            announced, short = f"{listed} frames", self._packets < listed
+        else:
+            reached = self._end - min(0.0, (self._container.start_time or 0) / av.time_base) + 0.5 / self.fps
+            duration = (self._container.duration or 0) / av.time_base
+            short = reached < max(self.stream.frames / self.fps, duration - _SLACK)
+        return f"{announced}{self._error}" if short or self._error else ""
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[VideoFile]:
+    """Open a video file.
+
+    Raises:
+        InputError: it is missing or no video.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such video", path)
+    with ExitStack() as stack:
+        name = str(path.absolute())  # FFmpeg takes what stands before a colon in a relative one for a protocol
+        try:
+            container = stack.enter_context(av.open(name, "r", options=dict(_LOCAL), metadata_errors="replace"))
+        except av.FFmpegError as error:
+            found = f"{path.stat().st_size} bytes: {error.strerror}"
+            raise InputError(
+                f"{path}: not a readable video ({found}); it is none, or not all of it is there: {ADVICE}", path
+            ) from error
+        stream = container.streams.best("video")
+        if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
+            found = "holds no video" if stream is None else "FFmpeg has no decoder for its codec"
+            raise InputError(f"{path}: {found}; convert it to MP4 with H.264", path)
+        yield VideoFile(container, stream)

@@ -1,0 +1,188 @@
+import itertools
+from contextlib import suppress
+
+import av
+import numpy as np
+import pytest
+
+from crowdcount.errors import InputError
+from crowdcount.video.read import read_frames, video_info
+from tests.support.video import FPS, FRAMES, packets, picture, place, with_zeros, write_video
+
+
+def read_until_error(path, every=1):
+    """Return the frames that were yielded and the error that came after them."""
+    frames = []
+    with pytest.raises(InputError) as error:
+        for frame in read_frames(path, every):
+            frames.append(frame)
+    return frames, str(error.value)
+
+
+def iter_whole(path):
+    with suppress(InputError):
+        yield from read_frames(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("text.mp4", b"not a video\n" * 50, r"text.mp4: not a readable video \(600 bytes: Invalid data"),
+        ("text.avi", b"not a video\n" * 50, r"text.avi: not a readable video \(600 bytes: Invalid data"),
+        ("empty.mp4", b"", r"empty.mp4: not a readable video \(0 bytes: Invalid data"),
+        ("short.mkv", b"\x1a\x45", r"short.mkv: not a readable video \(2 bytes: Invalid data"),
+    ],
+)
+def test_no_video(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    for use in (video_info, lambda path: next(read_frames(path))):
+        with pytest.raises(InputError, match=message) as error:
+            use(tmp_path / name)
+        assert error.value.path == tmp_path / name
+
+
+def test_missing_file_and_folder(tmp_path):
+    (tmp_path / "folder.mp4").mkdir()
+    for name in ("missing.mp4", "folder.mp4"):
+        with pytest.raises(InputError, match=f"{name}: no such video"):
+            next(read_frames(tmp_path / name))
+
+
+def test_sound_alone(tmp_path):
+    with av.open(str(tmp_path / "song.mp4"), "w") as file:
+        stream = file.add_stream("aac", 48000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
+        silence.sample_rate = 48000
+        file.mux(stream.encode(silence))
+        file.mux(stream.encode())
+    with pytest.raises(InputError, match=r"song.mp4: holds no video"):
+        next(read_frames(tmp_path / "song.mp4"))
+
+
+def test_no_frames(films, tmp_path):
+    (tmp_path / "none.mp4").write_bytes(films(".mp4").read_bytes()[: packets(films(".mp4"))[0][0] + 9])
+    frames, message = read_until_error(tmp_path / "none.mp4")
+    assert frames == [] and "none.mp4: not one frame can be decoded (bytes of it are missing)" in message
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "announced"),
+    [
+        (".avi", "mjpeg", "50 frames"),
+        (".mkv", "mjpeg", "2.0 s"),
+        (".mp4", "mpeg4", "50 frames"),
+        (".mkv", "libx264", "2.0 s"),
+        (".webm", "libvpx", "2.0 s"),
+        (".flv", "flv", "2.0 s"),
+    ],
+)
+@pytest.mark.parametrize("every", [1, 3])
+def test_cut(films, tmp_path, suffix, codec, announced, every):
+    options = {"g": 10} if codec == "libx264" else {"cpu-used": 8} if codec == "libvpx" else {}
+    data, path = films(suffix, codec, **options).read_bytes(), tmp_path / f"cut{suffix}"
+    whole = [frame.image for frame in read_frames(films(suffix, codec))]
+    for kept in (0.5, 0.9):
+        path.write_bytes(data[: round(len(data) * kept)])
+        frames, message = read_until_error(path, every)
+        assert FRAMES * kept - 20 < frames[-1].index < FRAMES * kept
+        for frame in frames:
+            np.testing.assert_array_equal(frame.image, whole[frame.index])
+        last = int(message.split("frame ")[1].split()[0])
+        assert 0 <= last - frames[-1].index < every
+        assert f"{path}: breaks off, frame {last} at {last / FPS:.1f} s is the last that can be decoded" in message
+        assert f"of {announced} announced" in message and "copy the file again from its source" in message
+
+
+def test_cut_before_the_index(films, tmp_path):
+    write_video(tmp_path / "whole.mp4", [picture(0)] * 5, "mpeg4")
+    data, path = (tmp_path / "whole.mp4").read_bytes(), tmp_path / "cut.mp4"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"cut.mp4: not a readable video .* not all of it is there: copy the file"):
+        next(read_frames(path))
+
+
+def test_trimmed_videos_are_whole(films, tmp_path):
+    """Videos that are trimmed without encoding them again hold frames that their edit list leaves out."""
+    data = bytearray(films(".mp4").read_bytes())
+    ticks = data.index(b"mdhd") + 4 + 12
+    start = 20 * int.from_bytes(data[ticks : ticks + 4], "big") // FPS
+    edit = data.index(b"elst") + 4 + 12
+    data[edit : edit + 4] = start.to_bytes(4, "big")
+    (tmp_path / "trimmed.mp4").write_bytes(data)
+    frames = list(read_frames(tmp_path / "trimmed.mp4"))
+    assert [place(frame.image) for frame in frames] == list(range(20, FRAMES))
+    assert frames[0].seconds == 0
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+@pytest.mark.parametrize("sound", [1, 5])
+def test_sound_of_another_length(tmp_path, suffix, sound):
+    path = write_video(tmp_path / f"a{suffix}", [picture(index) for index in range(FRAMES)], "mpeg4", sound=sound)
+    assert len(list(read_frames(path))) == FRAMES
+
+
+def test_gaps_are_no_damage(tmp_path):
+    times = [*range(20), 25, 26, 40]
+    path = write_video(tmp_path / "gaps.avi", [picture(index) for index in range(len(times))], "mpeg4", times=times)
+    assert [frame.index for frame in read_frames(path)] == list(range(len(times)))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".mp4", "libx264"), (".mkv", "libx264"), (".ts", "libx264"), (".mp4", "mpeg4"), (".mp4", "libx265")],
+)
+@pytest.mark.parametrize("frame", [0, 1, 10, 23, 40, 49])
+def test_a_damaged_frame(films, tmp_path, suffix, codec, frame):
+    """It and those that are built on it are left out and named, the others are those of the whole video."""
+    source = films(suffix, codec, g=10, sc_threshold=0)
+    whole = [each.image for each in read_frames(source)]
+    damaged = with_zeros(source, tmp_path / f"damaged{suffix}", frame)
+    frames, message = read_until_error(damaged)
+    found = [each.index for each in frames]
+    for each in frames:
+        np.testing.assert_array_equal(each.image, whole[each.index])
+        assert each.seconds == pytest.approx(each.index / FPS, abs=2e-3)
+    lost = [index for index in range(FRAMES) if index not in found]
+    assert 1 <= len(lost) <= 10 + 3  # a group of frames, and some of the one before that need its keyframe
+    starts = [index for index in lost if index - 1 not in lost]
+    ends = [index for index in lost if index + 1 not in lost]
+    named = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in zip(starts, ends, strict=True))
+    assert f"{damaged}: damaged, frames {named} are left out; the other frames are good" in message
+    tenth = [each.index for each in read_until_error(damaged, 10)[0]]
+    assert tenth == [index for index in found if index % 10 == 0]
+
+
+def test_a_damaged_frame_among_others_that_need_none(films, tmp_path):
+    damaged = with_zeros(films(".avi"), tmp_path / "damaged.avi", 23, 1.0)
+    frames, message = read_until_error(damaged)
+    assert [frame.index for frame in frames] == [index for index in range(FRAMES) if index != 23]
+    assert [place(frame.image) for frame in frames] == [frame.index for frame in frames]
+    assert "damaged, frames 23 are left out" in message
+
+
+def test_two_damaged_videos_at_once(films, tmp_path):
+    source = films(".mp4", "libx265", g=10, sc_threshold=0)
+    paths = [with_zeros(source, tmp_path / f"{frame}.mp4", frame) for frame in (10, 23)]
+    alone = [[frame.index for frame in read_until_error(path)[0]] for path in paths]
+    together = [[], []]
+    for pair in itertools.zip_longest(*(iter_whole(path) for path in paths)):
+        for found, frame in zip(together, pair, strict=True):
+            found += [frame.index] if frame else []
+    assert together == alone
+
+
+def test_many_damaged_frames(films, tmp_path):
+    path = films(".avi")
+    for frame in range(1, 50, 6):
+        path = with_zeros(path, tmp_path / f"{frame}.avi", frame, 1.0)
+    frames, message = read_until_error(path)
+    assert len(frames) == FRAMES - 9
+    assert "damaged, frames 1, 7, 13, 19, 25, others in 4 more places are left out" in message
+
+
+def test_recordings_that_start_between_keyframes(films, tmp_path):
+    path = write_video(tmp_path / "whole.ts", [picture(index) for index in range(40)], "libx264", g=10, sc_threshold=0)
+    data = path.read_bytes()
+    (tmp_path / "late.ts").write_bytes(data[packets(path)[3][0] // 188 * 188 :])
+    places = [place(frame.image) for frame in read_frames(tmp_path / "late.ts")]
+    assert places == list(range(places[0], 40)) and 4 <= places[0] <= 10
