@@ -4,7 +4,6 @@ Continuous frame: pixel *i* covers [i, i + 1). A point (x, y) is inside an image
 0 <= x < W and 0 <= y < H; scaling an image by s maps x to s * x; a horizontal flip maps x to W - x.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 from scipy.spatial import KDTree
 
+from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
 
 Points = NDArray[np.float32]
@@ -121,14 +121,12 @@ class Kernel:
     compat: Literal["released"] | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise InputError(f"kernel.sigma: {self.sigma}; give a positive number of pixels")
+        check_number("kernel.sigma", self.sigma, 0, above=True, hint="in pixels")
         if self.size is not None and (self.size < 1 or self.size % 2 != 1):
             raise InputError(
                 f"kernel.size: {self.size}; give an odd number of pixels, or null for 4 sigma to each side"
             )
-        if self.compat not in (None, "released"):
-            raise InputError(f"kernel.compat: {self.compat!r}; give released or null")
+        check_choice("kernel.compat", self.compat, (None, "released"))
         if self.adaptive and self.size is not None:
             raise InputError(
                 f"kernel.size: {self.size}; with adaptive set it to null, each point has a window of its own"

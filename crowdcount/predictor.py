@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 import torch
 
+from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, resize_points
 from crowdcount.images.convert import Photo, as_image
@@ -65,10 +66,10 @@ class Predictor:
         max_memory: float | None = None,
         long_side: int | None = None,
     ) -> None:
-        if max_memory is not None and not 0 < max_memory < math.inf:
-            raise InputError(f"max_memory: {max_memory} must be a number of GiB above 0")
-        if long_side is not None and long_side < 1:
-            raise InputError(f"long_side: {long_side} must be at least 1 pixel")
+        if max_memory is not None:
+            check_number("max_memory", max_memory, 0, above=True, hint="in GiB")
+        if long_side is not None:
+            check_number("long_side", long_side, 1)
         self.device = find_device(device)
         self.precision = _checked(precision, self.device)
         if not isinstance(model, Model | ReferringModel):
@@ -258,8 +259,7 @@ def find_device(name: str) -> torch.device:
 
 
 def _checked(precision: Precision, device: torch.device) -> Precision:
-    if precision not in get_args(Precision):
-        raise InputError(f"precision: {precision!r} is not one of {', '.join(get_args(Precision))}")
+    check_choice("precision", precision, get_args(Precision))
     if precision == "float16" and device.type == "cpu":
         raise InputError("precision: float16 is for GPUs; on a processor use bfloat16 or float32")
     return precision

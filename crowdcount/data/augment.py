@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from crowdcount.checks import check_choice, check_number
 from crowdcount.data.degrade import Degrade
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, crop_points, flip_points, resize_points
@@ -78,20 +79,17 @@ class Augment:
     degrade: Degrade | None = None
 
     def __post_init__(self) -> None:
-        if self.crop < 1:
-            raise InputError(f"crop: {self.crop} is not a number of pixels; use 1 or more")
+        check_number("crop", self.crop, 1)
         if not 0 < self.min_scale <= self.max_scale < float("inf"):
             raise InputError(f"min_scale, max_scale: {self.min_scale}, {self.max_scale} is not a range above 0")
         for name in ("flip", "jitter", "blur", "noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}: {getattr(self, name)} is not a probability; use 0 to 1")
+            check_number(name, getattr(self, name), 0, 1)
         if not all(0 <= part < 1 for part in self.jitter_range):
             raise InputError(f"jitter_range: {self.jitter_range} are parts of 1; use 0 to below 1")
         if not 0 < self.blur_range[0] <= self.blur_range[1] < float("inf"):
             raise InputError(f"blur_range: {self.blur_range} is not a range above 0")
         for name, choices in (("blur_kind", get_args(Blur)), ("mirror", get_args(Mirror)), ("scale", get_args(Scale))):
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(choices)}")
+            check_choice(name, getattr(self, name), choices)
 
     def __call__(self, image: Image, points: Points, rng: np.random.Generator) -> tuple[Image, Points]:
         """Return one random crop.

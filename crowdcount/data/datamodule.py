@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from crowdcount.checks import check_number
 from crowdcount.data.augment import Augment
 from crowdcount.data.dataset import CrowdDataset, TrainingSample, collate
 from crowdcount.data.loader import EpochSampler, ResumableLoader
@@ -68,10 +69,9 @@ class CrowdData(LightningDataModule):
         super().__init__()
         whole = {"batch_size": (batch_size, 1), "crops_per_image": (crops_per_image, 1)}
         for key, (value, least) in {**whole, "num_workers": (num_workers, 0), "seed": (seed, 0)}.items():
-            if value < least:
-                raise InputError(f"data.{key}: {value} must be at least {least}")
-        if epoch_images is not None and epoch_images < 1:
-            raise InputError(f"data.epoch_images: {epoch_images} must be at least 1, or null for all images")
+            check_number(f"data.{key}", value, least)
+        if epoch_images is not None:
+            check_number("data.epoch_images", epoch_images, 1, hint="or null for all images")
         if not 0 <= val_fraction < 1:
             raise InputError(f"data.val_fraction: {val_fraction} must be at least 0 and below 1")
         self.source = source

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crowdcount.errors import InputError
+from crowdcount.checks import check_number
 from crowdcount.images.read import Image
 from crowdcount.images.resize import decoded, encode_jpeg
 
@@ -53,8 +53,7 @@ class Degrade:
 
     def __post_init__(self) -> None:
         for name, _ in self._kinds():
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"degrade.{name}: {getattr(self, name)} is not a probability; use 0 to 1")
+            check_number(f"degrade.{name}", getattr(self, name), 0, 1)
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
         """Return a spoilt copy of an image (H, W, 3), or itself where chance spares it.

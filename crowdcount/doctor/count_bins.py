@@ -14,6 +14,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from crowdcount.checks import check_number
 from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, inside, resize_points
@@ -138,8 +139,7 @@ def truncation_for(counts: Histogram, share: float = 1e-3) -> int:
     Raises:
         InputError: the share is out of range.
     """
-    if not 0 < share <= 1:
-        raise InputError(f"share: {share} is not between 0 and 1")
+    check_number("share", share, 0, 1, above=True)
     reaching = np.cumsum(counts[::-1])[::-1]  # blocks with at least so many people
     enough = int(np.flatnonzero(reaching >= share * reaching[1])[-1])
     gaps = np.flatnonzero(counts == 0)  # a class without blocks has no mean

@@ -11,6 +11,7 @@ from typing import get_args
 import cv2
 from tqdm import tqdm
 
+from crowdcount.checks import check_number
 from crowdcount.data.sample import Record, Split
 from crowdcount.doctor.checks import Item, check_duplicates, check_image, check_totals, image_files
 from crowdcount.doctor.datasets import DataSet
@@ -31,8 +32,7 @@ def examine(data: DataSet, jobs: int = 1) -> Report:
     Raises:
         InputError: `jobs` is below 1, or not one split could be found at all.
     """
-    if jobs < 1:
-        raise InputError(f"jobs: {jobs} is no number of processes; use 1 or more")
+    check_number("jobs", jobs, 1)
     records, findings = _read(data)
     images = _inspected(image_files(records), jobs)
     items = {split: [_item(split, record, images) for record in each] for split, each in records.items()}

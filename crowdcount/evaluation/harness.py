@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from crowdcount.checks import check_number
 from crowdcount.data.sample import Record
 from crowdcount.distributed import all_gather
 from crowdcount.errors import InputError
@@ -45,8 +46,7 @@ class Scoring:
         labels = {f"{radius:g}" for radius in self.radii}
         if not all(0 <= radius < math.inf for radius in self.radii) or len(labels) < len(self.radii):
             raise InputError(f"radii: {self.radii}; give pixels, 0 or more, each once")
-        if not 0 <= self.peak_threshold < math.inf:
-            raise InputError(f"peak_threshold: {self.peak_threshold}; give people per block, 0 or more")
+        check_number("peak_threshold", self.peak_threshold, 0, hint="in people per block")
 
 
 @dataclass(frozen=True)

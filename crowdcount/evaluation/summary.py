@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from crowdcount.checks import check_number
 from crowdcount.errors import InputError
 from crowdcount.evaluation.harness import ImageResult
 from crowdcount.metrics.bootstrap import count_intervals, score_intervals
@@ -44,8 +45,8 @@ class Tables:
     def __post_init__(self) -> None:
         if list(self.edges) != sorted(set(self.edges)) or any(edge < 0 for edge in self.edges):
             raise InputError(f"edges: {list(self.edges)}; give rising counts of 0 or more, such as 50 500")
-        if self.resamples < 0 or self.seed < 0:
-            raise InputError(f"bootstrap {self.resamples}, seed {self.seed}; give 0 or more")
+        check_number("bootstrap", self.resamples, 0)
+        check_number("seed", self.seed, 0)
 
 
 def summarise(results: Sequence[ImageResult], tables: Tables | None = None) -> Summary:

@@ -1,7 +1,6 @@
 """From a whole image to a number: the one path of validation, testing, tools and the Python API."""
 
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from crowdcount.checks import check_number
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
 from crowdcount.inference.plotting import Plottable, density_picture
@@ -89,16 +89,16 @@ class Inference:
     max_memory: float | None = None
 
     def __post_init__(self) -> None:
-        if self.window is not None and self.window < 1:
-            raise InputError(f"inference.window: {self.window} must be at least 1, or null for the whole image")
+        if self.window is not None:
+            check_number("inference.window", self.window, 1, hint="or null for the whole image")
         if self.window_stride is not None and not 0 < self.window_stride <= (self.window or 0):
             raise InputError(
                 f"inference.window_stride: {self.window_stride} must be between 1 and {self.window}, the window"
             )
-        if self.window_batch is not None and self.window_batch < 1:
-            raise InputError(f"inference.window_batch: {self.window_batch} must be at least 1")
-        if self.max_memory is not None and not 0 < self.max_memory < math.inf:
-            raise InputError(f"inference.max_memory: {self.max_memory} must be a number of GiB above 0, or null")
+        if self.window_batch is not None:
+            check_number("inference.window_batch", self.window_batch, 1)
+        if self.max_memory is not None:
+            check_number("inference.max_memory", self.max_memory, 0, above=True, hint="in GiB, or null for no limit")
 
     @property
     def step(self) -> int | None:

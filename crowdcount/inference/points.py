@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 from torch.nn import functional
 
-from crowdcount.errors import InputError
+from crowdcount.checks import check_number
 from crowdcount.geometry import Points, resize_points
 from crowdcount.images.read import Image
 from crowdcount.inference.plotting import Plottable
@@ -89,12 +89,9 @@ class PointInference:
 
     def __post_init__(self) -> None:
         for key in ("cls_threshold", "word_threshold", "crowded_fraction", "overlap"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise InputError(f"inference.{key}: {getattr(self, key)} should be between 0 and 1")
-        if not 0 <= self.merge_radius < math.inf:
-            raise InputError(f"inference.merge_radius: {self.merge_radius} should be a finite number of at least 0")
-        if self.max_tiling_depth < 0:
-            raise InputError(f"inference.max_tiling_depth: {self.max_tiling_depth} should be at least 0")
+            check_number(f"inference.{key}", getattr(self, key), 0, 1)
+        for key in ("merge_radius", "max_tiling_depth"):
+            check_number(f"inference.{key}", getattr(self, key), 0)
 
     @torch.inference_mode()
     def __call__(self, network: ReferringDetector, image: Tensor, texts: Sequence[str]) -> list[PointPrediction]:

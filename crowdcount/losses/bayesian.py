@@ -17,14 +17,13 @@ distance d from z, the point nearest to the cell, on the line from z through the
 The factors before the exponentials of (a) and (e) are the same and cancel in (b), which is a softmax over n.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from crowdcount.errors import InputError
+from crowdcount.checks import check_number
 from crowdcount.geometry import Points
 from crowdcount.losses.density import DensityLoss, at_least_float32
 
@@ -51,8 +50,8 @@ class BayesianLoss(DensityLoss):
     def __post_init__(self) -> None:
         for name in ("sigma", "background"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"loss.{name}: {value} should be a finite number above 0")
+            if value is not None:
+                check_number(f"loss.{name}", value, 0, above=True)
 
     def __call__(self, density: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
         """Return the terms, see `DensityLoss`."""

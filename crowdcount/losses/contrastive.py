@@ -15,7 +15,6 @@ space alone. That its samples are image tokens, that it is the log of the mean, 
 the temperature of 0.07 are reconstructed from second-hand sources and may differ from the authors' choices.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from crowdcount.errors import InputError
+from crowdcount.checks import check_choice, check_number
 
 Form = Literal["log_of_mean", "mean_of_logs"]
 
@@ -89,10 +88,8 @@ class SupCon(ContrastiveLoss):
     decoupled: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
-            raise InputError(f"SupCon.temperature: {self.temperature} should be a finite number above 0")
-        if self.form not in get_args(Form):
-            raise InputError(f"SupCon.form: {self.form!r} is not one of {', '.join(get_args(Form))}")
+        check_number("SupCon.temperature", self.temperature, 0, above=True)
+        check_choice("SupCon.form", self.form, get_args(Form))
 
     def __call__(
         self,

@@ -3,13 +3,12 @@
 Source: Wang et al., "Distribution Matching for Crowd Counting", NeurIPS 2020, arXiv 2009.13077.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from crowdcount.errors import InputError
+from crowdcount.checks import check_number
 from crowdcount.geometry import Points
 from crowdcount.losses.density import DensityLoss, at_least_float32, block_targets, count_errors, point_numbers
 from crowdcount.losses.transport import transport, variation
@@ -35,9 +34,7 @@ class DmCount(DensityLoss):
 
     def __post_init__(self) -> None:
         for name in ("ot_weight", "tv_weight"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise InputError(f"loss.{name}: {value} should be a finite number of at least 0")
+            check_number(f"loss.{name}", getattr(self, name), 0)
 
     def __call__(self, density: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
         """Return the terms, see `DensityLoss`."""

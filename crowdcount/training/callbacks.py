@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from crowdcount.checks import check_number
 from crowdcount.data.dataset import Batch
-from crowdcount.errors import InputError
 from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.points import PointPrediction
@@ -76,8 +76,7 @@ class LastCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, every_n_train_steps: int = 0) -> None:
-        if every_n_train_steps < 0:
-            raise InputError(f"last.every_n_train_steps: {every_n_train_steps} must be at least 0")
+        check_number("last.every_n_train_steps", every_n_train_steps, 0)
         super().__init__(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
         self.steps = every_n_train_steps
         self._saved_step = 0
@@ -108,8 +107,8 @@ class PredictionPictures(Callback):
     """
 
     def __init__(self, every_n_epochs: int = 10, images: int = 4) -> None:
-        if every_n_epochs < 0 or images < 0:
-            raise InputError(f"pictures: every_n_epochs {every_n_epochs} and images {images} must be >= 0")
+        check_number("pictures.every_n_epochs", every_n_epochs, 0)
+        check_number("pictures.images", images, 0)
         self.every_n_epochs = every_n_epochs
         self.images = images
         self._folder: Path | None = None

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from crowdcount.checks import check_number
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
@@ -40,8 +41,7 @@ class ReferringModule(TrainingModule):
         radius: float = 10.0,
     ) -> None:
         super().__init__(network, optimizer, schedule)
-        if not 0 < radius < float("inf"):
-            raise InputError(f"model.radius: {radius} should be a number of pixels above 0")
+        check_number("model.radius", radius, 0, above=True, hint="in pixels")
         if not (loss.label_weight and loss.point_weight):
             raise InputError("model.loss.label_weight, point_weight: 0 would leave a part of the detector untrained")
         if not loss.contrast_weight and not isinstance(network.projection, nn.Identity):

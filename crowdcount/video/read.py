@@ -11,6 +11,7 @@ from typing import Final
 import av
 import numpy as np
 
+from crowdcount.checks import check_number
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
 from crowdcount.video.container import ADVICE, VideoFile, open_video
@@ -91,8 +92,7 @@ def read_frames(path: Path | str, every: int = 1) -> Iterator[Frame]:
         InputError: `every` is below 1, at once; while iterating: the file is missing, is no video, has no frames, has
             damaged ones, or breaks off.
     """
-    if every < 1:
-        raise InputError(f"every: {every} must be at least 1, which yields all frames")
+    check_number("every", every, 1, hint="which yields all frames")
     return _read(Path(path), every)
 
 

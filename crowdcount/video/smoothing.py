@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from crowdcount.errors import InputError
+from crowdcount.checks import check_number
 
 _OF_ZONE: Final = ("count", "smoothed")
 
@@ -49,8 +49,7 @@ class Smoother:
     """
 
     def __init__(self, length: int) -> None:
-        if length < 1:
-            raise InputError(f"smooth: {length} must be at least 1 frame, which leaves the counts as they are")
+        check_number("smooth", length, 1, hint="which leaves the counts as they are")
         self.length = length
         self._last: dict[str | None, deque[float]] = {}
 

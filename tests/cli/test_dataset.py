@@ -160,7 +160,7 @@ def test_bins_prints_a_fragment_of_a_configuration(run, shanghaitech_root):
     [
         (["--truncation", "0"], "truncation: 0"),
         (["--truncation", "99"], r"no block holds"),
-        (["--share", "2"], "share: 2.0 is not between 0 and 1"),
+        (["--share", "2"], "share: 2.0 must be above 0 and at most 1"),
         (["--reduction", "0"], "reduction: 0"),
         (["--paper", "nobody"], "rule: 'nobody' is none of"),
         (["--resize", "448", "100", "32"], "max_side: 100 is not a positive multiple of 32"),

@@ -170,10 +170,10 @@ def test_an_image_without_people_is_pulled_to_zero(loss):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: BayesianLoss(sigma=0), "loss.sigma: 0 should be"),
-        (lambda: BayesianLoss(background=-0.1), "loss.background: -0.1 should be"),
+        (lambda: BayesianLoss(sigma=0), "loss.sigma: 0 must be"),
+        (lambda: BayesianLoss(background=-0.1), "loss.background: -0.1 must be"),
         (lambda: BayesianLoss(sigma=math.nan), "loss.sigma: nan"),
-        (lambda: DmCount(ot_weight=-1), "loss.ot_weight: -1 should be"),
+        (lambda: DmCount(ot_weight=-1), "loss.ot_weight: -1 must be"),
         (lambda: DmCount(tv_weight=math.inf), "loss.tv_weight: inf"),
     ],
 )

@@ -294,7 +294,7 @@ def test_other_encoders_and_numbers_of_experts(backbone, strides):
         ({"strides": (4, 8, 64)}, r"strides: vgg16_bn has no feature map of stride 64; it has \[1, 2, 4, 8, 16, 32\]"),
         ({"strides": (4,)}, r"strides: \[4\] should be at least two numbers"),
         ({"strides": (8, 4)}, r"strides: \[8, 4\] should be"),
-        ({"compat": "Released"}, "compat: 'Released'; give released or null"),
+        ({"compat": "Released"}, "compat: 'Released' is not one of null, released"),
         ({"backbone": "inception_v3"}, "backbone: inception_v3 does not give maps of 1/4 to 1/16 of any image"),
         ({"backbone": "hiera_tiny_224"}, "backbone: hiera_tiny_224 does not give maps"),
     ],
@@ -520,10 +520,10 @@ def test_every_image_meets_its_own_target():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"output_weight": -1}, "loss.output_weight: -1 should"),
+        ({"output_weight": -1}, "loss.output_weight: -1 must"),
         ({"relative_weight": float("inf")}, "loss.relative_weight: inf"),
-        ({"regions": 0}, "loss.regions, loss.region: 0, 16"),
-        ({"relative": "Local"}, "loss.relative: 'Local' is not one of None, local, released"),
+        ({"regions": 0}, "loss.regions: 0 must be at least 1"),
+        ({"relative": "Local"}, "loss.relative: 'Local' is not one of null, local, released"),
         ({"reduction": "avg"}, "loss.reduction: 'avg'"),
     ],
 )

@@ -231,7 +231,7 @@ def test_frozen_towers_are_in_evaluation_mode_from_the_start(freeze):
     ("options", "message"),
     [
         ({"query_selection": "first"}, "query_selection: 'first' is not one of max, cls"),
-        ({"projection": 0}, "projection: 0 should be at least 1"),
+        ({"projection": 0}, "projection: 0 must be at least 1"),
         ({"detector": "huge"}, "detector: 'huge' is not one of swin_t, swin_b"),
     ],
 )

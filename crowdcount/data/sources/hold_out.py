@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from crowdcount.checks import check_number
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
 
@@ -34,8 +35,7 @@ class HoldOut(CrowdSource):
     def __init__(self, source: CrowdSource, val: float = 0.0, test: float = 0.0, seed: int = 0) -> None:
         if not (val >= 0 and test >= 0 and val + test < 1):
             raise InputError(f"val, test: {val}, {test} are shares of the training images; their sum must be below 1")
-        if seed < 0:
-            raise InputError(f"seed: {seed} must be at least 0")
+        check_number("seed", seed, 0)
         self.source = source
         self.shares: dict[Split, float] = {"test": test, "val": val}
         self.seed = seed

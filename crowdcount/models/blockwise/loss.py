@@ -4,7 +4,6 @@ Source: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwi
 and the DM-Count loss it builds on, arXiv 2009.13077.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,6 +11,7 @@ from typing import Literal, get_args
 from torch import Tensor
 from torch.nn import functional
 
+from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 from crowdcount.losses.density import block_targets
@@ -50,13 +50,9 @@ class Dace:
     once_per_pixel: bool = False
 
     def __post_init__(self) -> None:
-        if self.count_loss not in get_args(CountLoss):
-            choices = ", ".join(get_args(CountLoss))
-            raise InputError(f"loss.count_loss: {self.count_loss!r} is not one of {choices}")
+        check_choice("loss.count_loss", self.count_loss, get_args(CountLoss))
         for name in ("weight", "ot_weight", "tv_weight"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise InputError(f"loss.{name}: {value} should be a finite number of at least 0")
+            check_number(f"loss.{name}", getattr(self, name), 0)
 
     def __call__(self, output: CountMap, points: Sequence[Points], bins: Bins, stride: int) -> dict[str, Tensor]:
         """Return the weighted terms; the training loss is their sum.

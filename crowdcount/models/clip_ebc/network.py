@@ -13,6 +13,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crowdcount.checks import check_number
 from crowdcount.errors import InputError
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
@@ -69,8 +70,8 @@ class ClipEbc(BlockwiseCounter):
         input_size: int | None = None,
     ) -> None:
         super().__init__(bins, stride=reduction)
-        if vpt < 1 or not 0 <= vpt_dropout <= 1:
-            raise InputError(f"vpt: {vpt} must be at least 1; vpt_dropout: {vpt_dropout} must be between 0 and 1")
+        check_number("vpt", vpt, 1)
+        check_number("vpt_dropout", vpt_dropout, 0, 1)
         clip = build_clip(backbone)
         config = open_clip.get_model_config(backbone)
         if pretrained == "openai" and not config.get("quick_gelu"):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
 from crowdcount.models.hmode.network import SCALE, ExpertMaps
 
@@ -94,14 +95,11 @@ class HmodeLoss:
 
     def __post_init__(self) -> None:
         for term in ("expert", "group", "output", "attention", "importance", "relative"):
-            value = getattr(self, f"{term}_weight")
-            if not 0 <= value < float("inf"):
-                raise InputError(f"loss.{term}_weight: {value} should be a number of at least 0")
+            check_number(f"loss.{term}_weight", getattr(self, f"{term}_weight"), 0)
         for key, choices in (("relative", (None, "local", "released")), ("reduction", ("mean", "sum"))):
-            if getattr(self, key) not in choices:
-                raise InputError(f"loss.{key}: {getattr(self, key)!r} is not one of {', '.join(map(str, choices))}")
-        if self.regions < 1 or self.region < 1:
-            raise InputError(f"loss.regions, loss.region: {self.regions}, {self.region} should be at least 1")
+            check_choice(f"loss.{key}", getattr(self, key), choices)
+        for key in ("regions", "region"):
+            check_number(f"loss.{key}", getattr(self, key), 1)
 
     def __call__(self, output: ExpertMaps, density: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crowdcount.checks import check_choice
 from crowdcount.errors import InputError
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.hmode.convert import from_authors
@@ -82,8 +83,7 @@ class Hmode(DensityNetwork):
         super().__init__()
         if len(strides) < 2 or any(not 0 < a < b for a, b in pairwise(strides)):
             raise InputError(f"strides: {list(strides)} should be at least two numbers, each above the one before")
-        if compat not in (None, "released"):
-            raise InputError(f"compat: {compat!r}; give released or null")
+        check_choice("compat", compat, (None, "released"))
         self.strides, self.stride, self.pretrained, self.compat = strides, strides[0], pretrained, compat
         self.encoder = FeaturePyramid(backbone, strides)
         self.mean, self.std = self.encoder.mean, self.encoder.std

@@ -8,7 +8,6 @@ and every weight of that term are reconstructed from second-hand sources and may
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from crowdcount.errors import InputError
+from crowdcount.checks import check_choice, check_number
 from crowdcount.losses.contrastive import ContrastiveLoss, SupCon
 from crowdcount.models.rec.matcher import Match, PointMatcher
 from crowdcount.models.rec.outputs import PointDetections
@@ -64,12 +63,9 @@ class RecLoss:
 
     def __post_init__(self) -> None:
         for term in ("label", "point", "image_text", "contrast"):
-            value = getattr(self, f"{term}_weight")
-            if not 0 <= value < math.inf:
-                raise InputError(f"loss.{term}_weight: {value} should be a finite number of at least 0")
+            check_number(f"loss.{term}_weight", getattr(self, f"{term}_weight"), 0)
         for name, choices in (("positives", get_args(Positives)), ("negatives", get_args(Negatives))):
-            if getattr(self, name) not in choices:
-                raise InputError(f"loss.{name}: {getattr(self, name)!r} is not one of {', '.join(choices)}")
+            check_choice(f"loss.{name}", getattr(self, name), choices)
 
     def __call__(
         self, detections: PointDetections, targets: Sequence[Tensor], embeddings: Tensor | None = None

@@ -3,7 +3,6 @@
 Source: Dai et al., "Referring Expression Counting", CVPR 2024 (GroundingREC), and the authors' code (commit e8f5a54).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 from torch.nn import functional
 
+from crowdcount.checks import check_number
 from crowdcount.errors import InputError
 from crowdcount.models.rec.outputs import PointDetections
 
@@ -45,13 +45,10 @@ class PointMatcher:
 
     def __post_init__(self) -> None:
         for name in ("class_cost", "point_cost"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise InputError(f"loss.matcher.{name}: {value} should be a finite number of at least 0")
+            check_number(f"loss.matcher.{name}", getattr(self, name), 0)
         if self.class_cost == self.point_cost == 0:
-            raise InputError("loss.matcher: class_cost and point_cost are both 0; one of them should be above 0")
-        if self.columns < 1:
-            raise InputError(f"loss.matcher.columns: {self.columns} should be at least 1")
+            raise InputError("loss.matcher: class_cost and point_cost are both 0; one of them must be above 0")
+        check_number("loss.matcher.columns", self.columns, 1)
 
     @torch.no_grad()
     def __call__(self, detections: PointDetections, targets: Sequence[Tensor]) -> list[Match]:

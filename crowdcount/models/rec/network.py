@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
 from crowdcount.models.base import CrowdNetwork
 from crowdcount.models.rec.convert import from_authors
@@ -87,14 +88,10 @@ class ReferringDetector(CrowdNetwork):
         words: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
-        for key, value, choices in (
-            ("detector", detector, get_args(Detector)),
-            ("query_selection", query_selection, ("max", "cls")),
-        ):
-            if value not in choices:
-                raise InputError(f"{key}: {value!r} is not one of {', '.join(choices)}")
-        if projection is not None and projection < 1:
-            raise InputError(f"projection: {projection} should be at least 1, or null for none")
+        check_choice("detector", detector, get_args(Detector))
+        check_choice("query_selection", query_selection, ("max", "cls"))
+        if projection is not None:
+            check_number("projection", projection, 1, hint="or null for none")
         if bool(words) != (detector == "tiny"):
             raise InputError(f"words: {list(words)}; tiny needs the list of words it is to know, the others have one")
         self.name, self.pretrained, self.words, self.freeze = detector, pretrained, words, freeze

@@ -16,7 +16,7 @@ from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crowdcount.errors import InputError
+from crowdcount.checks import check_number
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.clip.pretrained import fetch_clip
 from crowdcount.models.clip.towers import ClipResNet, ClipVit, TimmTower, build_visual, clip_config
@@ -73,8 +73,8 @@ class ClipZip(ZeroInflatedNetwork):
         quick_gelu: bool = False,
     ) -> None:
         super().__init__(bins, reduction)
-        if vpt < 1 or not 0 <= vpt_dropout <= 1:
-            raise InputError(f"vpt: {vpt} must be at least 1; vpt_dropout: {vpt_dropout} must be between 0 and 1")
+        check_number("vpt", vpt, 1)
+        check_number("vpt_dropout", vpt_dropout, 0, 1)
         if prompts is not None:
             prompts.check(len(bins))
         self.backbone, self.pretrained, self.prompts, self.quick_gelu = backbone, pretrained, prompts, quick_gelu

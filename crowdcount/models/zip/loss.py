@@ -4,7 +4,6 @@ Source: Ma, Sanchez, Guha, "ZIP: Scalable Crowd Counting via Zero-Inflated Poiss
 and weights are those of its code (commit bada31d).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,6 +11,7 @@ from typing import Literal, get_args
 from torch import Tensor
 from torch.nn import functional
 
+from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 from crowdcount.losses.density import block_targets
@@ -73,15 +73,12 @@ class ZipLoss:
 
     def __post_init__(self) -> None:
         for key in ("regression", "auxiliary"):
-            value = getattr(self, key)
-            if value not in get_args(DensityTerm) and (key, value) != ("auxiliary", None):
-                raise InputError(f"loss.{key}: {value!r} is not one of {', '.join(get_args(DensityTerm))}")
+            check_choice(f"loss.{key}", getattr(self, key), (*get_args(DensityTerm), *[None] * (key == "auxiliary")))
         names = ("class_weight", "regression_weight", "auxiliary_weight", "ot_weight", "tv_weight", "epsilon")
         weights = {name: getattr(self, name) for name in names}
         weights |= {f"scale_weights[{index}]": weight for index, weight in enumerate(self.scale_weights)}
         for name, weight in weights.items():
-            if not 0 <= weight < math.inf:
-                raise InputError(f"loss.{name}: {weight} should be a finite number of at least 0")
+            check_number(f"loss.{name}", weight, 0)
 
     def __call__(self, output: CountMap, points: Sequence[Points], bins: Bins, stride: int) -> dict[str, Tensor]:
         """Return the weighted terms; the training loss is their sum.

@@ -10,6 +10,7 @@ from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crowdcount.checks import check_choice
 from crowdcount.errors import InputError
 from crowdcount.models.layers import init_weights, upsample
 
@@ -35,8 +36,7 @@ class RefinerBlock(nn.Module):
         self, in_channels: int, out_channels: int, kind: BlockKind, norm: Norm = "batch", groups: int = 1
     ) -> None:
         super().__init__()
-        if kind not in get_args(BlockKind):
-            raise InputError(f"block: {kind!r} is not one of {', '.join(get_args(BlockKind))}")
+        check_choice("block", kind, get_args(BlockKind))
         middle = in_channels if kind == "lighter" else out_channels
         self.conv1, self.mix1 = _convolution(in_channels, middle, kind, groups)
         self.norm1 = _norm(norm, middle)
