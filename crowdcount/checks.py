@@ -22,13 +22,15 @@ def check_number(
     Raises:
         InputError: names key, value and range.
     """
-    if math.isfinite(value) and (low < value if above else low <= value) and value <= high:
+    finite = -math.inf < value < math.inf  # not math.isfinite, which whole numbers may be too large for
+    if finite and (low < value if above else low <= value) and value <= high:
         return
     wanted = f"above {low:g}" if above else f"at least {low:g}"
     if high < math.inf:
         wanted = f"{wanted} and at most {high:g}" if above else f"between {low:g} and {high:g}"
-    finite = "" if math.isfinite(value) else "finite and "
-    raise InputError(f"{key}: {value} must be {finite}{wanted}" + (f", {hint}" if hint else ""))
+    raise InputError(
+        f"{key}: {value} must be {'' if finite else 'finite and '}{wanted}" + (f", {hint}" if hint else "")
+    )
 
 
 def check_choice(key: str, value: object, choices: Collection[object]) -> None:

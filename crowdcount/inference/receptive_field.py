@@ -173,7 +173,9 @@ def _noise(network: DensityNetwork, height: int, width: int) -> Tensor:
 class _AlignedCorners(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Looks for operations that keep the centres of the corner cells: in a tile these are other cells."""
 
-    reason = ""
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.reason = ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = dict(zip((each.name for each in func._schema.arguments), args, strict=False)) | (kwargs or {})

@@ -95,7 +95,7 @@ def test_a_folder_without_the_data_set_is_bad_input(tmp_path):
     assert found(report, "split") == [("train", tmp_path.name), ("test", tmp_path.name)]
     assert {each.file for each in report.findings if each.check == "split"} == {str(tmp_path)}
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="jobs: 0 is no number of processes"):
+    with pytest.raises(InputError, match="jobs: 0 must be at least 1"):
         examined(tmp_path, jobs=0)
 
 
