@@ -48,7 +48,7 @@ def text_size(height: int, width: int) -> int:
 
 def text_width(line: str, text: float) -> int:
     """Return the width in pixels of a line whose digits have a height in pixels."""
-    return math.ceil(sum(font.getlength(letters) for letters, font in _runs(line, text)))
+    return math.ceil(sum(width for _, _, width in _runs(line, text)))
 
 
 def write(image: Image, line: str, x: float, y: float, text: float, colour: Colour = INK) -> None:
@@ -64,23 +64,25 @@ def write(image: Image, line: str, x: float, y: float, text: float, colour: Colo
         text: height of a digit in pixels.
         colour: of the letters.
     """
-    top = max(0, math.floor(y - 1.5 * text))
-    band = image[top : max(0, math.ceil(y + 1.5 * text))]
-    if not band.size:
+    top, left = max(0, math.floor(y - 1.5 * text)), max(0, math.floor(x - text))
+    part = image[top : max(0, math.ceil(y + 1.5 * text)), left : max(0, math.ceil(x + text_width(line, text) + text))]
+    if not part.size:
         return
-    drawn = PIL.Image.fromarray(band)
+    drawn = PIL.Image.fromarray(part)
     pen = PIL.ImageDraw.Draw(drawn)
-    for letters, font in _runs(line, text):
-        pen.text((x, y + text / 2 - top), letters, colour, font, "ls")
-        x += font.getlength(letters)
-    band[:] = np.asarray(drawn)
+    for letters, font, width in _runs(line, text):
+        pen.text((x - left, y + text / 2 - top), letters, colour, font, "ls")
+        x += width
+    part[:] = np.asarray(drawn)
 
 
-def _runs(line: str, text: float) -> list[tuple[str, PIL.ImageFont.FreeTypeFont]]:
-    """Split a line into stretches of one font each."""
+@lru_cache(1024)
+def _runs(line: str, text: float) -> list[tuple[str, PIL.ImageFont.FreeTypeFont, float]]:
+    """Split a line into stretches of one font each, with their widths in pixels."""
     known = (letter if _font_name(letter) else ascii(letter)[1:-1] for letter in normalize("NFC", line))
     size = max(1.0, _EM * text)
-    return [("".join(letters), _font(name, size)) for name, letters in groupby("".join(known), _font_name) if name]
+    stretches = ((_font(name, size), "".join(run)) for name, run in groupby("".join(known), _font_name) if name)
+    return [(letters, font, font.getlength(letters)) for font, letters in stretches]
 
 
 @lru_cache(4096)

@@ -11,7 +11,7 @@ from crowdcount.visualize.text import text_size, text_width, write
 def fonts(monkeypatch):
     """Forget which fonts have which characters, before and after; no font of the system is there."""
     monkeypatch.setattr(module, "_SYSTEM", ())
-    for cached in (caches := (module._installed, module._font_name)):
+    for cached in (caches := (module._installed, module._font_name, module._runs)):
         cached.cache_clear()
     yield
     monkeypatch.undo()
@@ -26,7 +26,7 @@ def ink(line, height=40, x=8, text=12, width=400):
 
 
 def shown(line):
-    return "".join(letters for letters, _ in module._runs(line, 12))
+    return "".join(letters for letters, _, _ in module._runs(line, 12))
 
 
 @pytest.mark.parametrize("text", [9, 12.5, 20, 61])
@@ -78,7 +78,7 @@ def test_a_font_of_the_system_serves_for_what_ours_lacks(fonts, monkeypatch, tmp
     has_glyph = module._has_glyph
     monkeypatch.setattr(module, "_SYSTEM", (str(tmp_path / "none.ttf"), other))
     monkeypatch.setattr(module, "_has_glyph", lambda name, x: has_glyph(name, x) and (name, x) != (own, "é"))
-    assert [(letters, font.path) for letters, font in module._runs("Café x", 12)] == [
+    assert [(letters, font.path) for letters, font, _ in module._runs("Café x", 12)] == [
         ("Caf", own),
         ("é", other),
         (" x", own),
