@@ -83,5 +83,16 @@ def training_origin(checkpoint: dict[str, Any], config: dict[str, Any]) -> dict[
         monitor, score = (state.get(key) if isinstance(state, dict) else None for key in ("monitor", "current_score"))
         if isinstance(monitor, str) and isinstance(score, Tensor) and score.numel() == 1:
             scores[monitor] = score.item()
-    trained_on = source.get("class_path") if isinstance(source, dict) else None
-    return {"trained_on": trained_on, **progress, "validation": scores}
+    return {"trained_on": _data_sets(source), **progress, "validation": scores}
+
+
+def _data_sets(source: Any) -> str | None:
+    """Return the class path of a data set; of several, each with the name it has there; of a part, that of the whole."""
+    if not isinstance(source, dict):
+        return None
+    arguments = source.get("init_args")
+    within = arguments if isinstance(arguments, dict) else {}
+    if isinstance(within.get("sources"), dict):
+        return ", ".join(f"{name}: {_data_sets(each)}" for name, each in within["sources"].items())
+    path = source.get("class_path") if within.get("source") is None else _data_sets(within["source"])
+    return path if isinstance(path, str) else None

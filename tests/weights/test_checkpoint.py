@@ -197,3 +197,12 @@ def test_scores_of_a_training_are_those_of_whatever_monitors():
         "epoch": 4,
         "validation": {"val/f1": 12.5},
     }
+
+
+def test_a_mixture_names_its_data_sets():
+    part = {"class_path": "d.ShanghaiTech", "init_args": {"root": "/home/me/sha", "part": "A"}}
+    held = {"class_path": "d.HoldOut", "init_args": {"source": part, "val": 0.1}}
+    mixture = {"class_path": "d.Concat", "init_args": {"sources": {"a": held, "b": {"class_path": "d.Mall"}}}}
+    assert training_origin({}, {"data": {"source": mixture}})["trained_on"] == "a: d.ShanghaiTech, b: d.Mall"
+    for odd in (None, 3, {}, {"class_path": 3}, {"init_args": 3}):
+        assert training_origin({}, {"data": {"source": odd}})["trained_on"] is None
