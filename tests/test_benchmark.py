@@ -14,7 +14,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import default_model, localisation, predict, tiles, windows
+from benchmarks import default_model, learning_curve, localisation, predict, tiles, windows
 from benchmarks.child import Peak
 from crowdcount.data import Folder, ShanghaiTech
 from crowdcount.errors import InputError
@@ -152,3 +152,20 @@ def test_what_is_set_aside_is_what_the_recipe_sets_aside():
     recipe = sources["heads"]["init_args"]
     assert (recipe["val"], recipe["test"]) == (default_model.HEADS_VAL, default_model.HEADS_TEST)
     assert "seed" not in recipe
+
+
+def test_the_learning_curve_is_that_of_the_tables(tmp_path):
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("epoch,train/loss,val/x\n0,8,\n1,4,\n1,,0.5\n2,3,\n")
+    second.write_text("epoch,train/loss,val/x\n2,2,\n2,,0.25\n")
+    curves = learning_curve.read_curves([first, second], ["train/loss", "val/x"])
+    assert curves == {"train/loss": {0: 8, 1: 4, 2: 2}, "val/x": {1: 0.5, 2: 0.25}}
+    learning_curve.main(
+        [str(first), str(second), "--columns", "train/loss", "val/x", "--output", str(tmp_path / "c.svg")]
+    )
+    svg = (tmp_path / "c.svg").read_text()
+    assert "train/loss: 8 to 2" in svg and "val/x: 0.5 to 0.25" in svg and svg.count("<polyline") == 2
+    with pytest.raises(InputError, match="val/y: no table has a value"):
+        learning_curve.read_curves([first], ["val/y"])
+    with pytest.raises(SystemExit):
+        learning_curve.main([str(tmp_path / "no.csv"), "--output", str(tmp_path / "d.svg")])

@@ -87,7 +87,7 @@ def training_origin(checkpoint: dict[str, Any], config: dict[str, Any]) -> dict[
 
 
 def _data_sets(source: Any) -> str | None:
-    """Return the class path of a data set; of several, each with the name it has there; of a part, that of the whole."""
+    """Return the class path of a data set; of several, each with its name there; of a part, that of the whole."""
     if not isinstance(source, dict):
         return None
     arguments = source.get("init_args")
