@@ -16,10 +16,9 @@ import cv2
 import torch
 
 from crowdcount.errors import InputError
-from crowdcount.inference.density import Inference
-from crowdcount.models.base import DensityNetwork
+from crowdcount.inference.model import Model
 from crowdcount.zoo.config import build, read_config
-from crowdcount.zoo.models import Model, load_model
+from crowdcount.zoo.models import load_model
 
 Result = TypeVar("Result")
 
@@ -49,13 +48,11 @@ def opened(source: str, threads: int) -> tuple[Model, str]:
     cv2.setNumThreads(threads)
     os.environ["CROWDCOUNT_OFFLINE"] = "1"
     try:
-        model = load_model(source)
+        model = load_model(source).density_model()
     except InputError:
         if Path(source).exists():
             raise
         return _untrained(source), "random"
-    if not isinstance(model, Model):
-        raise InputError(f"--model: {source} has no density")
     model.resize = None
     return model, "trained"
 
@@ -63,12 +60,10 @@ def opened(source: str, threads: int) -> tuple[Model, str]:
 def _untrained(name: str) -> Model:
     """Return a model of the zoo as `load_model` would, with random weights."""
     torch.manual_seed(0)
-    built = build(read_config(name), name)
-    if not isinstance(built.network, DensityNetwork):
-        raise InputError(f"--model: {name} has no density")
-    built.network.to(memory_format=torch.channels_last)
-    inference = built.inference if isinstance(built.inference, Inference) else Inference()
-    return Model(built.network, inference, None, name)
+    model = build(read_config(name), name).density_model()
+    model.network.to(memory_format=model.memory_format)
+    model.resize = None
+    return model
 
 
 class Peak:

@@ -17,7 +17,6 @@ import crowdcount
 from benchmarks.race import Commands, Row, positive
 from benchmarks.tiles import scene
 from crowdcount.data import Folder, HoldOut, Record, ShanghaiTech
-from crowdcount.errors import InputError
 from crowdcount.images.read import Image
 from crowdcount.images.resize import cv_resized
 from crowdcount.metrics import count_errors
@@ -46,9 +45,7 @@ def default_model_benchmark(arguments: argparse.Namespace) -> list[Row]:
     Raises:
         InputError: the model has no density, or a folder is not what it should be.
     """
-    model = crowdcount.load_model(arguments.model)
-    if not isinstance(model, Model):
-        raise InputError(f"--model: {arguments.model} has no density")
+    model = crowdcount.load_model(arguments.model).density_model()
     rows = [_speed(model, arguments.repeats)]
     if arguments.nobody is not None:
         rows += _nobody(model, Folder(arguments.nobody, empty=True).records("train"))

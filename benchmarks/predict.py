@@ -8,7 +8,6 @@ import argparse
 import json
 import time
 from contextlib import AbstractContextManager
-from importlib import import_module
 from typing import Any, get_args
 
 import torch
@@ -20,7 +19,7 @@ from benchmarks.tiles import scene
 from crowdcount.images.read import Image
 from crowdcount.models.base import DensityNetwork
 from crowdcount.predictor import Precision, find_device
-from crowdcount.zoo.config import list_models, read_config
+from crowdcount.zoo.config import list_models, network_class, read_config
 from crowdcount.zoo.models import Model
 
 _LONG = 5.0
@@ -49,11 +48,12 @@ def distinct_networks() -> list[str]:
     """Return the first configuration of each network with a density; bins and pretrained weights do not count."""
     found: dict[str, str] = {}
     for name in list_models():
-        network = read_config(name)["model"]["init_args"]["network"]
-        module, _, kind = network["class_path"].rpartition(".")
-        if issubclass(getattr(import_module(module), kind), DensityNetwork):
+        config = read_config(name)
+        kind = network_class(config, name)
+        if issubclass(kind, DensityNetwork):
+            network = config["model"]["init_args"]["network"]
             shape = {k: v for k, v in network["init_args"].items() if k not in ("bins", "pretrained")}
-            found.setdefault(json.dumps([kind, shape], sort_keys=True), name)
+            found.setdefault(json.dumps([kind.__name__, shape], sort_keys=True), name)
     return list(found.values())
 
 

@@ -77,11 +77,11 @@ def _seconds(side: Callable[[], Tensor], clock: Callable[[], float]) -> float:
 
 def _model(name: str) -> tuple[ClipEbc, Inference]:
     torch.manual_seed(0)
-    built = build(read_config(name), name)
+    built = build(read_config(name), name).density_model()
     network, inference = built.network, built.inference
     if not isinstance(network, ClipEbc) or not isinstance(network.visual, ClipVit) or not network.visual.deep:
         raise InputError(f"--model: {name} is no CLIP-EBC with a transformer and deep prompts")
-    if not isinstance(inference, Inference) or inference.window is None:
+    if inference.window is None:
         raise InputError(f"--model: {name} does not count in windows")
     return network, inference
 

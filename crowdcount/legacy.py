@@ -22,7 +22,6 @@ NAMES: Final = {
     "halo": "receptive_margin",
     "local_file": "ensure_downloaded",
     "png_bytes": "image_bytes",
-    "points_of": "peak_points",
 }
 """Public names that changed, whatever module they are in."""
 

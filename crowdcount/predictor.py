@@ -13,15 +13,14 @@ import torch
 
 from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
-from crowdcount.geometry import Points, resize_points
 from crowdcount.images.convert import Photo, as_image
 from crowdcount.images.read import Image
 from crowdcount.images.resize import cv_resized
 from crowdcount.inference.density import Prediction
-from crowdcount.inference.peaks import density_peaks
+from crowdcount.inference.model import CrowdModel, Model
 from crowdcount.inference.points import PointPrediction
 from crowdcount.inference.receptive_field import receptive_margin
-from crowdcount.zoo.models import RELEASE, Model, ReferringModel, load_model
+from crowdcount.zoo.models import RELEASE, load_model
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | Path | Model | ReferringModel | None = None,
+        model: str | Path | CrowdModel | None = None,
         weights: str | Path | None = None,
         device: str = "auto",
         precision: Precision = "float32",
@@ -72,7 +71,7 @@ class Predictor:
             check_number("long_side", long_side, 1)
         self.device = find_device(device)
         self.precision = _checked(precision, self.device)
-        if not isinstance(model, Model | ReferringModel):
+        if not isinstance(model, CrowdModel):
             model = load_model(DEFAULT_MODEL if model is None else model, weights)
         elif weights is not None:
             raise InputError("weights: the model given has its own; leave them out")
@@ -80,19 +79,6 @@ class Predictor:
         self.model.network.to(self.device).eval()
         self.max_memory = max_memory
         self.long_side = long_side
-
-    def counter(self) -> Model:
-        """Return the model.
-
-        Raises:
-            InputError: it finds expressions, and has no density.
-        """
-        if isinstance(self.model, ReferringModel):
-            raise InputError(
-                f"{self.model.name or 'this model'} counts what expressions name: call its predict(image, texts), or "
-                "give crowdcount predict an --expression"
-            )
-        return self.model
 
     def predict(self, photo: Photo) -> Prediction:
         """Count in a picture.
@@ -103,7 +89,7 @@ class Predictor:
         image = as_image(photo)
         # a file is read again where it is drawn: predictions of many of them do not hold their pixels
         kept = Path(photo) if isinstance(photo, str | Path) else image
-        return replace(self.predict_batch([self.seen(image)])[0], image=kept)
+        return replace(self.predict_batch([self.limit_size(image)])[0], image=kept)
 
     def find(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
         """Find what expressions name in an image (H, W, 3) uint8 RGB; points in its pixels.
@@ -111,17 +97,13 @@ class Predictor:
         Raises:
             InputError: the model reads no text.
         """
-        if not isinstance(self.model, ReferringModel):
-            raise InputError(f"{self.model.name or 'this model'} reads no text; take a model of the family rec")
         height, width = image.shape[:2]
         with self._autocast():
-            return [
-                replace(each.resized(height, width), image=image)
-                for each in self.model.predict(self.seen(image), texts)
-            ]
+            found = self.model.referring_model().predict(self.limit_size(image), texts)
+            return [replace(each.resized(height, width), image=image) for each in found]
 
-    def seen(self, image: Image) -> Image:
-        """Return an image as it goes to the model: not larger than `long_side`."""
+    def limit_size(self, image: Image) -> Image:
+        """Return an image as it goes to the model: shrunk until its longer side is not above `long_side`."""
         height, width = image.shape[:2]
         ratio = (self.long_side or math.inf) / max(height, width)
         if ratio >= 1:
@@ -137,7 +119,7 @@ class Predictor:
         Raises:
             InputError: the memory is too small, or the model gives no number even in float32.
         """
-        model = self.counter()
+        model = self.model.density_model()
         model = replace(model, inference=replace(model.inference, max_memory=self._memory(model, images)))
         with self._autocast():
             found = _predict_within_memory(model, images)
@@ -145,7 +127,7 @@ class Predictor:
             logger.warning("%s: %s is not enough for this picture; counted in float32", model.name, self.precision)
             found = _predict_within_memory(model, images)
         if not _finite(found):
-            raise InputError(f"{model.name or 'this model'} gives no finite count; its weights may be damaged")
+            raise InputError(f"{model.label} gives no finite count; its weights may be damaged")
         return found
 
     @contextmanager
@@ -180,11 +162,6 @@ def _predict_within_memory(model: Model, images: Sequence[Image]) -> list[Predic
         raise
 
 
-def peak_points(prediction: Prediction, height: int, width: int) -> Points:
-    """Return the strongest peaks of a density, (K, 2) in pixels of a photograph of that size; see `density_peaks`."""
-    return resize_points(density_peaks(prediction), (prediction.width, prediction.height), (width, height))
-
-
 class Options(TypedDict, total=False):
     """Arguments of `Predictor` behind the model."""
 
@@ -195,7 +172,7 @@ class Options(TypedDict, total=False):
     long_side: int | None
 
 
-def count(photo: Photo, model: str | Path | Model | None = None, **options: Unpack[Options]) -> float:
+def count(photo: Photo, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> float:
     """Return how many people are in an image; see `predict`.
 
     Example:
@@ -206,7 +183,7 @@ def count(photo: Photo, model: str | Path | Model | None = None, **options: Unpa
     return predict(photo, model, **options).count
 
 
-def predict(photo: Photo, model: str | Path | Model | None = None, **options: Unpack[Options]) -> Prediction:
+def predict(photo: Photo, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> Prediction:
     """Return what a model says of a picture: count, density, class probabilities.
 
     A model given by name is loaded once and kept for the next call; a file that has changed since is loaded anew.
@@ -220,7 +197,7 @@ def predict(photo: Photo, model: str | Path | Model | None = None, **options: Un
     Raises:
         InputError: the picture cannot be read, or there is no such model.
     """
-    if isinstance(model, Model | ReferringModel):
+    if isinstance(model, CrowdModel):
         return Predictor(model, **options).predict(photo)
     return _kept((_state(model), _state(options.get("weights"))), model, **options).predict(photo)
 

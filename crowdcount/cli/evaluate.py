@@ -46,6 +46,7 @@ from crowdcount.evaluation.summary import Summary, Tables, summarise
 from crowdcount.evaluation.table import results_csv
 from crowdcount.evaluation.text import summary_text
 from crowdcount.files import atomic_write
+from crowdcount.inference.model import CrowdModel
 from crowdcount.predictor import find_device
 from crowdcount.weights.index import index_file
 from crowdcount.zoo.config import find_config, read_config_file
@@ -226,7 +227,7 @@ def _device(name: str) -> torch.device:
 
 def _write(
     args: argparse.Namespace,
-    model: crowdcount.Model | crowdcount.ReferringModel,
+    model: CrowdModel,
     records: Sequence[Record],
     results: Sequence[ImageResult],
     summary: Summary,

@@ -38,14 +38,13 @@ from crowdcount.images.files import find_photos, read_photo
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.plotting import density_picture
-from crowdcount.predictor import DEFAULT_MEMORY, Precision, Predictor, peak_points
+from crowdcount.predictor import DEFAULT_MEMORY, Precision, Predictor
 from crowdcount.prefetch import ahead
 from crowdcount.video.counting import count_video
 from crowdcount.video.read import VIDEO_SUFFIXES, is_video, video_info
 from crowdcount.video.smoothing import Reading, csv_text
 from crowdcount.visualize import caption, count_text, expression_panel, image_bytes
 from crowdcount.zones import draw_zones, point_counts, read_zones, zone_counts
-from crowdcount.zoo.models import ReferringModel
 
 KINDS = ("csv", "json", "npz", "overlay")
 
@@ -131,9 +130,7 @@ class Run:
         self.results: list[CountResult] = []
         self.texts: list[str] = list(dict.fromkeys(args.expression or ()))
         model = self.predictor.model
-        if isinstance(model, ReferringModel) != bool(self.texts):
-            advice = "reads no text; leave --expression out" if self.texts else "needs --expression TEXT ..."
-            raise InputError(f"{model.name}: {advice}")
+        model.referring_model() if self.texts else model.density_model()
         if self.texts and args.output is not None and "npz" in args.save:
             raise InputError(f"{model.name}: has no density to save as npz; the points are in json")
         given = [*files, *args.zones, *filter(None, (args.model, args.weights))]
@@ -165,7 +162,7 @@ class Run:
                 yield _failed(source.path, error)
 
     def _predictions(self, sources: list[Source]) -> Sequence[Prediction | None]:
-        images = [self.predictor.seen(each.image) for each in sources if each.image is not None]
+        images = [self.predictor.limit_size(each.image) for each in sources if each.image is not None]
         return [None] * len(sources) if self.texts or not images else self.predictor.predict_batch(images)
 
     def _one(self, source: Source, prediction: Prediction | None) -> CountResult:
@@ -183,7 +180,7 @@ class Run:
             str(path),
             prediction.count,
             zone_counts(prediction, self.zones, height, width),
-            peak_points(prediction, height, width),
+            prediction.points_in(height, width),
             (width, height),
             prediction.exact,
         )

@@ -48,7 +48,7 @@ from crowdcount.visualize import (
 )
 
 if TYPE_CHECKING:
-    from crowdcount import Model, ReferringModel
+    from crowdcount.inference.model import CrowdModel
 
 KINDS = ("overlay", "heat", "points", "error", "panel")
 
@@ -114,13 +114,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _check_expressions(model: "Model | ReferringModel | None", args: argparse.Namespace) -> None:
+def _check_expressions(model: "CrowdModel | None", args: argparse.Namespace) -> None:
     """Refuse expressions for a model that reads none, and the other way round."""
-    referring = isinstance(model, crowdcount.ReferringModel)
-    if referring and (not args.expression or args.annotation is not None):
-        raise InputError(f"{args.model} finds expressions: give --expression TEXT ..., and no --annotation")
-    if args.expression and not referring:
-        raise InputError(f"--expression: {args.model or 'an annotation'} reads no text; give a model of the family rec")
+    if args.expression and model is None:
+        raise InputError("--expression: an annotation reads no text; give a model of the family rec")
+    if args.expression and args.annotation is not None:
+        raise InputError("--annotation: has no expressions to compare with; leave it out, or --expression")
+    if model is not None:
+        model.referring_model() if args.expression else model.density_model()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _draw_all(images: list[Path], model: "Model | ReferringModel | None", args: argparse.Namespace) -> int:
+def _draw_all(images: list[Path], model: "CrowdModel | None", args: argparse.Namespace) -> int:
     failed, taken = 0, {path.resolve() for path in images}
     for path in tqdm(images, disable=len(images) < 2, file=sys.stderr, unit="image"):
         try:
@@ -162,9 +163,9 @@ def _draw_all(images: list[Path], model: "Model | ReferringModel | None", args: 
     return 2 if failed else 0
 
 
-def _draw_one(path: Path, model: "Model | ReferringModel | None", args: argparse.Namespace, taken: set[Path]) -> str:
+def _draw_one(path: Path, model: "CrowdModel | None", args: argparse.Namespace, taken: set[Path]) -> str:
     """Write the pictures of one image, add them to `taken`, and say what was counted."""
-    if isinstance(model, crowdcount.ReferringModel):
+    if model is not None and model.reads_text:
         pictures, summary = find(read_photo(path), model, args.expression)
     else:
         view = look(read_photo(path), _points(path, args), model, args.stride)
@@ -187,18 +188,18 @@ def _points(path: Path, args: argparse.Namespace) -> Points | None:
     return read_points(find_annotation(path, args.annotation))
 
 
-def find(image: Image, model: "ReferringModel", texts: Sequence[str]) -> tuple[list[tuple[str, Image]], str]:
+def find(image: Image, model: "CrowdModel", texts: Sequence[str]) -> tuple[list[tuple[str, Image]], str]:
     """Draw what each expression was found to mean, and say how much it was."""
-    predictions = model.predict(image, texts)
+    predictions = model.referring_model().predict(image, texts)
     drawn = expression_panel(image, [(each.text, each.points, None) for each in predictions])
     return [("expressions", drawn)], "; ".join(f"{each.text}: {each.count}" for each in predictions)
 
 
-def look(image: Image, points: Points | None, model: "Model | None", stride: int) -> View:
+def look(image: Image, points: Points | None, model: "CrowdModel | None", stride: int) -> View:
     """Count in an image, and bring image and points into the frame that the network saw."""
     if model is None:
         return View(image, stride, points=points)
-    seen = model.predict(image)
+    seen = model.density_model().predict(image)
     height, width = image.shape[:2]
     if (seen.height, seen.width) != (height, width):
         image = cv2.resize(image, (seen.width, seen.height), interpolation=cv2.INTER_AREA).astype(np.uint8)

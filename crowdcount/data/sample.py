@@ -68,6 +68,11 @@ class Record:
         return cls(name, image, points, tuple(expressions))
 
     @property
+    def texts(self) -> list[str]:
+        """The texts of the expressions."""
+        return [expression.text for expression in self.expressions]
+
+    @property
     def count(self) -> int:
         """Number of annotated points: the ground truth of the papers."""
         return len(self.require_points())

@@ -1,9 +1,8 @@
 """A model and the records of a split -> what was found in every image, and how wrong it is."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +13,17 @@ from crowdcount.checks import check_number
 from crowdcount.data.sample import Record
 from crowdcount.distributed import all_gather
 from crowdcount.errors import InputError
-from crowdcount.geometry import Points, inside, resize_points
+from crowdcount.geometry import inside
 from crowdcount.images.read import Image
-from crowdcount.inference.peaks import density_peaks
-from crowdcount.metrics.game import GAME_LEVELS, density_cells, game, point_cells
-from crowdcount.metrics.localisation import match_points, predicted_radius
+from crowdcount.inference.density import Prediction
+from crowdcount.inference.model import CrowdModel
+from crowdcount.inference.points import PointPrediction
+from crowdcount.metrics.game import GAME_LEVELS, game, point_cells
+from crowdcount.metrics.localisation import match_points
 from crowdcount.metrics.nwpu_localisation import boxes_to_heads, hits, level_hits, pairs_within
 from crowdcount.prefetch import ahead
-from crowdcount.zoo.models import Model, ReferringModel
 
 Hits = tuple[int, int, int]
-Cells = Callable[[int], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -97,18 +96,7 @@ class ImageResult:
         return self.predicted - self.true
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What a model says: its count, its points in pixels of the photograph, its people in the cells of GAME."""
-
-    count: float
-    points: Points
-    cells: Cells
-
-
-def evaluate(
-    model: Model | ReferringModel, records: Sequence[Record], scoring: Scoring | None = None
-) -> list[ImageResult]:
+def evaluate(model: CrowdModel, records: Sequence[Record], scoring: Scoring | None = None) -> list[ImageResult]:
     """Count in every image and compare with its annotation, with a progress bar on stderr.
 
     Whole images go one at a time through the model's own size rule and inference, so that the number of one does not
@@ -133,53 +121,36 @@ def _rank_and_world() -> tuple[int, int]:
     return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
 
 
-def _scored(model: Model | ReferringModel, record: Record, image: Image, scoring: Scoring) -> list[ImageResult]:
-    if isinstance(model, ReferringModel):
-        return _expressions(model, record, image, scoring)
-    height, width = image.shape[:2]
-    seen = model.predict(image)
-    points = density_peaks(seen, scoring.peak_threshold)
-    found = _Found(
-        seen.count,
-        resize_points(points, (seen.width, seen.height), (width, height)),
-        lambda level: density_cells(seen.density, seen.stride, seen.width, seen.height, level),
-    )
-    return [_result(record, image, found, scoring)]
+def _scored(model: CrowdModel, record: Record, image: Image, scoring: Scoring) -> list[ImageResult]:
+    """Score an image, or every expression of it on its own."""
+    parts = _expressions(model, record) if model.reads_text else [record]
+    predictions = model.predict_each(image, record.texts if model.reads_text else ())
+    results = [_result(part, image, found, scoring) for part, found in zip(parts, predictions, strict=True)]
+    return [replace(result, image=record.name) for result in results] if model.reads_text else results
 
 
-def _expressions(model: ReferringModel, record: Record, image: Image, scoring: Scoring) -> list[ImageResult]:
-    """Score every expression of an image on its own, at GroundingREC's radius as well."""
+def _expressions(model: CrowdModel, record: Record) -> list[Record]:
+    """Return a record for each expression of an image, which has its points."""
     if not record.expressions:
         raise InputError(f"{record.name} has no expressions; {model.name} needs them")
+    parts = []
+    for each in record.expressions:
+        attributes = {key: value for key, value in (("kind", each.kind), ("category", each.category)) if value}
+        parts.append(Record(f"{record.name}: {each.text}", record.image, each.points, attributes=attributes))
+    return parts
+
+
+def _result(record: Record, image: Image, found: Prediction | PointPrediction, scoring: Scoring) -> ImageResult:
     height, width = image.shape[:2]
-    results = []
-    predictions = model.predict(image, [expression.text for expression in record.expressions])
-    for expression, prediction in zip(record.expressions, predictions, strict=True):
-        points = prediction.points
-        found = _Found(prediction.count, points, _cells(points, width, height))
-        attributes = {"kind": expression.kind, "category": expression.category}
-        named = {key: value for key, value in attributes.items() if value}
-        part = Record(f"{record.name}: {expression.text}", record.image, expression.points, attributes=named)
-        # as published both radius and distances are parts of the image's sides
-        scale = np.array([width, height])
-        radius = predicted_radius(prediction.sizes / scale)
-        extra = {"GroundingREC": match_points(points / scale, expression.points / scale, radius)}
-        results.append(replace(_result(part, image, found, scoring, extra), image=record.name))
-    return results
-
-
-def _cells(points: Points, width: int, height: int) -> Cells:
-    return lambda level: point_cells(points, width, height, level)
-
-
-def _result(
-    record: Record, image: Image, found: _Found, scoring: Scoring, extra: Mapping[str, Hits] | None = None
-) -> ImageResult:
-    pixels = np.floor(found.points).astype(np.int64)
+    points = found.points_in(height, width, scoring.peak_threshold)
+    pixels = np.floor(points).astype(np.int64)
     if record.points is None:
         return ImageResult(record.name, found.count, pixels, attributes=dict(record.attributes))
-    height, width = image.shape[:2]
     scores, levels = _localisation(record, pixels, scoring)
+    if found.relative_radius is not None:
+        # as published both radius and distances are parts of the image's sides
+        scale = np.array([width, height])
+        scores["GroundingREC"] = match_points(points / scale, record.points / scale, found.relative_radius)
     return ImageResult(
         record.name,
         found.count,
@@ -187,7 +158,7 @@ def _result(
         true=record.count,
         outside=int(np.count_nonzero(~inside(record.points, width, height))),
         game=tuple(game(point_cells(record.points, width, height, level), found.cells(level)) for level in GAME_LEVELS),
-        hits={**scores, **(extra or {})},
+        hits=scores,
         box_levels=levels,
         attributes=dict(record.attributes),
     )

@@ -13,7 +13,7 @@ from typing import Any
 from crowdcount.data.sample import CrowdSource
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
-from crowdcount.zoo.models import Model, ReferringModel
+from crowdcount.inference.model import CrowdModel
 
 _ABSOLUTE = re.compile(r"""(?:^|(?<=["'=\s]))/[^"',}\]]+""")
 
@@ -31,16 +31,6 @@ def require_published(source: CrowdSource) -> None:
     """
     if not source.published:
         raise InputError(f"--update-index: the index is for published data sets, not for {type(source).__name__}")
-
-
-def protocol(model: Model | ReferringModel) -> str:
-    """Return in words how a whole image is counted: size rule, then one pass or windows, or thresholds of points."""
-    rule = "images as they are" if model.resize is None else f"size rule {model.resize}"
-    if isinstance(model, ReferringModel):
-        return f"{rule}; {model.inference}"
-    if model.inference.window is None:
-        return f"{rule}; in one pass"
-    return f"{rule}; windows of {model.inference.window} px every {model.inference.step} px, overlaps averaged"
 
 
 def commit(root: Path = Path(__file__).parents[2]) -> str | None:
@@ -86,12 +76,12 @@ def public_command(words: Sequence[str]) -> str:
     return shlex.join(["crowdcount", "evaluate", *kept])
 
 
-def head_of(model: Model | ReferringModel, name: str, data: str) -> dict[str, Any]:
+def head_of(model: CrowdModel, name: str, data: str) -> dict[str, Any]:
     """Return what identifies an evaluation: model and data by name, protocol, weights by hash, code, day."""
     return {
         "model": name,
         "data": data,
-        "protocol": protocol(model),
+        "protocol": model.protocol,
         "weights": model.origin.get("sha256"),
         "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -120,7 +110,7 @@ def measurement(summary: Mapping[str, Any], words: Sequence[str]) -> dict[str, A
     }
 
 
-def index_key(path: Path, model: Model | ReferringModel) -> str:
+def index_key(path: Path, model: CrowdModel) -> str:
     """Return the entry of the index that the weights of a model are of, wherever their file lies.
 
     Raises:

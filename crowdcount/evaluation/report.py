@@ -14,8 +14,8 @@ from crowdcount.evaluation.summary import Summary
 from crowdcount.evaluation.text import summary_text
 from crowdcount.geometry import resize_points
 from crowdcount.images.read import Image
+from crowdcount.inference.model import CrowdModel
 from crowdcount.visualize import count_text, draw_points, expression_panel, overlay, panel
-from crowdcount.zoo.models import Model, ReferringModel
 
 _WIDEST = 1400
 """Most pixels of a picture's width in the report."""
@@ -38,7 +38,7 @@ figure {{ margin: 24px 0 }} figcaption {{ margin-bottom: 6px }} img {{ max-width
 
 
 def report_html(
-    model: Model | ReferringModel,
+    model: CrowdModel,
     records: Sequence[Record],
     results: Sequence[ImageResult],
     summary: Summary,
@@ -76,7 +76,7 @@ def _charts(known: Sequence[ImageResult], summary: Summary) -> list[tuple[str, s
     return charts + [(f"Error by {key}", bars(key, table)) for key, table in summary["attributes"].items()]
 
 
-def _worst(model: Model | ReferringModel, records: Sequence[Record], known: Sequence[ImageResult], number: int) -> str:
+def _worst(model: CrowdModel, records: Sequence[Record], known: Sequence[ImageResult], number: int) -> str:
     figures: dict[int, str] = {}
     for result in sorted(known, key=lambda result: -abs(result.error)):
         if len(figures) == number:
@@ -89,15 +89,15 @@ def _worst(model: Model | ReferringModel, records: Sequence[Record], known: Sequ
     return "\n".join(["<h2>Worst images</h2>", *figures.values()]) if figures else ""
 
 
-def _picture(model: Model | ReferringModel, record: Record) -> Image:
+def _picture(model: CrowdModel, record: Record) -> Image:
     """Draw an image with its annotation beside what the model sees in it."""
     image, points = record.read(), record.require_points()
     height, width = image.shape[:2]
-    if isinstance(model, ReferringModel):
-        found = model.predict(image, [expression.text for expression in record.expressions])
+    if model.reads_text:
+        found = model.referring_model().predict(image, record.texts)
         pairs = zip(found, record.expressions, strict=True)
         return expression_panel(image, [(each.text, each.points, len(true.points)) for each, true in pairs])
-    seen = model.predict(image)
+    seen = model.density_model().predict(image)
     image = np.asarray(cv2.resize(image, (seen.width, seen.height), interpolation=cv2.INTER_AREA), np.uint8)
     points = resize_points(points, (width, height), (seen.width, seen.height))
     drawn = overlay(image, seen.density, seen.stride)

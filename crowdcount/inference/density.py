@@ -13,7 +13,9 @@ from torch.nn import functional
 
 from crowdcount.checks import check_number
 from crowdcount.errors import InputError
+from crowdcount.geometry import Points, resize_points
 from crowdcount.images.read import Image
+from crowdcount.inference.peaks import density_peaks
 from crowdcount.inference.plotting import Plottable, density_picture
 from crowdcount.inference.receptive_field import (
     bytes_per_pixel,
@@ -23,6 +25,7 @@ from crowdcount.inference.receptive_field import (
     tile_multiple,
 )
 from crowdcount.inference.tiling import Span, grid
+from crowdcount.metrics.game import density_cells
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.tile_context import TileContext, tile_context
 from crowdcount.visualize.captions import caption, count_text
@@ -64,6 +67,28 @@ class Prediction(Plottable):
         """Lay the density over an image (H, W, 3) uint8 RGB, at the size the network saw it; see `plot`."""
         return caption(density_picture(image, self), count_text(self.count))
 
+    @property
+    def relative_radius(self) -> None:
+        """Radius of the objects; a density has none. See `PointPrediction.relative_radius`."""
+        return
+
+    def points_in(self, height: int, width: int, peak_threshold: float = 0.0) -> Points:
+        """Return the strongest peaks of the density, see `density_peaks`.
+
+        Args:
+            height: of the image in whose pixels the points are.
+            width: its width.
+            peak_threshold: people per block that a peak has to exceed.
+
+        Returns:
+            (K, 2) x, y.
+        """
+        return resize_points(density_peaks(self, peak_threshold), (self.width, self.height), (width, height))
+
+    def cells(self, level: int) -> NDArray[np.float64]:
+        """Return the people in each cell of GAME(`level`), (2 ** level, 2 ** level)."""
+        return density_cells(self.density, self.stride, self.width, self.height, level)
+
 
 @dataclass
 class Inference:
@@ -99,6 +124,13 @@ class Inference:
             check_number("inference.window_batch", self.window_batch, 1)
         if self.max_memory is not None:
             check_number("inference.max_memory", self.max_memory, 0, above=True, hint="in GiB, or null for no limit")
+
+    @property
+    def protocol(self) -> str:
+        """How an image is counted, in words."""
+        if self.window is None:
+            return "in one pass"
+        return f"windows of {self.window} px every {self.step} px, overlaps averaged"
 
     @property
     def step(self) -> int | None:

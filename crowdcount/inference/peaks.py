@@ -1,13 +1,17 @@
 """Points of a density model: where its density has local maxima."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.geometry import Points, as_points
-from crowdcount.inference.density import Prediction
+
+if TYPE_CHECKING:
+    from crowdcount.inference.density import Prediction
 
 
-def density_peaks(prediction: Prediction, threshold: float = 0.0) -> Points:
+def density_peaks(prediction: "Prediction", threshold: float = 0.0) -> Points:
     """Return the strongest local maxima of a density, as many as people were counted at most.
 
     A block is a maximum when it has more people than `threshold` and than each of its eight neighbours; of equal

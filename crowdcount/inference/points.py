@@ -17,6 +17,7 @@ from crowdcount.geometry import Points, resize_points
 from crowdcount.images.read import Image
 from crowdcount.inference.plotting import Plottable
 from crowdcount.metrics import predicted_radius
+from crowdcount.metrics.game import point_cells
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.models.rec.outputs import PointDetections, selected
 from crowdcount.visualize.density import expression_panel
@@ -46,6 +47,25 @@ class PointPrediction(Plottable):
     def count(self) -> int:
         """Number of points."""
         return len(self.points)
+
+    @property
+    def relative_radius(self) -> float:
+        """GroundingREC's radius of localisation, as a part of the image's sides; see `predicted_radius`."""
+        return predicted_radius(self.sizes / np.array([self.width, self.height]))
+
+    def points_in(self, height: int, width: int, peak_threshold: float = 0.0) -> Points:
+        """Return the points, (K, 2) in pixels of the image at that size.
+
+        Args:
+            height: of the image.
+            width: of the image.
+            peak_threshold: of densities, see `Prediction.points_in`; points of a detector have their own thresholds.
+        """
+        return self.resized(height, width).points
+
+    def cells(self, level: int) -> NDArray[np.int64]:
+        """Return the points in each cell of GAME(`level`), (2 ** level, 2 ** level)."""
+        return point_cells(self.points, self.width, self.height, level)
 
     def resized(self, height: int, width: int) -> "PointPrediction":
         """Return the prediction in pixels of the image at another size."""
@@ -92,6 +112,11 @@ class PointInference:
             check_number(f"inference.{key}", getattr(self, key), 0, 1)
         for key in ("merge_radius", "max_tiling_depth"):
             check_number(f"inference.{key}", getattr(self, key), 0)
+
+    @property
+    def protocol(self) -> str:
+        """How points are found, in words: all settings."""
+        return str(self)
 
     @torch.inference_mode()
     def __call__(self, network: ReferringDetector, image: Tensor, texts: Sequence[str]) -> list[PointPrediction]:

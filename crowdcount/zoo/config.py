@@ -6,8 +6,8 @@ A name is a path: `clip_ebc/vit_b16_sha` is `zoo_configs/clip_ebc/vit_b16_sha.ya
 import difflib
 import re
 import sys
-from dataclasses import dataclass
 from fnmatch import fnmatch
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -18,30 +18,14 @@ from jsonargparse import ArgumentError, ArgumentParser
 from crowdcount.config_errors import explain
 from crowdcount.errors import InputError, input_error
 from crowdcount.files import read_text
-from crowdcount.images.resize import Resize, ShortSide, SizeRule
+from crowdcount.images.resize import Resize, ShortSide
 from crowdcount.images.resize_presets import ResizePreset
-from crowdcount.inference.density import Inference
-from crowdcount.inference.points import PointInference
+from crowdcount.inference.model import KINDS, CrowdModel
 from crowdcount.legacy import upgrade_config
 from crowdcount.models.base import CrowdNetwork
 
 SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "resize_preset": ResizePreset}
 """The keys of `data` that bring an image to a size; one of them at a time."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a configuration says of counting: the rest of it is about training.
-
-    Attributes:
-        network: with random weights, in evaluation mode.
-        inference: how a whole image is counted; None for the default.
-        resize: the size rule applied to an image before.
-    """
-
-    network: CrowdNetwork
-    inference: Inference | PointInference | None
-    resize: SizeRule | None
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -212,32 +196,72 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def build(config: dict[str, Any], name: str) -> Built:
-    """Build network and protocol of a configuration; the module, optimizer and data are not touched.
+def network_class(config: dict[str, Any], name: str) -> type[CrowdNetwork]:
+    """Return the class of the network of a `counting_part`.
 
     Args:
-        config: as in a file of the zoo.
+        config: the part.
         name: where it comes from, for the messages.
 
     Raises:
-        InputError: a key or a value is wrong.
+        InputError: there is no such class, or it is no network.
+    """
+    path = config["model"]["init_args"]["network"]["class_path"]
+    module, _, kind = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{name}: network: {path} cannot be imported ({error})") from error
+    if not isinstance(found, type) or not issubclass(found, CrowdNetwork):
+        raise InputError(f"{name}: network: {path} is no subclass of CrowdNetwork")
+    return found
+
+
+def build(config: dict[str, Any], name: str, origin: dict[str, Any] | None = None) -> CrowdModel:
+    """Build the model of a configuration, with random weights; the module, optimizer and data are not touched.
+
+    Args:
+        config: as in a file of the zoo.
+        name: where it comes from.
+        origin: what is known of the weights that it will get.
+
+    Raises:
+        InputError: a key or a value is wrong, or no kind of model takes the network.
     """
     part = counting_part(config, name)
+    values = part["model"]["init_args"]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(CrowdNetwork, "network", required=True)
-    parser.add_argument("--inference", type=Inference | PointInference | None, default=None)
+    network = _instantiated(parser, {"network": values["network"]}, name)["network"].eval()
+    kind = _kind(network, name)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--inference", type=kind.inference_type)
     for key, rule in SIZE_RULES.items():
         parser.add_argument(f"--{key}", type=rule | None, default=None)
+    inference = {key: value for key, value in values.items() if key == "inference"}
+    built = _instantiated(parser, {**inference, **part["data"]}, name)
+    resize = next((built[key] for key in SIZE_RULES if built[key]), None)
+    return kind(network, built.get("inference") or kind.inference_type(), resize, name, part, origin or {})
+
+
+def _kind(network: CrowdNetwork, name: str) -> type[CrowdModel]:
+    for kind in KINDS:
+        if isinstance(network, kind.network_type):
+            return kind
+    names = " nor ".join(kind.network_type.__name__ for kind in KINDS)
+    raise InputError(f"{name}: network: {type(network).__name__} is neither {names}; nothing counts with it")
+
+
+def _instantiated(parser: ArgumentParser, values: dict[str, Any], name: str) -> Any:
+    """Return the objects that a parser makes of values from YAML."""
     try:
-        parsed = parser.parse_object({**part["model"]["init_args"], **part["data"]})
+        parsed = parser.parse_object(values)
     except (ArgumentError, ValueError) as error:
         raise InputError(f"{name}: {explain(str(error), [])}") from error
     try:
-        built = parser.instantiate(parsed)
+        return parser.instantiate(parsed)
     except ValueError as error:
         mistake = input_error(error)
         if mistake is None:
             raise
         raise mistake from error
-    resize = next((built[key] for key in SIZE_RULES if built[key]), None)
-    return Built(built.network.eval(), built.inference, resize)

@@ -1,29 +1,21 @@
 """The zoo in Python: names -> networks, weights -> models ready to count."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from crowdcount.errors import InputError
-from crowdcount.images.read import Image
-from crowdcount.images.resize import SizeRule
-from crowdcount.inference.density import Inference, Prediction
-from crowdcount.inference.points import PointInference, PointPrediction
-from crowdcount.models.base import CrowdNetwork, DensityNetwork
-from crowdcount.models.rec.network import ReferringDetector
+from crowdcount.inference.model import CrowdModel, Model, ReferringModel
+from crowdcount.models.base import CrowdNetwork
 from crowdcount.weights.cache import ensure_downloaded
 from crowdcount.weights.checkpoint import read_checkpoint, read_metadata
 from crowdcount.weights.index import WeightEntry, entries_for, list_weights, read_index, terms
 from crowdcount.weights.provenance import WeightsFile, stored_object, training_origin
-from crowdcount.zoo.config import build, counting_part, list_models, read_config, stored_config
+from crowdcount.zoo.config import build, list_models, network_class, read_config, stored_config
 
 __all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weights", "load_model"]
 
@@ -31,80 +23,6 @@ logger = logging.getLogger(__name__)
 
 RELEASE = "model.safetensors"
 """What the weights are called in the folder of a release."""
-
-
-@dataclass
-class Model:
-    """A network together with the protocol it is evaluated by.
-
-    Attributes:
-        network: in evaluation mode.
-        inference: how a whole image is counted.
-        resize: the size rule applied to an image before.
-        name: where it comes from.
-        config: what it was built from: network, inference and size rule, in the form of the zoo's files.
-        origin: what is known of the weights, such as file, SHA-256, licences and figures.
-    """
-
-    network: DensityNetwork
-    inference: Inference = field(default_factory=Inference)
-    resize: SizeRule | None = None
-    name: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    origin: dict[str, Any] = field(default_factory=dict)
-
-    def predict(self, image: Image) -> Prediction:
-        """Count in an image (H, W, 3) uint8 RGB, on the device of the network.
-
-        Raises:
-            InputError: the array is no such image.
-        """
-        return replace(self.predict_batch([image])[0], image=image)
-
-    def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
-        """Count in images (H, W, 3) uint8 RGB of one size, in one forward pass where each of them needs no more.
-
-        Raises:
-            InputError: an array is no such image, or of another size than the first.
-        """
-        pixels = [_pixels(image, self.resize, self.network) for image in images]
-        if len({each.shape for each in pixels}) > 1:
-            raise InputError("images of several sizes are no batch; give those of one size together")
-        return self.inference.predict_batch(self.network, torch.stack(pixels) if len(pixels) > 1 else pixels[0][None])
-
-
-@dataclass
-class ReferringModel:
-    """A detector of what expressions name, together with the protocol it is evaluated by.
-
-    Attributes:
-        network: in evaluation mode.
-        inference: how a query becomes a point.
-        resize: the size rule applied to an image before.
-        name: where it comes from.
-        config: what it was built from: network, inference and size rule, in the form of the zoo's files.
-        origin: what is known of the weights, such as file, SHA-256, licences and figures.
-    """
-
-    network: ReferringDetector
-    inference: PointInference = field(default_factory=PointInference)
-    resize: SizeRule | None = None
-    name: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    origin: dict[str, Any] = field(default_factory=dict)
-
-    def predict(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
-        """Find what each expression names in an image (H, W, 3) uint8 RGB, on the device of the network.
-
-        Returns:
-            For each expression its points, in pixels of `image`.
-
-        Raises:
-            InputError: the array is no such image, or an expression is empty or too long.
-        """
-        found = self.inference(self.network, _pixels(image, self.resize, self.network), texts)
-        height, width = image.shape[:2]
-        return [replace(each.resized(height, width), image=image) for each in found]
 
 
 def create_model(
@@ -137,10 +55,8 @@ def create_model(
     return network
 
 
-def load_model(
-    source: str | Path, weights: str | Path | None = None, allow_unverified: bool = False
-) -> Model | ReferringModel:
-    """Return a trained model, ready to count: a `ReferringModel` of the family rec, otherwise a `Model`.
+def load_model(source: str | Path, weights: str | Path | None = None, allow_unverified: bool = False) -> CrowdModel:
+    """Return a trained model, ready to count: a `Model`, or of the family rec a `ReferringModel`.
 
     Args:
         source: a checkpoint of `crowdcount train`, or a file or folder of `crowdcount convert`, which hold their
@@ -167,12 +83,13 @@ def load_model(
     checkpoint = read_checkpoint(found.path)
     arguments = _stated_arguments(config, checkpoint, found, name)
     config["model"]["init_args"]["network"]["init_args"].update(arguments)
-    model = _model(config, entry.name if entry else name, found.origin())
+    model = build(config, entry.name if entry else name, found.origin())
+    model.network.to(memory_format=model.memory_format)
     _load_weights(model.network, checkpoint, found.path)
     return model
 
 
-def _load_file(path: Path) -> Model | ReferringModel:
+def _load_file(path: Path) -> CrowdModel:
     checkpoint, about = read_checkpoint(path), read_metadata(path)
     text = about.get("config", checkpoint.get("config"))
     if not isinstance(text, str):  # published files may hold a configuration of another kind
@@ -185,22 +102,12 @@ def _load_file(path: Path) -> Model | ReferringModel:
         origin = stored_object(about, "origin", path)
     else:
         origin = WeightsFile.inspect(path).origin() | training_origin(checkpoint, config)
-    model = _model(config, about.get("name", str(path)), origin)
+    model = build(config, about.get("name", str(path)), origin)
+    model.network.to(memory_format=model.memory_format)
     with _naming_file(type(model.network).__name__, path):
         model.network.load_state_dict(_network_state(checkpoint), strict=True)
         _restore_normalization(model.network, checkpoint, path)
     return model
-
-
-def _model(config: dict[str, Any], name: str, origin: dict[str, Any]) -> Model | ReferringModel:
-    built, part = build(config, name), counting_part(config, name)
-    if isinstance(built.network, ReferringDetector):
-        points = built.inference if isinstance(built.inference, PointInference) else PointInference()
-        return ReferringModel(built.network, points, built.resize, name, part, origin)
-    assert isinstance(built.network, DensityNetwork)
-    built.network.to(memory_format=torch.channels_last)  # a third faster on processors
-    whole = built.inference if isinstance(built.inference, Inference) else Inference()
-    return Model(built.network, whole, built.resize, name, part, origin)
 
 
 def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
@@ -223,24 +130,13 @@ def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
     return entry
 
 
-def _pixels(image: Image, resize: SizeRule | None, network: CrowdNetwork) -> Tensor:
-    """Return an image as the network sees it, (3, H, W) uint8 on its device."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
-    if resize is not None:
-        image, _ = resize(image, np.empty((0, 2), np.float32))
-    # a view, no copy: channels come last in memory, as convolutions like it
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    return pixels.to(next(network.parameters()).device)
-
-
 def _stated_arguments(
     config: dict[str, Any], checkpoint: dict[str, Any], found: WeightsFile, name: str
 ) -> dict[str, Any]:
     """Return the arguments of the network that weights ask for: as a published file states them, or by the index."""
-    module, _, kind = config["model"]["init_args"]["network"]["class_path"].rpartition(".")
-    with _naming_file(kind, found.path):
-        stated: dict[str, Any] = getattr(import_module(module), kind).published_arguments(checkpoint)
+    network = network_class(config, name)
+    with _naming_file(network.__name__, found.path):
+        stated = network.published_arguments(checkpoint)
     return stated | found.arguments(name)
 
 

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
+from crowdcount.inference.model import CrowdModel
 from crowdcount.weights.download import require_space
-from crowdcount.zoo.models import RELEASE, Model, ReferringModel
+from crowdcount.zoo.models import RELEASE
 
 CARD = "README.md"
 
 
-def save_release(model: Model | ReferringModel, folder: Path, name: str, half: bool = False) -> Path:
+def save_release(model: CrowdModel, folder: Path, name: str, half: bool = False) -> Path:
     """Write `model.safetensors`, which `crowdcount.load_model` reads without any other file, and a model card.
 
     The file's metadata are texts: `name`, `config` (YAML: network, inference, size rule), `preprocessing` and `origin`
@@ -68,11 +69,11 @@ def _halved(key: str, value: Tensor) -> Tensor:
     return rounded
 
 
-def preprocessing(model: Model | ReferringModel) -> dict[str, Any]:
+def preprocessing(model: CrowdModel) -> dict[str, Any]:
     """Return what an image has to go through before the network sees it, and what the network makes of its sides."""
     data = model.config.get("data", {})
     network = model.network
-    sides = {key: getattr(network, key) for key in ("stride", "multiple") if hasattr(network, key)}
+    sides = {key: getattr(network, key) for key in ("stride", "size_divisor") if hasattr(network, key)}
     return {
         "color": "RGB, divided by 255",
         "mean": list(network.mean),
@@ -82,7 +83,7 @@ def preprocessing(model: Model | ReferringModel) -> dict[str, Any]:
     }
 
 
-def model_card(model: Model | ReferringModel, name: str) -> str:
+def model_card(model: CrowdModel, name: str) -> str:
     """Return a card in the form of the Hugging Face hub: a head that machines read, and what people should know."""
     origin = model.origin
     lines = [
@@ -101,7 +102,7 @@ def model_card(model: Model | ReferringModel, name: str) -> str:
     return f"---\n{yaml.safe_dump(_head(origin), sort_keys=False)}---\n\n" + "\n\n".join(lines) + "\n"
 
 
-def _metadata(model: Model | ReferringModel, name: str) -> dict[str, str]:
+def _metadata(model: CrowdModel, name: str) -> dict[str, str]:
     return {
         "format": "pt",
         "name": name,
@@ -130,20 +131,19 @@ def _head(origin: dict[str, Any]) -> dict[str, Any]:
     return {"library_name": "crowdcount", **stated, "tags": ["crowd-counting", "pytorch"]}
 
 
-def _purpose(model: Model | ReferringModel) -> str:
-    what = "what an expression names" if isinstance(model, ReferringModel) else "people"
+def _purpose(model: CrowdModel) -> str:
     network = model.config.get("model", {}).get("init_args", {}).get("network", {})
     arguments = network.get("init_args", {})
     kind = arguments.get("backbone") or arguments.get("detector") or type(model.network).__name__
+    path = f"{type(model.network).__module__}.{type(model.network).__name__}"
     return (
-        f"Counts {what} in images; the network is `{type(model.network).__module__}.{type(model.network).__name__}` on "
-        f"`{kind}`. It runs with the Python package `crowdcount` of the distribution `crowdcount-zoo` (`crowdcount` on "
-        "PyPI is another project):"
+        f"Counts {model.subject} in images; the network is `{path}` on `{kind}`. It runs with the Python package "
+        "`crowdcount` of the distribution `crowdcount-zoo` (`crowdcount` on PyPI is another project):"
     )
 
 
-def _usage(model: Model | ReferringModel) -> str:
-    asked = ', ["person in red"]' if isinstance(model, ReferringModel) else ""
+def _usage(model: CrowdModel) -> str:
+    asked = ', ["person in red"]' if model.reads_text else ""
     return (
         "```python\nimport crowdcount\nfrom crowdcount.data import read_image\n\n"
         f'model = crowdcount.load_model("{RELEASE}")\nmodel.predict(read_image("photo.jpg"){asked})\n```'

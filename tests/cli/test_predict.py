@@ -25,10 +25,10 @@ from crowdcount.images.read import read_image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.plotting import density_picture
 from crowdcount.inference.points import PointInference
-from crowdcount.predictor import Predictor, find_device, peak_points
+from crowdcount.predictor import Predictor, find_device
 from crowdcount.video.counting import count_video
 from crowdcount.visualize.density import image_bytes
-from crowdcount.zoo.config import build, counting_part, read_config
+from crowdcount.zoo.config import build, read_config
 from crowdcount.zoo.models import Model
 from crowdcount.zoo.release import save_release
 from tests.support.video import with_zeros, write_video
@@ -68,7 +68,7 @@ def referring(tmp_path_factory):
     """A release of a detector that finds something whatever it is asked for."""
     torch.manual_seed(0)
     network = crowdcount.create_model("rec/tiny_scenes")
-    config = counting_part(read_config("rec/tiny_scenes"))
+    config = read_config("rec/tiny_scenes")
     points = {"cls_threshold": 0.0, "word_threshold": 0.0, "crowded_fraction": 1}
     inference = {"class_path": "crowdcount.inference.points.PointInference", "init_args": points}
     config["model"]["init_args"]["inference"] = inference
@@ -286,7 +286,7 @@ def test_what_the_archive_and_the_json_hold(tool, release, model, tmp_path):
     np.testing.assert_allclose((held["probabilities"] * anchors).sum(axis=0), held["density"], atol=1e-5)
     (entry,) = json.loads((out / "counts.json").read_text())["images"]
     np.testing.assert_allclose(entry["points"], held["points"], atol=0.006)
-    np.testing.assert_allclose(held["points"], peak_points(seen, 61, 93))
+    np.testing.assert_allclose(held["points"], seen.points_in(61, 93))
     assert len(held["points"]) > 3 and (held["points"] < [93, 61]).all() and held["points"][:, 0].max() > 70
 
 
@@ -450,8 +450,12 @@ def test_mistakes_are_one_line_and_nothing_is_written(tool, release, referring, 
         ([photo, "--max-memory", "nan"], release, "max_memory: nan must be"),
         ([photo, "--long-side", "0"], release, "long_side: 0 must be"),
         ([photo, "--precision", "float16"], release, "float16 is for GPUs"),
-        ([photo, "--expression", "person in red"], release, "tiny: reads no text; leave --expression out"),
-        ([photo], referring, "finder: needs --expression TEXT"),
+        ([photo, "--expression", "person in red"], release, "tiny reads no text; leave the expressions out"),
+        (
+            [photo],
+            referring,
+            "finder counts what expressions name: call its predict(image, texts), or give --expression TEXT",
+        ),
         ([photo, "--expression", "person", "--save", "npz"], referring, "no density to save as npz"),
     ]
     for arguments, model, words in cases:
@@ -619,7 +623,7 @@ def test_a_model_of_expressions_cannot_count_people(referring):
 
 
 def test_a_model_of_densities_reads_no_text(model):
-    with pytest.raises(InputError, match="tiny reads no text; take a model of the family rec"):
+    with pytest.raises(InputError, match="tiny reads no text; leave the expressions out, or take"):
         Predictor(model).find(picture(), ["red"])
 
 
@@ -655,7 +659,7 @@ def test_the_model_of_the_package_is_the_default(monkeypatch, release):
 
 
 def test_a_model_given_as_such_has_its_own_weights(model):
-    assert Predictor(model).model is model and Predictor(model).counter() is model
+    assert Predictor(model).model is model and Predictor(model).model.density_model() is model
     with pytest.raises(InputError, match="the model given has its own"):
         Predictor(model, weights="x")
 
@@ -663,11 +667,11 @@ def test_a_model_given_as_such_has_its_own_weights(model):
 def test_long_side_shrinks_and_never_enlarges(model):
     image = picture()
     small = Predictor(model, long_side=45)
-    assert small.seen(image).shape == (30, 45, 3) and Predictor(model, long_side=90).seen(image) is image
+    assert small.limit_size(image).shape == (30, 45, 3) and Predictor(model, long_side=90).limit_size(image) is image
     assert Predictor(model, long_side=10**6).predict(image).count == Predictor(model).predict(image).count
     found = small.predict(image)
     assert (found.height, found.width, found.stride) == (30, 45, 8)
-    assert small.seen(picture(1, 500)).shape == (1, 45, 3)
+    assert small.limit_size(picture(1, 500)).shape == (1, 45, 3)
     assert Predictor(model, long_side=1).predict(image).density.shape == (1, 1)
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -20,13 +19,13 @@ import crowdcount
 from crowdcount.data import JhuCrowd, Nwpu, Record, ShanghaiTech, UcfCc50
 from crowdcount.errors import InputError
 from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
-from crowdcount.evaluation.index_record import commit, data_name, index_key, protocol, public_command, update_index
+from crowdcount.evaluation.index_record import commit, data_name, index_key, public_command, update_index
 from crowdcount.evaluation.submission import check_ids
 from crowdcount.evaluation.summary import Tables, summarise
 from crowdcount.evaluation.table import results_csv
 from crowdcount.evaluation.text import summary_text
 from crowdcount.geometry import as_points, inside
-from crowdcount.inference.density import Inference, Prediction
+from crowdcount.inference.density import Prediction
 from crowdcount.inference.peaks import density_peaks
 from crowdcount.metrics import boxes_to_heads, count_errors, hits, pairs_within
 from crowdcount.visualize.density import true_density
@@ -46,17 +45,12 @@ def tool(name):
 train, evaluator = tool("train"), tool("evaluate")
 
 
-@dataclass
-class Annotation:
+class Annotation(crowdcount.Model):
     """A model that knows the annotation of every picture, and adds `extra` people in the last block."""
 
-    records: list[Record]
-    extra: float = 0.0
-    stride: int = 1
-    resize: None = None
-    inference: Inference = field(default_factory=Inference)
-    network: nn.Module = field(default_factory=lambda: nn.Linear(1, 1))
-    origin: dict = field(default_factory=dict)
+    def __init__(self, records, extra=0.0, stride=1):
+        super().__init__(nn.Linear(1, 1))
+        self.records, self.extra, self.stride = records, extra, stride
 
     def predict(self, image):
         record = next(record for record in self.records if np.array_equal(record.read(), image))
@@ -289,7 +283,6 @@ def test_withheld_annotations_leave_a_submission(tmp_path, write_nwpu, written, 
     root = write_nwpu(tmp_path / "nwpu")
     config = written({"class_path": "crowdcount.data.Nwpu", "init_args": {"root": "nowhere"}})
 
-    @dataclass
     class Seven(Annotation):
         def predict(self, image):
             height, width = image.shape[:2]
@@ -496,7 +489,7 @@ def test_the_commit_is_that_of_the_clone(tmp_path):
 def test_names_and_protocols(shanghaitech_root, run):
     assert data_name(ShanghaiTech(shanghaitech_root, "B"), "val") == "shb/val"
     assert data_name(Nwpu("x"), "test") == "nwpu/test" and data_name(JhuCrowd("x"), "val") == "jhu/val"
-    text = protocol(crowdcount.load_model(checkpoint(run)))
+    text = crowdcount.load_model(checkpoint(run)).protocol
     assert text.startswith("size rule Resize(min_side=96") and text.endswith("every 32 px, overlaps averaged")
 
 
@@ -576,7 +569,6 @@ def test_a_submission_is_refused_before_anything_is_counted(run, tmp_path, capsy
     assert "'a b.png': a submission has one word for each image; rename it" in said.err and not said.out
 
 
-@dataclass
 class Halved(Annotation):
     """The same in an image of half the size, as a size rule makes it; a person stands in the middle of a block."""
 

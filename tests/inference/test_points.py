@@ -354,4 +354,4 @@ def test_wrong_combinations(tool, photo, network, tmp_path, monkeypatch, capsys)
     density = crowdcount.Model(network=None)
     monkeypatch.setattr(crowdcount, "load_model", lambda source, weights=None: density)
     assert tool.main([*common, "--model", "best.ckpt"]) == 2
-    assert "reads no text; give a model of the family rec" in capsys.readouterr().err
+    assert "reads no text; leave the expressions out, or take a model of the family rec" in capsys.readouterr().err

@@ -103,6 +103,21 @@ def test_a_malformed_configuration_names_file_and_key(zoo, tmp_path, config, mes
         crowdcount.load_model(file)
 
 
+@pytest.mark.parametrize("path", ["nowhere.Net", f"{HERE}.Plane", f"{HERE}.Bare", "Plain", "os.path.join", ""])
+def test_weights_for_a_class_that_is_no_network(zoo, tmp_path, path):
+    file, _ = checkpoint(tmp_path / "own.ckpt", of_network(f"{HERE}.Plain"))
+    name = zoo(of_network({"class_path": path}))
+    for call in (crowdcount.create_model, crowdcount.load_model):
+        with pytest.raises(InputError, match="own/plain: network: "):
+            call(name, weights=file)
+
+
+def test_an_inference_of_another_kind_of_model_is_refused(zoo):
+    name = zoo(of_network(f"{HERE}.Plain", inference={"cls_threshold": 0.5}))
+    with pytest.raises(InputError, match=r"own/plain: inference.cls_threshold: no such key"):
+        crowdcount.create_model(name)
+
+
 def test_a_class_that_cannot_be_imported(zoo):
     with pytest.raises(InputError, match=r"own/plain: network: .*nowhere"):
         crowdcount.create_model(zoo(of_network({"class_path": "nowhere.Net"})))
