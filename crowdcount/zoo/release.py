@@ -1,7 +1,6 @@
 """A model as a folder to pass on: one safetensors file that says what it is, and a card for people."""
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
+from crowdcount import __version__
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.inference.model import CrowdModel
@@ -109,7 +109,7 @@ def _metadata(model: CrowdModel, name: str) -> dict[str, str]:
         "config": yaml.safe_dump(model.config, sort_keys=False),
         "preprocessing": json.dumps(preprocessing(model)),
         "origin": json.dumps(model.origin),
-        "crowdcount": version("crowdcount-zoo"),
+        "crowdcount": __version__,
     }
 
 
