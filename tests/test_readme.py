@@ -62,11 +62,3 @@ def test_the_model_is_in_the_package_and_small():
     network = crowdcount.create_model(DEFAULT_MODEL)
     assert sum(parameter.numel() for parameter in network.parameters()) <= 2e6
     assert f"blocks of {network.stride} px" in README or f"block of {network.stride} px" in README
-
-
-def test_the_wheel_has_the_model(tmp_path):
-    """What is tracked below the package is packed; the model is, and no ignore rule hides it."""
-    done = subprocess.run(["git", "ls-files", "crowdcount/packaged"], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip("no git clone")
-    assert find_entry(DEFAULT_MODEL).packaged.name in done.stdout
