@@ -15,7 +15,7 @@ from crowdcount.evaluation.text import summary_text
 from crowdcount.geometry import resize_points
 from crowdcount.images.read import Image
 from crowdcount.inference.model import CrowdModel
-from crowdcount.visualize import count_text, draw_points, expression_panel, overlay, panel
+from crowdcount.visualize import count_text, draw_points, expression_panel, image_bytes, overlay, panel
 
 _WIDEST = 1400
 """Most pixels of a picture's width in the report."""
@@ -109,6 +109,4 @@ def _jpeg(picture: Image) -> bytes:
     if width > _WIDEST:
         size = _WIDEST, round(height * _WIDEST / width)
         picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    done, data = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 85])
-    assert done
-    return data.tobytes()
+    return image_bytes(picture, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 85])

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -14,11 +13,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from crowdcount.checks import check_number
 from crowdcount.data.dataset import Batch
+from crowdcount.files import atomic_write
 from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.points import PointPrediction
 from crowdcount.legacy import upgrade_config
-from crowdcount.visualize import count_text, draw_points, expression_panel, overlay, panel
+from crowdcount.visualize import count_text, draw_points, expression_panel, image_bytes, overlay, panel
 
 
 class SaveConfig(SaveConfigCallback):
@@ -138,8 +138,7 @@ class PredictionPictures(Callback):
         picture = _picture(batch, found) if isinstance(found, Prediction) else _expressions(batch, found)
         if self._folder is not None:
             path = self._folder / stage / f"{Path(batch.names[0]).stem}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            atomic_write(path, image_bytes(picture))
         tag = f"{stage.split('_')[0]}/{batch.names[0]}"
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

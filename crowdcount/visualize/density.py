@@ -137,9 +137,9 @@ def overlay(
     return np.rint(mixed).astype(np.uint8)
 
 
-def image_bytes(picture: Image, suffix: str = ".png") -> bytes:
-    """Return a picture (H, W, 3) uint8 as a file of the format a suffix stands for."""
-    done, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]))
+def image_bytes(picture: Image, suffix: str = ".png", options: Sequence[int] = ()) -> bytes:
+    """Return a picture (H, W, 3) as a file of the format a suffix stands for; options are OpenCV's `IMWRITE_...`."""
+    done, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]), options)
     assert done, f"OpenCV writes every uint8 image as {suffix}"
     return data.tobytes()
 
