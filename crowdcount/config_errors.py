@@ -37,11 +37,12 @@ def explain(message: str, options: Sequence[str]) -> str:
     wrong = _WRONG_KEY.search(message) or _WRONG_ARGUMENT.search(message)
     if wrong:
         key = ".".join(part for part in (wrong.groupdict().get("group"), wrong["key"]) if part)
-        known = class_options(_class_with_key(message, classes)) if classes else options
-        return _unknown_key(path, key.replace(".init_args", ""), known)
+        owner = _class_with_key(message, classes)
+        return _unknown_key(path, key.replace(".init_args", ""), class_options(owner) if owner else options)
     missing = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message)
     if missing:
-        public = [name for name in dir(importlib.import_module(missing[1])) if name[0].isupper()]
+        module = importlib.import_module(missing[1])
+        public = [name for name in getattr(module, "__all__", dir(module)) if name[0].isupper()]
         return f"{path}: {missing[1]} has no {missing[2]}" + _hint(missing[2], public)
     return _innermost(message, path)
 
@@ -59,10 +60,10 @@ def import_class(class_path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _class_with_key(message: str, classes: list[str]) -> str:
-    """The class whose option is wrong: the innermost, or the one a callable type (an optimizer) was given."""
+def _class_with_key(message: str, classes: list[str]) -> str | None:
+    """Return the class whose option is wrong: the innermost, or the one a callable type (an optimizer) was given."""
     given = re.search(r"is not accepted\. Got value: Namespace\(class_path='([^']+)'", message)
-    return given[1] if given else classes[-1]
+    return given[1] if given else classes[-1] if classes else None
 
 
 def _unknown_key(path: str, key: str, known: Sequence[str]) -> str:
