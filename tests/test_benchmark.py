@@ -19,8 +19,8 @@ from benchmarks.child import Peak
 from crowdcount.data import Folder, ShanghaiTech
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference
-from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.clip_ebc.network import ClipEbc
+from tests.support.published_bins import published_bins
 
 TINY = {
     "embed_dim": 48,
@@ -89,7 +89,7 @@ def test_a_model_is_measured_in_a_process_of_its_own():
 @pytest.mark.parametrize("step", [32, 16])
 def test_plain_windows_have_the_densities_of_ours(step):
     torch.manual_seed(0)
-    network = ClipEbc("tiny-vit-benchmark", Bins.published("sha"), vpt=3, input_size=32).eval()
+    network = ClipEbc("tiny-vit-benchmark", published_bins("sha"), vpt=3, input_size=32).eval()
     inference, image = Inference(window=32, window_stride=step), torch.from_numpy(tiles.scene(64, 96)).permute(2, 0, 1)
     plain = windows.plain_windows(network, image, inference)
     torch.testing.assert_close(windows.our_windows(network, image, inference), plain, atol=1e-5, rtol=0)

@@ -59,10 +59,10 @@ class CountL1(DensityLoss):
 
     def __call__(self, density: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
         """Return the term, see `DensityLoss`."""
-        return {"count": count_errors(density, points).mean()}
+        return {"count": absolute_count_errors(density, points).mean()}
 
 
-def count_errors(density: Tensor, points: Sequence[Points]) -> Tensor:
+def absolute_count_errors(density: Tensor, points: Sequence[Points]) -> Tensor:
     """Return |sum of the density - number of points| of each image, (B,)."""
     return (at_least_float32(density).sum(dim=(1, 2, 3)) - point_numbers(points, density.device)).abs()
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crowdcount.checks import check_number
 from crowdcount.geometry import Points
-from crowdcount.losses.density import DensityLoss, at_least_float32, block_targets, count_errors, point_numbers
+from crowdcount.losses.density import DensityLoss, absolute_count_errors, at_least_float32, block_targets, point_numbers
 from crowdcount.losses.transport import transport, variation
 
 
@@ -52,7 +52,7 @@ class DmCount(DensityLoss):
             stride: side of a cell in pixels.
         """
         return {
-            "count": count_errors(density, points),
+            "count": absolute_count_errors(density, points),
             "transport": self.ot_weight * transport(density, points, stride),
             "variation": self.tv_weight * variation(density, counts, point_numbers(points, density.device)),
         }

@@ -88,15 +88,15 @@ def create(
     try:
         config = timm.get_pretrained_cfg(name)
         if config is not None and config.fixed_input_size:
-            encoder, arguments = _create_fixed(name, input_size, arguments)
+            backbone, arguments = _create_fixed(name, input_size, arguments)
         else:
-            encoder = timm.create_model(name, **arguments)
+            backbone = timm.create_model(name, **arguments)
     except (IndexError, AssertionError) as error:
         raise InputError(f"feature_level: {name} has no feature map {' '.join(map(str, levels or ()))}") from error
     except RuntimeError as error:
         raise InputError(f"backbone: timm cannot build {name}: {error}") from error
-    _prune(encoder)
-    return encoder, arguments
+    _prune(backbone)
+    return backbone, arguments
 
 
 def normalization(name: str) -> tuple[Channels, Channels]:
@@ -161,17 +161,17 @@ def _check_file(name: str, file: Path) -> None:
         )
 
 
-def channels_first(encoder: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
-    """Return the feature maps of `encoder` as (B, C, H, W), whichever order it keeps."""
-    if str(getattr(encoder, "output_fmt", "")).endswith("NHWC"):
+def channels_first(backbone: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Return the feature maps of `backbone` as (B, C, H, W), whichever order it keeps."""
+    if str(getattr(backbone, "output_fmt", "")).endswith("NHWC"):
         return [each.permute(0, 3, 1, 2) for each in maps]
     return list(maps)
 
 
 def _levels(name: str, strides: Sequence[int]) -> tuple[int, ...]:
     with torch.device("meta"):  # a look at the strides alone
-        encoder, _ = create(name, None)
-    offered: list[int] = cast(Any, encoder.feature_info).reduction()
+        backbone, _ = create(name, None)
+    offered: list[int] = cast(Any, backbone.feature_info).reduction()
     level = {stride: index for index, stride in enumerate(offered)}
     missing = [stride for stride in strides if stride not in level]
     if missing:
@@ -185,16 +185,16 @@ def _probe(name: str, levels: tuple[int, ...], strides: Sequence[int]) -> tuple[
     Shapes alone are computed. Networks that join their scales need more than their coarsest stride.
     """
     with torch.device("meta"):
-        encoder, _ = create(name, levels)
+        backbone, _ = create(name, levels)
         for multiple in (strides[-1], 2 * strides[-1], 4 * strides[-1]):
             height, width = 5 * multiple, 7 * multiple
             try:
-                maps = channels_first(encoder, encoder(torch.empty(2, 3, height, width)))
+                maps = channels_first(backbone, backbone(torch.empty(2, 3, height, width)))
             except (RuntimeError, AssertionError, ValueError):
                 continue
             if all(m.shape[-2:] == (height // s, width // s) for m, s in zip(maps, strides, strict=True)):
                 torch.autograd.backward([each.sum() for each in maps])
-                return multiple, [key for key, parameter in encoder.named_parameters() if parameter.grad is None]
+                return multiple, [key for key, parameter in backbone.named_parameters() if parameter.grad is None]
     raise InputError(
         f"backbone: {name} does not give maps of 1/{strides[0]} to 1/{strides[-1]} of any image's sides, as it should; "
         "choose another one"
@@ -210,7 +210,7 @@ def _create_fixed(name: str, input_size: int, arguments: dict[str, Any]) -> tupl
         return timm.create_model(name, **fixed), fixed
 
 
-def _prune(encoder: nn.Module) -> None:
+def _prune(backbone: nn.Module) -> None:
     """Remove the blocks behind the last feature map: without a gradient they would stop distributed training."""
-    if isinstance(encoder, EfficientNetFeatures | MobileNetV3Features):
-        del encoder.blocks[encoder.feature_info.get_dicts()[-1]["stage"] :]
+    if isinstance(backbone, EfficientNetFeatures | MobileNetV3Features):
+        del backbone.blocks[backbone.feature_info.get_dicts()[-1]["stage"] :]

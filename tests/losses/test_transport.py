@@ -13,6 +13,7 @@ from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.blockwise.loss import Dace
+from tests.support.published_bins import published_bins
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 STRIDE = 8
@@ -51,7 +52,7 @@ class Head(BlockwiseCounter):
 def published_total(loss, logits, points):
     """Total and logit gradient; the recorded runs used the SHA bins, truncation 4."""
     logits = torch.tensor(logits, requires_grad=True)
-    bins = Bins.published("sha")
+    bins = published_bins("sha")
     terms = loss(Head(bins, STRIDE).decode(logits), points, bins, STRIDE)
     total = sum(terms.values())
     return terms, total.item(), torch.autograd.grad(total, logits)[0].numpy()
@@ -179,7 +180,7 @@ def test_class_tables_as_recorded(golden):
     assert len(tables) == 17
     for key, classes in tables.items():
         reduction, truncation, dataset, granularity = re.match(r"bins/r(\d+)_t(\d+)_(\w+)_(\w+)/", key).groups()
-        bins = Bins.published(dataset, int(reduction), int(truncation), granularity)
+        bins = published_bins(dataset, int(reduction), int(truncation), granularity)
         np.testing.assert_array_equal(bins.classes(torch.arange(40.0)), classes, err_msg=key)
 
 
@@ -280,7 +281,7 @@ def random_batch(sizes, rows=5, columns=7):
 
 
 def test_no_term_changes_its_weight_with_the_batch():
-    bins = Bins.published("sha")
+    bins = published_bins("sha")
     logits, points = random_batch([12, 0, 40, 7])
     for name in ("cross_entropy", "count", "transport", "variation"):
 
@@ -313,14 +314,14 @@ def test_a_density_of_zeros_has_a_finite_gradient(empty):
     points = [np.full((empty, 2), 5, np.float32)]
     density = torch.zeros(1, 1, 4, 4)
     assert transport_gradient(density, points).isfinite().all()
-    terms = Dace()(CountMap(density.requires_grad_(), torch.zeros(1, 5, 4, 4)), points, Bins.published("sha"), STRIDE)
+    terms = Dace()(CountMap(density.requires_grad_(), torch.zeros(1, 5, 4, 4)), points, published_bins("sha"), STRIDE)
     assert torch.autograd.grad(sum(terms.values()), density)[0].isfinite().all()
 
 
 def test_points_counted_once_per_pixel_change_the_blocks_only():
     points = [np.array([[3.2, 3.2], [3.7, 3.1]], np.float32)]
     logits = torch.zeros(1, 5, 1, 1)
-    bins = Bins.published("sha")
+    bins = published_bins("sha")
     output = CountMap(torch.full((1, 1, 1, 1), 2.0), logits + torch.tensor([0.0, 5, 0, 0, 0]).view(1, 5, 1, 1))
     all_points = Dace()(output, points, bins, STRIDE)
     once = Dace(once_per_pixel=True)(output, points, bins, STRIDE)
@@ -331,7 +332,7 @@ def test_points_counted_once_per_pixel_change_the_blocks_only():
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_rounds_nothing_but_the_logits(dtype, device):
-    bins = Bins.published("sha")
+    bins = published_bins("sha")
     logits, points = random_batch([20, 3])
     rounded = logits.to(device, dtype)
     head = Head(bins, STRIDE).to(device)

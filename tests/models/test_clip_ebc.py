@@ -24,6 +24,7 @@ from crowdcount.weights.cache import import_file
 from crowdcount.weights.download import file_sha256
 from crowdcount.weights.index import find_entry
 from tests.golden.fill import det_image, det_tensor
+from tests.support.published_bins import published_bins
 
 TINY = {
     "tiny-rn": {
@@ -89,7 +90,7 @@ def same(actual, expected, tolerance=1e-5):
     ("case", "shape"), [("sq", (2, 3, 64, 64)), ("rect", (1, 3, 64, 96)), ("odd", (1, 3, 75, 101))]
 )
 def test_resnet_equals_the_published_network(tiny, reduction, case, shape):
-    network = ClipEbc("tiny-rn", Bins.published("sha"), reduction)
+    network = ClipEbc("tiny-rn", published_bins("sha"), reduction)
     fill(network, published_shapes(network))
     with torch.inference_mode():
         output = network(torch.from_numpy(det_image(shape, 7)))
@@ -101,7 +102,7 @@ def test_resnet_equals_the_published_network(tiny, reduction, case, shape):
     ("case", "deep", "size"), [("deep64", True, 64), ("shallow64", False, None), ("deep96", True, 96)]
 )
 def test_transformer_equals_the_published_network(tiny, case, deep, size):
-    network = ClipEbc("tiny-vit", Bins.published("sha"), vpt=4, deep_vpt=deep, input_size=size)
+    network = ClipEbc("tiny-vit", published_bins("sha"), vpt=4, deep_vpt=deep, input_size=size)
     shapes = published_shapes(network)
     fill(network, shapes)
     if size == 96:  # its reference table is the 4 x 4 one, resized
@@ -118,7 +119,7 @@ def test_transformer_equals_the_published_network(tiny, case, deep, size):
 
 
 def test_only_the_published_parts_are_trained(tiny):
-    network = ClipEbc("tiny-vit", Bins.published("sha"), vpt=4, input_size=96)
+    network = ClipEbc("tiny-vit", published_bins("sha"), vpt=4, input_size=96)
     shapes = set(published_shapes(network))
     trained = {key for key, value in network.named_parameters() if value.requires_grad}
     published = {"visual.prompts.0", "visual.prompts.1", "visual.prompts.2", "logit_scale"}
@@ -129,17 +130,17 @@ def test_only_the_published_parts_are_trained(tiny):
 
 
 def test_frozen_towers_stay_in_evaluation_mode():
-    network = ClipEbc("tiny-vit", Bins.published("sha"), vpt=4).train()
+    network = ClipEbc("tiny-vit", published_bins("sha"), vpt=4).train()
     assert network.decoder.training and network.visual.training
     assert not network.visual.trunk.training and not network.text.training
-    assert ClipEbc("tiny-rn", Bins.published("sha")).train().visual.trunk.layer1.training
+    assert ClipEbc("tiny-rn", published_bins("sha")).train().visual.trunk.layer1.training
 
 
 @pytest.mark.parametrize("backbone", CLIP_BACKBONES)
 def test_every_published_tower_builds(backbone, monkeypatch):
     monkeypatch.setattr(ClipEbc, "_encode_text", lambda network: None)  # the text tower is the same module throughout
     with torch.device("meta"):
-        network = ClipEbc(backbone, Bins.published("sha"))
+        network = ClipEbc(backbone, published_bins("sha"))
         network.text_features = torch.empty(5, network.text.text_projection.shape[1])
         image = torch.empty(1, 3, 224, 224)
         assert network(image).density.shape == (1, 1, 28, 28)
@@ -151,7 +152,7 @@ def test_every_published_tower_builds(backbone, monkeypatch):
 
 def test_a_training_step_equals_the_published_one(tiny):
     """Network in training mode, DACE with DM-Count and backward together; the published OT term sums two images."""
-    network = ClipEbc("tiny-rn", Bins.published("sha"))
+    network = ClipEbc("tiny-rn", published_bins("sha"))
     fill(network, published_shapes(network)).train()
     output = network(torch.from_numpy(det_image((2, 3, 64, 64), 7)))
     same(output.logits.detach(), tiny["rn/train/logits"], 2e-5)
@@ -182,7 +183,7 @@ def test_density_is_the_expected_anchor():
 
 
 def test_text_features_follow_the_loaded_tower():
-    source, target = (ClipEbc("tiny-rn", Bins.published("sha")).eval() for _ in range(2))
+    source, target = (ClipEbc("tiny-rn", published_bins("sha")).eval() for _ in range(2))
     image = torch.from_numpy(det_image((1, 3, 64, 64), 1))
     target.load_state_dict(source.state_dict())
     torch.testing.assert_close(target(image).logits, source(image).logits, atol=0, rtol=0)
@@ -190,14 +191,14 @@ def test_text_features_follow_the_loaded_tower():
 
 
 def test_dropped_remainder_matches_the_cut_image():
-    network = ClipEbc("tiny-vit", Bins.published("sha"), vpt=2).eval()
+    network = ClipEbc("tiny-vit", published_bins("sha"), vpt=2).eval()
     image = torch.from_numpy(det_image((1, 3, 75, 101), 2))
     with torch.inference_mode():
         torch.testing.assert_close(network(image).density, network(image[..., :64, :96]).density)
 
 
 def test_fetched_towers_replace_the_random_ones(tmp_path):
-    network, tower = ClipEbc("tiny-vit", Bins.published("sha"), vpt=2, input_size=96), None
+    network, tower = ClipEbc("tiny-vit", published_bins("sha"), vpt=2, input_size=96), None
     tower = open_clip.CustomTextCLIP(**TINY["tiny-vit"])
     torch.save(tower.state_dict(), tmp_path / "tower.pt")
     network.pretrained = str(tmp_path / "tower.pt")
@@ -215,7 +216,7 @@ def test_openai_s_towers_come_from_the_index(tmp_path, local_index):
     text = torch.zeros(1, 77, dtype=torch.long)
     torch.jit.trace(tower, (torch.rand(1, 3, 64, 64), text)).half().save(tmp_path / "tiny.pt")
     local_index({"clip_ebc/tiny_vit.openai": {"sha256": file_sha256(tmp_path / "tiny.pt"), "bytes": None}})
-    network = ClipEbc("tiny-vit", Bins.published("sha"), vpt=2)
+    network = ClipEbc("tiny-vit", published_bins("sha"), vpt=2)
     network.load_state_dict(network.state_dict())
     import_file(find_entry("clip_ebc/tiny_vit.openai"), tmp_path / "tiny.pt")
     network.load_pretrained()
@@ -232,7 +233,7 @@ def test_unreachable_weights_say_how_to_go_on(monkeypatch, local_index):
     def unreachable(*args, **kwargs):
         raise ConnectionError("no route to host")
 
-    network = ClipEbc("tiny-rn", Bins.published("sha"), pretrained="laion")
+    network = ClipEbc("tiny-rn", published_bins("sha"), pretrained="laion")
     monkeypatch.setattr(pretrained.open_clip, "create_model", unreachable)
     with pytest.raises(InputError, match=r"'laion' of tiny-rn could not be fetched.*\n.*pretrained: null"):
         network.load_pretrained()
@@ -247,17 +248,17 @@ def test_unreachable_weights_say_how_to_go_on(monkeypatch, local_index):
 
 def test_wrong_arguments_are_refused():
     with pytest.raises(InputError, match=r"RN51.*ViT-B-16-quickgelu"):
-        ClipEbc("RN51", Bins.published("sha"))
+        ClipEbc("RN51", published_bins("sha"))
     with pytest.raises(InputError, match="QuickGELU; its weights belong to ViT-B-16-quickgelu"):
-        ClipEbc("ViT-B-16", Bins.published("sha"))
+        ClipEbc("ViT-B-16", published_bins("sha"))
     with pytest.raises(InputError, match="convnext_base is not built like OpenAI's CLIP"):
-        ClipEbc("convnext_base", Bins.published("sha"))
+        ClipEbc("convnext_base", published_bins("sha"))
     with pytest.raises(InputError, match="vpt: 0 must be at least 1"):
-        ClipEbc("tiny-vit", Bins.published("sha"), vpt=0)
+        ClipEbc("tiny-vit", published_bins("sha"), vpt=0)
     with pytest.raises(InputError, match="0 is not a multiple of the patch side 16"):
-        ClipEbc("tiny-vit", Bins.published("sha"), input_size=0)
+        ClipEbc("tiny-vit", published_bins("sha"), input_size=0)
     with pytest.raises(InputError, match="100 is not a multiple of the patch side 16"):
-        ClipEbc("tiny-vit", Bins.published("sha"), input_size=100)
+        ClipEbc("tiny-vit", published_bins("sha"), input_size=100)
 
 
 def test_conversion_refuses_other_checkpoints():
@@ -292,6 +293,6 @@ def test_ranges_have_prompts():
 @pytest.mark.parametrize("granularity", ["fine", "dynamic", "coarse"])
 @pytest.mark.parametrize(("reduction", "truncation"), [(16, 8), (32, 19)])
 def test_ranges_train_with_clip(granularity, reduction, truncation):
-    bins = Bins.published("qnrf", reduction, truncation, granularity)
+    bins = published_bins("qnrf", reduction, truncation, granularity)
     network = ClipEbc("tiny-rn", bins, reduction)
     assert network(torch.zeros(2, 3, 64, 64)).logits.shape == (2, len(bins), 64 // reduction, 64 // reduction)

@@ -19,8 +19,9 @@ from crowdcount.models.ebc import vit
 from crowdcount.models.ebc.convert import from_authors
 from crowdcount.models.ebc.network import Ebc
 from tests.golden.fill import det_image, det_tensor
+from tests.support.published_bins import published_bins
 
-BINS = Bins.published("sha")
+BINS = published_bins("sha")
 IMAGE_SEED = 9
 SMALL = "mobilenetv2_035"
 TINY_VIT = vit.VitSize(patch=16, width=32, depth=2, heads=4, weights="vit_base_patch16_224")

@@ -6,7 +6,7 @@ import torch
 
 from crowdcount.errors import InputError
 from crowdcount.models.rec.network import ReferringDetector
-from crowdcount.models.rec.tokenize import SPECIAL, caption, tokenize, vocabulary
+from crowdcount.models.rec.tokenize import SPECIAL, detector_text, tokenize, vocabulary
 
 WORDS = ("person", "in", "red", "blue", "on", "the", "left", "side", "woman", "man", "small", "car")
 
@@ -32,7 +32,7 @@ def marked(phrases, name, row=0):
     ],
 )
 def test_caption(text, expected):
-    assert caption(text) == expected
+    assert detector_text(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "  ", ".", "?. ."])

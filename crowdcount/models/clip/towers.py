@@ -1,6 +1,6 @@
-"""Image encoders that need more than a call to timm: the CLIP towers of open_clip, cut and prompted for dense maps.
+"""The image towers of CLIP as open_clip builds them, cut and prompted for dense maps.
 
-Every encoder maps a normalised image (B, 3, H, W) to features (B, channels, H / stride, W / stride) and says which
+Every tower maps a normalised image (B, 3, H, W) to features (B, channels, H / stride, W / stride) and says which
 `channels` and `stride` it has.
 """
 
@@ -77,20 +77,20 @@ class ClipResNet(nn.Module):
     """CLIP's modified ResNet without attention pooling; its last stage keeps stride 16 where `reduction` asks for it.
 
     Args:
-        trunk: open_clip's `ModifiedResNet`.
+        tower: open_clip's `ModifiedResNet`.
         reduction: block side in pixels; up to 16 the last stage does not downsample.
     """
 
-    def __init__(self, trunk: Any, reduction: int) -> None:
+    def __init__(self, tower: Any, reduction: int) -> None:
         super().__init__()
         self.stride = 16 if reduction <= 16 else 32
-        self.channels: int = trunk.layer4[-1].bn3.num_features
-        trunk.attnpool = nn.Identity()
+        self.channels: int = tower.layer4[-1].bn3.num_features
+        tower.attnpool = nn.Identity()
         if self.stride == 16:
-            first = trunk.layer4[0]
+            first = tower.layer4[0]
             first.avgpool = nn.Identity()
             first.downsample[0] = nn.Identity()
-        self.trunk = trunk
+        self.trunk = tower
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode (B, 3, H, W)."""
@@ -100,9 +100,9 @@ class ClipResNet(nn.Module):
         features: Tensor = x
         return features
 
-    def load(self, trunk: nn.Module) -> None:
+    def load(self, tower: nn.Module) -> None:
         """Copy the weights of a freshly fetched tower."""
-        weights = {key: value for key, value in trunk.state_dict().items() if not key.startswith("attnpool.")}
+        weights = {key: value for key, value in tower.state_dict().items() if not key.startswith("attnpool.")}
         self.trunk.load_state_dict(weights)
 
 
@@ -110,7 +110,7 @@ class ClipVit(nn.Module):
     """CLIP's vision transformer, frozen, with learned visual prompts (VPT, Jia et al., ECCV 2022).
 
     Args:
-        trunk: open_clip's `VisionTransformer`.
+        tower: open_clip's `VisionTransformer`.
         prompts: number of prompt tokens in a layer.
         deep: a set of prompts for each layer; otherwise the first layer's are carried through.
         dropout: dropout on the prompts.
@@ -121,7 +121,7 @@ class ClipVit(nn.Module):
 
     def __init__(
         self,
-        trunk: Any,
+        tower: Any,
         prompts: int,
         deep: bool,
         dropout: float,
@@ -129,19 +129,19 @@ class ClipVit(nn.Module):
         antialias: bool = False,
     ) -> None:
         super().__init__()
-        self.stride: int = trunk.patch_size[0]
-        self.channels: int = trunk.conv1.out_channels
+        self.stride: int = tower.patch_size[0]
+        self.channels: int = tower.conv1.out_channels
         self.deep = deep
         self.antialias = antialias
-        size = trunk.image_size[0] if input_size is None else input_size
+        size = tower.image_size[0] if input_size is None else input_size
         self.side = size // self.stride
         if size < self.stride or size % self.stride:
             raise InputError(f"input_size: {size} is not a multiple of the patch side {self.stride}")
-        trunk.proj = None
-        trunk.requires_grad_(False)
-        trunk.positional_embedding.data = self._positions(trunk.positional_embedding.data, self.side, self.side)
-        self.trunk = trunk
-        layers = len(trunk.transformer.resblocks)
+        tower.proj = None
+        tower.requires_grad_(False)
+        tower.positional_embedding.data = self._positions(tower.positional_embedding.data, self.side, self.side)
+        self.trunk = tower
+        layers = len(tower.transformer.resblocks)
         bound = math.sqrt(6 / (3 * self.stride + self.channels))
         self.prompts = nn.ParameterList(
             nn.Parameter(torch.empty(prompts, self.channels).uniform_(-bound, bound))
@@ -150,21 +150,21 @@ class ClipVit(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def train(self, mode: bool = True) -> "ClipVit":
-        """Switch the prompts' dropout; the frozen trunk stays in evaluation mode."""
+        """Switch the prompts' dropout; the frozen tower stays in evaluation mode."""
         super().train(mode)
         self.trunk.eval()
         return self
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode (B, 3, H, W); a remainder at the right or bottom that fills no patch is not seen."""
-        trunk = self.trunk
-        patches = trunk.conv1(image)
+        tower = self.trunk
+        patches = tower.conv1(image)
         rows, columns = patches.shape[-2:]
         patches = patches.flatten(2).transpose(1, 2)
-        first = trunk.class_embedding.to(patches.dtype).expand(len(image), 1, -1)
-        positions = self._positions(trunk.positional_embedding, rows, columns)
-        x = trunk.ln_pre(torch.cat([first, patches], dim=1) + positions.to(patches.dtype))
-        x = trunk.ln_post(self._run_blocks(x))[:, 1:]
+        first = tower.class_embedding.to(patches.dtype).expand(len(image), 1, -1)
+        positions = self._positions(tower.positional_embedding, rows, columns)
+        x = tower.ln_pre(torch.cat([first, patches], dim=1) + positions.to(patches.dtype))
+        x = tower.ln_post(self._run_blocks(x))[:, 1:]
         features: Tensor = x.transpose(1, 2).reshape(len(image), self.channels, rows, columns)
         return features
 
@@ -189,9 +189,9 @@ class ClipVit(nn.Module):
         dropped: Tensor = self.dropout(prompts)
         return dropped
 
-    def load(self, trunk: nn.Module) -> None:
+    def load(self, tower: nn.Module) -> None:
         """Copy the weights of a freshly fetched tower, its position table resized to ours."""
-        weights = {key: value for key, value in trunk.state_dict().items() if key != "proj"}
+        weights = {key: value for key, value in tower.state_dict().items() if key != "proj"}
         key = "positional_embedding"
         weights[key] = self._positions(weights[key], self.side, self.side)
         self.trunk.load_state_dict(weights)

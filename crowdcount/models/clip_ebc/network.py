@@ -36,7 +36,7 @@ _DECODERS = {
 class ClipEbc(BlockwiseCounter):
     """Blockwise count classifier whose classes are text prompts: logits = exp(scale) * cos(image block, text).
 
-    Images (B, 3, H, W) give a density (B, 1, H / reduction, W / reduction). ResNet encoders are trained whole;
+    Images (B, 3, H, W) give a density (B, 1, H / reduction, W / reduction). ResNet towers are trained whole;
     transformers stay frozen and learn visual prompts; the text tower is always frozen.
 
     Args:

@@ -13,7 +13,7 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         channels: depth of the features.
-        native: pixels one feature of the encoder covers, before it is resampled to the wanted reduction.
+        native: pixels one feature of the backbone covers, before it is resampled to the wanted reduction.
         mean: per-channel mean of the images that the pretrained weights expect, see `CrowdNetwork`.
         std: per-channel standard deviation of these images.
     """
@@ -29,11 +29,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def load_pretrained(self, file: Path | None = None) -> None:
-        """Copy the ImageNet weights of the encoder in, fetched or from a file.
+        """Copy the ImageNet weights of the backbone in, fetched or from a file.
 
         Args:
             file: see `crowdcount.models.timm_backbone.fetch`.
 
         Raises:
-            InputError: they could not be fetched, or the file is not of this encoder.
+            InputError: they could not be fetched, or the file is not of this backbone.
         """

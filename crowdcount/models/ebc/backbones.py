@@ -41,7 +41,7 @@ PUBLISHED = (
 _LAST_STRIDE = {"resnet": "layer4", "mobilenetv2": "blocks.5", "densenet": "features_transition3"}
 
 
-def build(name: str, reduction: int, input_size: int, feature_level: int | None) -> Backbone:
+def build_backbone(name: str, reduction: int, input_size: int, feature_level: int | None) -> Backbone:
     """Build the backbone `name` with random weights; see `crowdcount.models.ebc.network.Ebc` for the arguments.
 
     Raises:
@@ -131,9 +131,9 @@ class ResNetEncoderDecoder(TimmBackbone):
         return features
 
 
-def _drop_last_stride(encoder: nn.Module, name: str, native: int) -> int:
-    """Take the last stride out where that is published; return the stride the encoder then has."""
-    modules = dict(encoder.named_modules())
+def _drop_last_stride(backbone: nn.Module, name: str, native: int) -> int:
+    """Take the last stride out where that is published; return the stride the backbone then has."""
+    modules = dict(backbone.named_modules())
     path = next((path for family, path in _LAST_STRIDE.items() if name.startswith(family)), "")
     if not path or path not in modules:
         _log.warning("%s keeps its stride of %d pixels: its features are interpolated", name, native)

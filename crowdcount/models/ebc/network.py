@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
-from crowdcount.models.ebc.backbones import build
+from crowdcount.models.ebc.backbones import build_backbone
 from crowdcount.models.ebc.convert import from_authors
 from crowdcount.models.layers import dilated_context, init_weights
 from crowdcount.models.timm_backbone import weights_file
@@ -53,7 +53,7 @@ class Ebc(BlockwiseCounter):
     ) -> None:
         super().__init__(bins, reduction)
         self.pretrained = pretrained
-        self.backbone = build(backbone, reduction, input_size, feature_level)
+        self.backbone = build_backbone(backbone, reduction, input_size, feature_level)
         self.mean, self.std = self.backbone.mean, self.backbone.std
         self.size_divisor = math.lcm(self.backbone.native, reduction)
         self.context = dilated_context(self.backbone.channels, context)

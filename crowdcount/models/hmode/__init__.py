@@ -1,1 +1,1 @@
-"""HMoDE: a hierarchical mixture of density experts on a multi-scale encoder (arXiv 2208.02894)."""
+"""HMoDE: a hierarchical mixture of density experts on a multi-scale backbone (arXiv 2208.02894)."""

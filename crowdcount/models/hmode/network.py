@@ -1,4 +1,4 @@
-"""The HMoDE network: density experts on a multi-scale encoder, mixed by two levels of pixel-wise gates.
+"""The HMoDE network: density experts on a multi-scale backbone, mixed by two levels of pixel-wise gates.
 
 Source: Du et al., "Redesigning Multi-Scale Neural Network for Crowd Counting", arXiv 2208.02894, IEEE Transactions on
 Image Processing 32, 2023, and the authors' code (commit 693c104). The leave-one-out groups are written for any number
@@ -48,7 +48,7 @@ class ExpertMaps(CountMap):
 class Hmode(DensityNetwork):
     """Experts at several scales compete in groups that each leave one of them out; the groups are mixed.
 
-    Every expert is a density map decoded from one scale of the encoder. A first gate weighs, in each cell, the experts
+    Every expert is a density map decoded from one scale of the backbone. A first gate weighs, in each cell, the experts
     of each group; a second gate, which looks where the attention map sees people, weighs the groups.
 
     By default the network differs from the released code in what keeps that from training (its experts start dead in
@@ -61,7 +61,7 @@ class Hmode(DensityNetwork):
             of its weights.
         strides: pixels a cell of each expert covers, from the finest to the coarsest; at least two. With two experts a
             group is one expert, and the first gate has nothing to weigh. The widths, and above all the size of the
-            second gate, follow from the encoder's at the coarsest stride.
+            second gate, follow from the backbone's at the coarsest stride.
         pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built. Or the
             path of a file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
         compat: "released" computes exactly what the authors' code computes; their checkpoints need it.
@@ -98,7 +98,7 @@ class Hmode(DensityNetwork):
         self._initialise()
 
     def _build_layers(self, channels: list[int]) -> None:
-        """Build the layers behind the encoder; all widths follow from the encoder's, by the published ratios."""
+        """Build the layers behind the backbone; all widths follow from the backbone's, by the published ratios."""
         experts, deep = len(channels), channels[-1]
         widths = [[2 * deep, deep]] + [[width, width // 2] for width in reversed(channels[:-1])]  # coarse to fine
         inputs = [0, *(width[-1] for width in widths)]  # what comes up from the coarser scale

@@ -14,7 +14,7 @@ SPECIAL = {"[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}
 """The ids that Grounding DINO takes for granted, in any vocabulary."""
 
 
-def caption(text: str) -> str:
+def detector_text(text: str) -> str:
     """Return an expression as the detector reads it: lower case, without "." and "?" inside, one "." at the end.
 
     Raises:
@@ -38,8 +38,8 @@ def tokenize(tokenizer: Any, texts: Sequence[str], attributes: Sequence[str], li
     Raises:
         InputError: an expression is empty or too long.
     """
-    captions = [caption(text) for text in texts]
-    encoded = tokenizer(captions, padding=True, return_offsets_mapping=True, return_tensors="pt")
+    written = [detector_text(text) for text in texts]
+    encoded = tokenizer(written, padding=True, return_offsets_mapping=True, return_tensors="pt")
     ids, tokens = encoded["input_ids"], encoded["attention_mask"].bool()
     for text, count in zip(texts, tokens.sum(dim=1).tolist(), strict=True):
         if count > limit:
@@ -47,7 +47,7 @@ def tokenize(tokenizer: Any, texts: Sequence[str], attributes: Sequence[str], li
     ends = _last(ids == SPECIAL["."])
     place = torch.arange(ids.shape[1])
     labels = place < ends[:, None]
-    spans = [_span(text, words) for text, words in zip(captions, attributes, strict=True)]
+    spans = [_span(text, words) for text, words in zip(written, attributes, strict=True)]
     starts, stops = encoded["offset_mapping"].unbind(dim=2)
     first, last = torch.tensor(spans).T.unsqueeze(2)
     words = labels & (place > 0)

@@ -1,4 +1,4 @@
-"""Residual blocks that bring the encoder's features to the blocks of the count, and thin them out.
+"""Residual blocks that bring the backbone's features to the blocks of the count, and thin them out.
 
 The published code builds three kinds of blocks by the size of the model; all are two convolutions with a shortcut.
 """
