@@ -63,6 +63,12 @@ def write(image: Image, line: str, x: float, y: float, text: float, colour: Colo
         y: middle of the digits in pixels.
         text: height of a digit in pixels.
         colour: of the letters.
+
+    Example:
+        >>> paper = np.full((40, 200, 3), 255, np.uint8)
+        >>> write(paper, "Café: 12.3", x=8, y=20, text=12)
+        >>> bool((paper[10:30] < 100).any()), bool((paper[:8] < 255).any())
+        (True, False)
     """
     top, left = max(0, math.floor(y - 1.5 * text)), max(0, math.floor(x - text))
     part = image[top : max(0, math.ceil(y + 1.5 * text)), left : max(0, math.ceil(x + text_width(line, text) + text))]

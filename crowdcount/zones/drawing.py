@@ -53,6 +53,11 @@ def draw_zones(
 
     Raises:
         InputError: a mask is of another size than the photograph, or nothing of a zone is inside it.
+
+    Example:
+        >>> image = np.zeros((240, 320, 3), np.uint8)
+        >>> draw_zones(image, [Zone("entrance", shapely.box(10, 20, 150, 220))], {"entrance": 12.34}).shape
+        (240, 320, 3)
     """
     picture = as_rgb(image).copy()
     size = size or (picture.shape[0], picture.shape[1])
