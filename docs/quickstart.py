@@ -14,9 +14,9 @@ from crowdcount.visualize import count_text, draw_points, error_map, image_bytes
 def main(checkpoint: str, output: str) -> None:
     """Count the first test scene with more than 100 people, and draw it."""
     record = next(each for each in Synthetic().records("test") if each.count > 100)
-    image, points = record.read(), record.points
+    image, points = record.read(), record.require_points()
     height, width = image.shape[:2]
-    found = crowdcount.load_model(checkpoint).predict(image)
+    found = crowdcount.predict(image, checkpoint)
     density, stride = found.density, found.stride
     error = error_map(density, true_density(points, height, width, stride), height, width, stride)
     pictures = [
