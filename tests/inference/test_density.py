@@ -23,7 +23,9 @@ class Stand(DensityNetwork):
 
     def forward(self, image):
         self.largest = max(self.largest, len(image))
-        return CountMap(torch.from_numpy(np.ascontiguousarray(window_model(image.numpy()), dtype=np.float32)))
+        return CountMap(
+            torch.from_numpy(np.ascontiguousarray(window_model(image.numpy(), self.stride), dtype=np.float32))
+        )
 
 
 class Convolution(DensityNetwork):
@@ -54,6 +56,18 @@ def test_windows_merge_as_published(golden, case, batch):
     merged = count_windows(network, recorded_image(height, width), window, step, batch)
     torch.testing.assert_close(merged, torch.from_numpy(recorded[f"{case}/out"]), atol=1e-5, rtol=1e-5)
     assert network.largest <= batch
+
+
+@pytest.mark.parametrize("case", range(4))  # the others drop what fills no block, or have windows that are no squares
+def test_windows_of_other_strides_merge_as_published(shared, case):
+    recorded = np.load(shared / "golden" / "zip" / "zip_eval.npz")
+    height, width, window, _, step, _, stride, batch = recorded[f"window/{case}/args"].tolist()
+    network = Stand()
+    network.stride = network.size_divisor = stride
+    image = torch.from_numpy(det_image((1, 3, height, width), int(recorded[f"window/{case}/x_seed"])))
+    merged = count_windows(network, image, window, step, batch)
+    torch.testing.assert_close(merged, torch.from_numpy(recorded[f"window/{case}/out"]), atol=1e-5, rtol=1e-5)
+    assert network.largest == recorded[f"window/{case}/chunks"].max()
 
 
 def test_windows_against_the_plain_rule():
