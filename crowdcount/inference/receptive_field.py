@@ -16,7 +16,7 @@ from crowdcount.errors import InputError
 from crowdcount.models.base import DensityNetwork
 from crowdcount.models.tile_context import TileContext, current_tile, tile_context
 
-_FARTHEST = 1024
+_FARTHEST = 2048
 """Pixels: a network that sees further than this around a block is taken for one that sees the whole image."""
 
 _TOLERANCE = 1e-5

@@ -211,8 +211,10 @@ def test_sides_of_the_divisor_give_one_cell_a_block(network, divisor):
 
 def test_tiles_are_exact_where_the_network_sees_a_part():
     assert receptive_margin(ClipZip("tiny-vit", BINS, 16, None, vpt=2).eval()) is None
-    margin = receptive_margin(tiny(backbone_stride=16).eval())
-    assert margin is not None and margin % 16 == 0
+    assert receptive_margin(tiny(backbone_stride=16).eval()) == 128
+    for backbone, block, margin in (("small_050", "lighter", 544), ("medium", "light", 1088)):  # ZIP-P and T
+        network = Zip(f"mobilenetv4_conv_{backbone}", BINS, 16, block, pretrained=False).eval()
+        assert receptive_margin(network) == margin
 
 
 def test_every_parameter_gets_a_gradient():
