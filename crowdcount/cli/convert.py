@@ -1,4 +1,4 @@
-"""Turn a training's or a published checkpoint into one safetensors file that says what it is, with a model card.
+"""Turn a checkpoint, trained here or published, into one self-contained safetensors file with a model card.
 
     crowdcount convert RUN/checkpoints/best.ckpt --output my_counter
     crowdcount convert clip_ebc/rn50_sha.v1 --output rn50_sha
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import crowdcount
-from crowdcount.cli.parser import add_unverified, make_parser, reports_errors
+from crowdcount.cli.parser import MODEL, add_unverified, make_parser, reports_errors
 from crowdcount.zoo.release import save_release
 
 
@@ -37,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(__doc__, "convert")
+    parser = make_parser(__doc__, "convert", "SOURCE --output FOLDER [OPTIONS]")
     add = parser.add_argument
-    add("source", help="a checkpoint of crowdcount train, an entry of the index, or a published file with --model")
-    add("--model", metavar="NAME", help="model of the zoo that a file without a configuration is of")
-    add("--output", type=Path, required=True, metavar="FOLDER", help="where to; must not hold a release yet")
-    add("--name", help="what to call the model (default: its name in the index, or the folder's)")
+    add("source", metavar="SOURCE", help=f"{MODEL}; or a published file, with --model")
+    add("--model", metavar="NAME", help="model of the zoo that a file without a configuration belongs to")
+    add("--output", type=Path, required=True, metavar="FOLDER", help="where to write; holds no converted model yet")
+    add("--name", help="name of the model (default: its name in the index, or the folder's)")
     add("--half", action="store_true", help="store the weights as float16: half the size, rounded")
     add_unverified(parser)
     return parser

@@ -1,4 +1,4 @@
-"""Look a data set over, import annotations, propose count bins.
+"""Check a data set, import annotations, propose count bins.
 
     crowdcount dataset doctor ~/ShanghaiTech --dataset shanghaitech --part A
     crowdcount dataset doctor ~/NWPU --dataset nwpu --json report.json --fail-on warning
@@ -6,7 +6,7 @@
     crowdcount dataset import yolo ~/heads/labels --images ~/heads/images --output ~/crowd --link
     crowdcount dataset bins ~/crowd --dataset folder --reduction 8
 
-`SUBCOMMAND --help` says more; options of a data set (`--part A`) are listed by its class in crowdcount.data.
+`crowdcount dataset SUBCOMMAND --help` lists the options, also those of the data sets (`--part A`).
 """
 
 import argparse
@@ -48,15 +48,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
     # Without abbreviations, as the options of the data sets are not known to this parser.
     add = partial(commands.add_parser, allow_abbrev=False)
-    _add_doctor(add("doctor", help="look for what is missing, damaged, doubled or different from what was published"))
-    _add_import(add("import", help="turn what an annotation tool exported into a folder of points"))
-    _add_bins(add("bins", help="propose count bins and their mean counts for training on a data set"))
+    _add_doctor(add("doctor", help="find what is missing, damaged, duplicated or differs from what was published"))
+    _add_import(add("import", help="read the export of an annotation tool"))
+    _add_bins(add("bins", help="propose count bins and their mean counts for a data set"))
     return parser
 
 
 def _add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, help="folder of the data set")
-    parser.add_argument("--dataset", required=True, choices=known(), metavar="NAME", help=f"among {', '.join(known())}")
+    parser.add_argument(
+        "--dataset", required=True, choices=known(), metavar="NAME", help=f"one of {', '.join(known())}"
+    )
     options = (
         f"{name} {' '.join(option_names(adapter))}" for name, adapter in known().items() if option_names(adapter)
     )
@@ -65,13 +67,18 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Look a data set over. An error is what would make training fail, a warning what changes its numbers, a note "
-        "is good to know. The exit status is 1 where something as bad as --fail-on was found, 2 for bad input."
+        "Check a data set. An error makes training fail, a warning changes its numbers, a note is good to know.\n"
+        "The exit status is 1 where something as bad as --fail-on was found, 2 for bad input."
     )
     _add_dataset(parser)
     add = parser.add_argument
-    add("--json", type=Path, metavar="FILE", help="write the whole report as JSON as well")
-    add("--fail-on", choices=LEVELS, default="error", help="from when on the exit status is 1 (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the report as JSON as well")
+    add(
+        "--fail-on",
+        choices=LEVELS,
+        default="error",
+        help="lowest level that makes the exit status 1 (default: %(default)s)",
+    )
     add("--jobs", type=int, default=_cores(), help="processes (default: %(default)s)")
     parser.set_defaults(run=_doctor)
 
@@ -90,8 +97,8 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _add_bins(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Count the people in the blocks at every position of the images, choose the open bin, and print a fragment of "
-        "a configuration with the mean count of every bin as its anchor, and how many blocks each class has."
+        "Count the people in blocks at every position of the images, choose the open bin, and print a fragment of a\n"
+        "configuration: the bins, the mean count of each as its anchor, and how many blocks fall into each."
     )
     _add_dataset(parser)
     add = parser.add_argument
@@ -139,11 +146,11 @@ def _bins(args: argparse.Namespace) -> int:
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Read points (and centres of boxes) from an export and write what crowdcount.data.Folder reads: points.json "
+        "Read points, and centres of boxes, from an export and write what crowdcount.data.Folder reads: points.json\n"
         "beside the images, or with --output a new folder with the images in it."
     )
     add = parser.add_argument
-    add("format", choices=FORMATS, metavar="FORMAT", help=f"among {', '.join(FORMATS)}")
+    add("format", choices=FORMATS, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     add("export", type=Path, help="the exported file, or the folder of files (labelme, yolo)")
     add("--images", type=Path, help="folder of the images (default: where the export is)")
     add("--label", nargs="+", default=[], metavar="LABEL", help="take shapes with these labels (default: all)")

@@ -1,4 +1,4 @@
-"""Evaluate a model on a data set: errors of counts and of points, a table of images, a report, submission files.
+"""Measure a model on a data set: errors of counts and points, a table of the images, a report, submission files.
 
     crowdcount evaluate RUN/checkpoints/best.ckpt --data RUN/config.yaml --output results
     crowdcount evaluate ebc/vgg19ae_sha --weights best.ckpt --data CONFIG --data.source.root ~/ShanghaiTech
@@ -64,26 +64,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser(__doc__, "evaluate", allow_abbrev=False)
+    parser = make_parser(
+        __doc__, "evaluate", "MODEL --data CONFIG [--data.KEY VALUE ...] [OPTIONS]", allow_abbrev=False
+    )
     add = parser.add_argument
     add("model", metavar="MODEL", help=MODEL)
-    add_weights(parser, "MODEL")
+    add_weights(parser)
     add("--data", required=True, metavar="CONFIG", help="YAML file with a section 'data:', or a name in the zoo")
     add("--split", choices=("val", "test"), default="test", help="part of the data set (default: %(default)s)")
-    add("--output", type=Path, metavar="DIR", help="write summary.json, images.csv and report.html there")
+    add("--output", type=Path, metavar="FOLDER", help="write summary.json, images.csv and report.html there")
     add("--worst", type=natural, default=6, metavar="N", help="images drawn in the report (default: %(default)s)")
-    add("--submission", type=Path, metavar="FILE", help="write the counts as NWPU-Crowd's server wants them")
-    add("--localisation-submission", type=Path, metavar="FILE", help="write the points as that server wants them")
-    add("--radii", type=float, nargs="+", default=[4, 8], help="of localisation, in pixels (default: 4 8)")
-    add("--peak-threshold", type=float, default=0, help="people per block of a density's points (default: %(default)s)")
+    add("--submission", type=Path, metavar="FILE", help="write the counts for NWPU-Crowd's server")
+    add("--localisation-submission", type=Path, metavar="FILE", help="write the points for that server")
+    add("--radii", type=float, nargs="+", default=[4, 8], metavar="PIXELS", help="of localisation (default: 4 8)")
+    add(
+        "--peak-threshold",
+        type=float,
+        default=0,
+        metavar="PEOPLE",
+        help="lowest peak taken for a point, per block (default: %(default)s)",
+    )
     add(
         "--edges",
         type=int,
         nargs="+",
         default=list(Tables.edges),
-        help="last count of each level of the crowd but the highest (default: 0 100 500 5000, NWPU-Crowd's levels)",
+        metavar="COUNT",
+        help="highest count of each crowd level but the last (default: 0 100 500 5000, NWPU-Crowd's levels)",
     )
-    add("--bootstrap", type=natural, default=1000, metavar="N", help="resamples for intervals (default: %(default)s)")
+    add(
+        "--bootstrap",
+        type=natural,
+        default=1000,
+        metavar="N",
+        help="resamples for confidence intervals (default: %(default)s)",
+    )
     add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
     add_device(parser)
     add(
@@ -92,7 +107,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         nargs="?",
         const=index_file(),
         metavar="FILE",
-        help="write the figures into the index, where the weights are of it (default: weights_index.json)",
+        help="record the figures of weights of the index in it (default: weights_index.json)",
     )
     return parser.parse_args(words)
 

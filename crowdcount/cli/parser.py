@@ -11,7 +11,12 @@ from crowdcount.errors import InputError
 
 Parameters = ParamSpec("Parameters")
 
-MODEL: Final = "a checkpoint of `crowdcount train`, a folder or file of `crowdcount convert`, or a name in the zoo"
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
+"""What options are added to."""
+
+MODEL: Final = (
+    "a checkpoint of `crowdcount train`, what `crowdcount convert` wrote, or a name in the zoo (NAME or NAME.TAG)"
+)
 """What --model takes."""
 
 
@@ -26,8 +31,8 @@ class Parser(argparse.ArgumentParser):
             action=ImportPackage,
             default=argparse.SUPPRESS,
             metavar="PACKAGE",
-            help="import an installed package or a module in the current folder first, so that its models, data sets "
-            "and losses can be used; may be repeated",
+            help="import this package, or module in the current folder, for its models, data sets and losses; may be "
+            "repeated",
         )
 
     def error(self, message: str) -> NoReturn:
@@ -51,15 +56,17 @@ class ImportPackage(argparse.Action):
         namespace.packages = [*getattr(namespace, "packages", ()), values]
 
 
-def make_parser(doc: str | None, name: str, **options: Any) -> Parser:
+def make_parser(doc: str | None, name: str, words: str | None = None, **options: Any) -> Parser:
     """Return the parser of a command, with the docstring of its module as the help.
 
     Args:
         doc: the docstring: a summary on its first line, then examples and remarks.
         name: of the command.
+        words: the words after it that the first line of the help shows; None for all options.
         **options: further arguments of `argparse.ArgumentParser`.
     """
-    return Parser(**help_options(doc, name), **options)
+    usage = None if words is None else f"crowdcount {name} {words}"
+    return Parser(**help_options(doc, name), usage=usage, **options)
 
 
 def help_options(doc: str | None, name: str) -> dict[str, str]:
@@ -68,22 +75,24 @@ def help_options(doc: str | None, name: str) -> dict[str, str]:
     return {"prog": f"crowdcount {name}", "description": summary, "epilog": "examples:\n" + rest.strip("\n")}
 
 
-def add_weights(parser: argparse.ArgumentParser, model: str = "--model") -> None:
-    """Add --weights, for the network that another argument names."""
-    parser.add_argument("--weights", help=f"a file, or a tag of the model {model} names (default: its first tag)")
+def add_weights(parser: Options) -> None:
+    """Add --weights, for a model that another argument names."""
+    parser.add_argument(
+        "--weights", metavar="FILE", help="weights for a model of the zoo: a file, or a tag (default: its first tag)"
+    )
 
 
-def add_expression(parser: argparse.ArgumentParser) -> None:
+def add_expression(parser: Options) -> None:
     """Add --expression, for models that count what a text names."""
     parser.add_argument("--expression", nargs="+", metavar="TEXT", help="what to count, with a model of the family rec")
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: Options) -> None:
     """Add --device."""
     parser.add_argument("--device", default="auto", help="such as cpu or cuda:1 (default: a GPU where there is one)")
 
 
-def add_unverified(parser: argparse.ArgumentParser) -> None:
+def add_unverified(parser: Options) -> None:
     """Add --allow-unverified."""
     parser.add_argument(
         "--allow-unverified", action="store_true", help="download weights also where no SHA-256 is published"

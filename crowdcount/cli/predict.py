@@ -1,4 +1,4 @@
-"""Count people in photographs and videos.
+"""Count people in images and videos.
 
     crowdcount predict photo.jpg
     crowdcount predict photos/ 'more/**/*.png' --output results
@@ -8,11 +8,11 @@
     crowdcount predict walk.mp4 --every 10 --smooth 5 --output results
     crowdcount predict photo.jpg --model REC_RUN/checkpoints/best.ckpt --expression "person in red"
 
-Without --model counts the model that comes with the package. Prints a line for each picture. With --output: counts.csv,
-counts.json, NAME.npz (density, points, class probabilities) and NAME_overlay.png; of a video NAME_counts.csv and
-NAME_counted.mp4, with the counted frames alone. Zones are polygons ({"entrance": [[x, y], ...]}, LabelMe, GeoJSON) or
-masks, in pixels. A picture that cannot be counted is reported and the rest are counted; the exit status is then 2.
-After Ctrl-C it is 130, and the tables have what was counted until then.
+Prints one line per file. --output FOLDER gets counts.csv, counts.json, NAME.npz (density, points, class probabilities)
+and NAME_overlay.png as --save asks for them; for a video NAME_counts.csv and NAME_counted.mp4, which holds the counted
+frames only. Zones are polygons ({"entrance": [[x, y], ...]}, LabelMe, GeoJSON) or masks, in pixels. A file that cannot
+be counted is reported and the others are counted; the exit status is then 2. After Ctrl-C it is 130, and the tables
+hold what was counted so far.
 """
 
 import argparse
@@ -30,7 +30,15 @@ import numpy as np
 from tqdm import tqdm
 
 from crowdcount.cli.output_folder import OutputFolder
-from crowdcount.cli.parser import MODEL, add_device, add_expression, add_weights, make_parser, reports_errors
+from crowdcount.cli.parser import (
+    MODEL,
+    Options,
+    add_device,
+    add_expression,
+    add_weights,
+    make_parser,
+    reports_errors,
+)
 from crowdcount.cli.tables import CountResult, counts_csv, counts_json, npz_bytes
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
@@ -287,33 +295,38 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(__doc__, "predict")
-    add = parser.add_argument
-    add("sources", nargs="+", metavar="FILE", help="pictures, videos, folders, patterns; - reads names from stdin")
-    add("--model", help=f"{MODEL} (default: the model in the package)")
-    add_weights(parser)
-    add_expression(parser)
-    add("--zones", nargs="+", type=Path, default=[], metavar="FILE", help="count in these zones, too")
+    parser = make_parser(__doc__, "predict", "FILE ... [OPTIONS]")
+    parser.add_argument(
+        "sources", nargs="+", metavar="FILE", help="images, videos, folders or patterns; - reads their names from stdin"
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", help=f"{MODEL} (default: the model in the package)")
+    add_weights(model)
+    add_expression(model)
+    add = parser.add_argument_group("results").add_argument
+    add("--zones", nargs="+", type=Path, default=[], metavar="FILE", help="count within these zones as well")
     add("--output", type=Path, metavar="FOLDER", help="write results there; those of an earlier call are replaced")
-    add("--save", nargs="+", choices=KINDS, metavar="KIND", help=f"among {', '.join(KINDS)} (default: csv overlay)")
-    add("--every", type=int, default=10, metavar="N", help="of a video: count every N-th frame (default: %(default)s)")
-    add(
-        "--smooth", type=int, default=5, metavar="N", help="of a video: mean of N counted frames (default: %(default)s)"
-    )
-    add("--batch", type=int, default=1, help="pictures of one size counted together (default: %(default)s)")
-    add_device(parser)
-    add(
-        "--precision", choices=get_args(Precision), default="float32", help="of the inner layers (default: %(default)s)"
-    )
+    add("--save", nargs="+", choices=KINDS, metavar="KIND", help=f"any of {', '.join(KINDS)} (default: csv overlay)")
+    add = parser.add_argument_group("videos").add_argument
+    add("--every", type=int, default=10, metavar="N", help="count every N-th frame (default: %(default)s)")
+    add("--smooth", type=int, default=5, metavar="N", help="average over N counted frames (default: %(default)s)")
+    _add_resources(parser.add_argument_group("speed and memory"))
+    return parser
+
+
+def _add_resources(group: Options) -> None:
+    add = group.add_argument
+    add("--batch", type=int, default=1, metavar="N", help="images of one size counted together (default: %(default)s)")
+    add_device(group)
+    add("--precision", choices=get_args(Precision), default="float32", help="of the network (default: %(default)s)")
+    limit = f"{DEFAULT_MEMORY:g} where tiles are exact, else none"
     add(
         "--max-memory",
         type=float,
         metavar="GIB",
-        help="beside the model; larger pictures are counted in tiles (default: "
-        f"{DEFAULT_MEMORY:g} where tiles are exact, else no limit)",
+        help=f"memory beside the model; larger images are counted in tiles (default: {limit})",
     )
-    add("--long-side", type=int, metavar="PIXELS", help="shrink larger pictures to it: of close-ups, try 1024")
-    return parser
+    add("--long-side", type=int, metavar="PIXELS", help="shrink larger images to this side; for close-ups try 1024")
 
 
 if __name__ == "__main__":

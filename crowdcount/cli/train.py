@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, Final, NoReturn, get_args, get_type_hints
 
 import torch
 import yaml
@@ -43,6 +43,16 @@ from crowdcount.weights.checkpoint import read_checkpoint
 from crowdcount.zoo.config import find_config, read_config_file
 
 logger = logging.getLogger("crowdcount")
+
+SUBCOMMANDS: Final = {
+    name: {"description": text, "usage": f"crowdcount train {name} --config CONFIG [--KEY VALUE ...]"}
+    for name, text in {
+        "fit": "Train a model. With --ckpt_path continue a run.",
+        "validate": "Measure a checkpoint on the validation images.",
+        "test": "Measure a checkpoint on the test images.",
+    }.items()
+}
+"""What --help says of a subcommand."""
 
 
 class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -80,7 +90,8 @@ class TrainCLI(LightningCLI):
         """Return a parser; that of all subcommands has this module's docstring as its help."""
         if "description" in kwargs:  # of a subcommand
             return super().init_parser(**kwargs)
-        return super().init_parser(**kwargs, **help_options(__doc__, "train"), formatter_class=Formatter)
+        usage = "crowdcount train {fit,validate,test} --config CONFIG [--KEY VALUE ...]"
+        return super().init_parser(**kwargs, **help_options(__doc__, "train"), usage=usage, formatter_class=Formatter)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words given; the inherited method warns where the process has words as well."""
@@ -185,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             CrowdData,
             subclass_mode_model=True,
             parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False},
+            parser_kwargs={"allow_abbrev": False, **SUBCOMMANDS},
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_callback=SaveConfig,

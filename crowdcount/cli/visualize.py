@@ -1,15 +1,15 @@
-"""Draw densities over images: overlay, heat map with a scale, points and error map, as PNG.
+"""Draw densities and points over images: overlay, heat map with a scale, annotation and error map, as PNG.
 
     crowdcount visualize photo.jpg --model clip_ebc/rn50_sha
     crowdcount visualize photo.jpg --model ebc/vgg19ae_sha --weights best.ckpt
-    crowdcount visualize images/ --model runs/ebc/best.ckpt --annotation ground-truth/ --output pictures
+    crowdcount visualize images/ --model runs/ebc/best.ckpt --annotation ground-truth/ --output drawn
     crowdcount visualize IMG_1.jpg --annotation GT_IMG_1.mat --stride 16
     crowdcount visualize photo.jpg --model runs/rec/best.ckpt --expression "person in red" "person in blue"
 
-Writes STEM_overlay.png, STEM_heat.png, STEM_points.png (with an annotation), STEM_error.png (with a model and an
-annotation) and STEM_panel.png, which has all of them side by side. A model of the family rec finds expressions: it gets
-STEM_expressions.png with the points of each. Prints a line per image: name, count, truth, error.
-The exit status is 2 when any input failed, otherwise 0.
+Writes NAME_overlay.png, NAME_heat.png, NAME_points.png (with an annotation), NAME_error.png (with a model and an
+annotation) and NAME_panel.png, which shows all of them side by side; for a model of the family rec
+NAME_expressions.png, with the points of each expression. Prints one line per image: name, count, truth, error.
+The exit status is 2 where an image could not be drawn; the others are drawn.
 """
 
 import argparse
@@ -125,30 +125,39 @@ def _check_expressions(model: "CrowdModel | None", args: argparse.Namespace) -> 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(__doc__, "visualize")
+    parser = make_parser(__doc__, "visualize", "IMAGE ... [--model MODEL] [--annotation FILE] [OPTIONS]")
     add = parser.add_argument
-    add("images", nargs="+", type=Path, help=f"images, or folders of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} files")
+    kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+    add("images", nargs="+", type=Path, metavar="IMAGE", help=f"images, or folders of them ({kinds})")
     add("--model", help=f"{MODEL}; without it the density of the annotation is drawn")
     add_weights(parser)
     add(
         "--annotation",
         type=Path,
-        help="points of the people: ShanghaiTech, UCF-QNRF or NWPU .mat, .npy (N, 2), .json with a key 'points', "
-        ".txt or .csv with x and y on each line; a folder with a file per image, found by its name "
-        f"({', '.join(name.format('STEM') for name in ANNOTATIONS)}); or the points.json or points.csv of a folder of "
-        "images",
+        metavar="FILE",
+        help="annotated points: .mat of ShanghaiTech, UCF-QNRF or NWPU-Crowd, .npy (N, 2), .json with a key 'points', "
+        ".txt or .csv with x and y on each line; a folder with one such file per image "
+        f"({', '.join(name.format('NAME') for name in ANNOTATIONS)}); or points.json or points.csv of a whole folder",
     )
     add_expression(parser)
-    add("--output", type=Path, default=Path("density"), help="folder for the pictures (default: %(default)s)")
+    add("--output", type=Path, default=Path("density"), metavar="FOLDER", help="where to write (default: %(default)s)")
     add(
         "--draw",
         nargs="+",
         choices=KINDS,
         metavar="KIND",
-        help=f"among {', '.join(KINDS)}: pictures to write (default: all that can be drawn)",
+        help=f"any of {', '.join(KINDS)} (default: all that can be drawn)",
     )
-    add("--stride", type=int, default=8, help="block side in pixels without --model (default: %(default)s)")
-    add("--smooth", type=float, default=1.0, help="blur for the eye, in blocks (default: %(default)s; 0: none)")
+    add(
+        "--stride", type=int, default=8, metavar="PIXELS", help="side of a block without --model (default: %(default)s)"
+    )
+    add(
+        "--smooth",
+        type=float,
+        default=1.0,
+        metavar="BLOCKS",
+        help="blur of the drawing (default: %(default)s; 0: none)",
+    )
     return parser
 
 

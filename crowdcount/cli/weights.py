@@ -1,4 +1,4 @@
-"""List, download and check the weights of the index.
+"""List, download and verify published weights.
 
     crowdcount weights list "clip_ebc/*"
     crowdcount weights get clip_ebc/rn50_sha rec/swin_t
@@ -8,8 +8,8 @@
     crowdcount weights table --write README.md
 
 Files are kept in $CROWDCOUNT_CACHE, or crowdcount in $XDG_CACHE_HOME or ~/.cache. Proxies are those of the environment;
-HF_ENDPOINT replaces huggingface.co. The exit status is 0; 1 if verify found damage; 2 if something could not be done;
-130 if it was stopped.
+HF_ENDPOINT replaces huggingface.co. The exit status is 1 where `verify` found damage, 2 where something could not be
+done, 130 after Ctrl-C.
 """
 
 import argparse
@@ -222,27 +222,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__, "weights")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    add = commands.add_parser("list", help="what there is")
+    add = commands.add_parser("list", help="list the weights, or all that is known of one")
     add.add_argument("patterns", nargs="*", metavar="PATTERN", help='such as "clip_ebc/*"; by default everything')
-    add.add_argument("--json", action="store_true", help="print all that is known, for programs")
+    add.add_argument("--json", action="store_true", help="print all that is known, as JSON")
     add.set_defaults(run=list_command)
 
-    get = commands.add_parser("get", help="download weights, or find them in the cache")
+    get = commands.add_parser("get", help="download weights into the cache")
     get.add_argument("names", nargs="+", metavar="NAME", help="NAME.TAG, NAME for its first tag, or a pattern")
     get.add_argument("--from", dest="from_", type=Path, metavar="FILE", help="take a file downloaded by hand")
     add_unverified(get)
-    get.add_argument("--offline", action="store_true", help="use the cache alone")
+    get.add_argument("--offline", action="store_true", help="download nothing")
     get.set_defaults(run=get_command)
 
-    check = commands.add_parser("verify", help="hash the cached files again")
+    check = commands.add_parser("verify", help="hash the cached files again and report damage")
     check.set_defaults(run=verify_command)
 
-    out = commands.add_parser("remove", help="remove cached files, and the hashes recorded of unverified ones")
+    out = commands.add_parser("remove", help="remove cached files")
     out.add_argument("names", nargs="+", metavar="NAME", help="as with get")
     out.set_defaults(run=remove_command)
 
-    table = commands.add_parser("table", help="the table of the README")
-    table.add_argument("--write", type=Path, metavar="FILE", help="put it between its marks in a file")
+    table = commands.add_parser("table", help="print the table of the README")
+    table.add_argument("--write", type=Path, metavar="FILE", help="replace it in this file, between its marks")
     table.set_defaults(run=table_command)
     return parser
 
