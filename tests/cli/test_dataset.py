@@ -67,7 +67,7 @@ def run_help(tool, capsys):
 
 def test_help_names_the_options_of_the_data_sets(run_help):
     text = run_help("doctor")
-    assert "among folder, fsc147" in text and "shanghaitech --part" in text and "ucf_cc_50 --fold" in text
+    assert "one of folder, fsc147" in text and "shanghaitech --part" in text and "ucf_cc_50 --fold" in text
     assert "labelme, cvat, coco, label-studio, yolo" in run_help("import")
     assert "0 1 2-3 4+" in run_help("bins")
 
