@@ -9,8 +9,7 @@ from weakref import WeakKeyDictionary, finalize
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
 
 from crowdcount.errors import InputError
 from crowdcount.models.base import DensityNetwork
@@ -170,16 +169,15 @@ def _noise(network: DensityNetwork, height: int, width: int) -> Tensor:
     return values.to(parameter.device, parameter.dtype)
 
 
-class _AlignedCorners(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _AlignedCorners(TorchFunctionMode):
     """Looks for operations that keep the centres of the corner cells: in a tile these are other cells."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.reason = ""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        named = dict(zip((each.name for each in func._schema.arguments), args, strict=False)) | (kwargs or {})
-        if named.get("align_corners") and current_tile() is not None:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if (kwargs or {}).get("align_corners") and current_tile() is not None:
             self.reason = (
                 "resizes by the size of what it is given (align_corners=True; "
                 "crowdcount.models.tile_context.interpolate_aligned goes by that of the image)"
@@ -187,17 +185,17 @@ class _AlignedCorners(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _LiveBytes(TorchFunctionMode):
     """Adds up the storages that operations make, as long as they live."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.now = self.most = 0
         self._known: set[int] = set()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for value in tree_leaves(result):
+        for value in result if isinstance(result, tuple | list) else [result]:
             if isinstance(value, Tensor):
                 self._add(value)
         return result
