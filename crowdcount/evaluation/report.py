@@ -12,10 +12,10 @@ from crowdcount.evaluation.chart import bars, scatter
 from crowdcount.evaluation.harness import ImageResult
 from crowdcount.evaluation.summary import Summary
 from crowdcount.evaluation.text import summary_text
-from crowdcount.geometry import resize_points
 from crowdcount.images.read import Image
 from crowdcount.inference.model import CrowdModel
-from crowdcount.visualize import count_text, draw_points, expression_panel, image_bytes, overlay, panel
+from crowdcount.inference.plotting import comparison
+from crowdcount.visualize import count_text, image_bytes
 
 _WIDEST = 1400
 """Most pixels of a picture's width in the report."""
@@ -91,17 +91,10 @@ def _worst(model: CrowdModel, records: Sequence[Record], known: Sequence[ImageRe
 
 def _picture(model: CrowdModel, record: Record) -> Image:
     """Draw an image with its annotation beside what the model sees in it."""
-    image, points = record.read(), record.require_points()
-    height, width = image.shape[:2]
-    if model.reads_text:
-        found = model.referring_model().predict(image, record.texts)
-        pairs = zip(found, record.expressions, strict=True)
-        return expression_panel(image, [(each.text, each.points, len(true.points)) for each, true in pairs])
-    seen = model.density_model().predict(image)
-    image = np.asarray(cv2.resize(image, (seen.width, seen.height), interpolation=cv2.INTER_AREA), np.uint8)
-    points = resize_points(points, (width, height), (seen.width, seen.height))
-    drawn = overlay(image, seen.density, seen.stride)
-    return panel([(f"truth {record.count}", draw_points(image, points)), (f"count {seen.count:.1f}", drawn)])
+    image = record.read()
+    texts = record.texts if model.reads_text else ()
+    truths = [each.points for each in record.expressions] if model.reads_text else [record.require_points()]
+    return comparison(image, model.predict_each(image, texts), truths)
 
 
 def _jpeg(picture: Image) -> bytes:

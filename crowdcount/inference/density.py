@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from crowdcount.errors import InputError
 from crowdcount.geometry import Points, resize_points
 from crowdcount.images.read import Image
 from crowdcount.inference.peaks import density_peaks
-from crowdcount.inference.plotting import Plottable, density_picture
+from crowdcount.inference.plotting import Colour, Plottable, density_picture
 from crowdcount.inference.receptive_field import (
     bytes_per_pixel,
     inexact_reason,
@@ -29,6 +30,7 @@ from crowdcount.metrics.game import density_cells
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.tile_context import TileContext, tile_context
 from crowdcount.visualize.captions import caption, count_text
+from crowdcount.visualize.density import draw_points, overlay
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,16 @@ class Prediction(Plottable):
     def draw(self, image: Image) -> Image:
         """Lay the density over an image (H, W, 3) uint8 RGB, at the size the network saw it; see `plot`."""
         return caption(density_picture(image, self), count_text(self.count))
+
+    def beside_truth(self, image: Image, truth: Points, colour: Colour) -> list[tuple[str, Image]]:
+        """Return the annotation and the density over the image at the size the network saw it."""
+        height, width = image.shape[:2]
+        seen = (self.width, self.height)
+        if seen != (width, height):
+            image = np.asarray(cv2.resize(image, seen, interpolation=cv2.INTER_AREA), np.uint8)
+        marked = draw_points(image, resize_points(truth, (width, height), seen))
+        drawn = overlay(image, self.density, self.stride)
+        return [(f"truth {len(truth)}", marked), (count_text(self.count, len(truth)), drawn)]
 
     @property
     def relative_radius(self) -> None:

@@ -1,7 +1,9 @@
 """Predictions as pictures: what `plot` returns, `save` writes and notebooks show."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,12 +12,16 @@ import numpy as np
 
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
+from crowdcount.geometry import Points
 from crowdcount.images.convert import Photo, as_image
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
-from crowdcount.visualize.density import image_bytes, overlay
+from crowdcount.visualize.captions import panel
+from crowdcount.visualize.density import EXPRESSION_COLOURS, image_bytes, overlay
 
 if TYPE_CHECKING:
     from crowdcount.inference.density import Prediction
+
+Colour = tuple[int, int, int]
 
 _NOTEBOOK: Final = 1200
 """Most pixels of a side of what a notebook shows, and keeps in its file."""
@@ -35,6 +41,16 @@ class Plottable(ABC):
     @abstractmethod
     def draw(self, image: Image) -> Image:
         """Return a picture (H, W, 3) of the prediction on an image (H, W, 3) uint8 RGB."""
+
+    @abstractmethod
+    def beside_truth(self, image: Image, truth: Points, colour: Colour) -> list[tuple[str, Image]]:
+        """Return captions and pictures that show the prediction with the annotation of its image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            truth: (N, 2) annotated points in its pixels.
+            colour: RGB of the predicted points, where points are predicted.
+        """
 
     def plot(self, image: Photo | None = None) -> Image:
         """Draw the prediction on its image, with the count in a line above it.
@@ -96,6 +112,18 @@ class Plottable(ABC):
         if shrink < 1:
             picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA).astype(np.uint8)
         return image_bytes(picture)
+
+
+def comparison(image: Image, predictions: Sequence[Plottable], truths: Sequence[Points]) -> Image:
+    """Return a picture of predictions of an image with their annotations; see `Plottable.beside_truth`.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        predictions: one for each expression, or the only one.
+        truths: for each of them (N, 2) annotated points in pixels of the image.
+    """
+    pairs = zip(zip(predictions, truths, strict=True), cycle(EXPRESSION_COLOURS), strict=False)
+    return panel([part for (found, truth), colour in pairs for part in found.beside_truth(image, truth, colour)])
 
 
 def density_picture(image: Image, prediction: "Prediction", largest: int = 4096) -> Image:

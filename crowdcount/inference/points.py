@@ -15,12 +15,12 @@ from torch.nn import functional
 from crowdcount.checks import check_number
 from crowdcount.geometry import Points, resize_points
 from crowdcount.images.read import Image
-from crowdcount.inference.plotting import Plottable
+from crowdcount.inference.plotting import Colour, Plottable
 from crowdcount.metrics import predicted_radius
 from crowdcount.metrics.game import point_cells
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.models.rec.outputs import PointDetections, selected
-from crowdcount.visualize.density import expression_panel
+from crowdcount.visualize.density import expression_panel, expression_picture
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class PointPrediction(Plottable):
     def count(self) -> int:
         """Number of points."""
         return len(self.points)
+
+    def beside_truth(self, image: Image, truth: Points, colour: Colour) -> list[tuple[str, Image]]:
+        """Return the predicted points on the image, with both counts."""
+        return [expression_picture(image, self.text, self.points_in(*image.shape[:2]), len(truth), colour)]
 
     @property
     def relative_radius(self) -> float:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
-from crowdcount.inference.density import Inference, Prediction
+from crowdcount.inference.density import Inference
 from crowdcount.metrics import CountErrors, MacroNae
 from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork
 
@@ -165,12 +165,12 @@ class CountingModule(TrainingModule):
         error = (output.density.detach().sum(dim=(1, 2, 3)) - true).abs().mean()
         return self.log_losses(self.losses(output, batch), error, len(batch.points))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
-        """Count one whole image; returned under "prediction", nothing for padding."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Count one whole image; returned with the true points, nothing for padding."""
         return self._evaluate(batch, self.val_errors, self.val_macro)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
-        """Count one whole image; returned under "prediction", nothing for padding."""
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Count one whole image; returned with the true points, nothing for padding."""
         return self._evaluate(batch, self.test_errors, self.test_macro)
 
     def on_validation_epoch_end(self) -> None:
@@ -181,13 +181,13 @@ class CountingModule(TrainingModule):
         """Log MAE, RMSE and NAE over all test images, and the relative error of each data set."""
         self._report("test", self.test_errors, self.test_macro)
 
-    def _evaluate(self, batch: Batch, errors: CountErrors, macro: MacroNae) -> dict[str, Prediction]:
+    def _evaluate(self, batch: Batch, errors: CountErrors, macro: MacroNae) -> dict[str, Any]:
         if batch.is_padding:
             return {}
         prediction = self.inference(self.network, batch.images[0])
         errors.update(prediction.count, batch.counts[0])
         macro.update(prediction.count, batch.counts[0], batch.sources[0])
-        return {"prediction": prediction}
+        return {"predictions": [prediction], "truths": [batch.points[0]]}
 
     def _report(self, stage: str, errors: CountErrors, macro: MacroNae) -> None:
         # `compute` has gathered all processes: the values are the same on each and need no averaging

@@ -1,7 +1,6 @@
 """What a run leaves behind beside its numbers: the configuration, inside its checkpoints too, and pictures."""
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +13,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from crowdcount.checks import check_number
 from crowdcount.data.dataset import Batch
 from crowdcount.files import atomic_write
-from crowdcount.images.read import Image
-from crowdcount.inference.density import Prediction
-from crowdcount.inference.points import PointPrediction
+from crowdcount.inference.plotting import comparison
 from crowdcount.legacy import upgrade_config
-from crowdcount.visualize import count_text, draw_points, expression_panel, image_bytes, overlay, panel
+from crowdcount.visualize import image_bytes
 
 
 class SaveConfig(SaveConfigCallback):
@@ -132,10 +129,10 @@ class PredictionPictures(Callback):
         self._draw(trainer, "test", outputs, batch, batch_idx)
 
     def _draw(self, trainer: Trainer, stage: str, outputs: dict[str, Any], batch: Batch, index: int) -> None:
-        if index >= self.images or trainer.global_rank > 0 or "prediction" not in outputs:
+        if index >= self.images or trainer.global_rank > 0 or "predictions" not in outputs:
             return
-        found = outputs["prediction"]
-        picture = _picture(batch, found) if isinstance(found, Prediction) else _expressions(batch, found)
+        image = batch.images[0].permute(1, 2, 0).cpu().numpy()
+        picture = comparison(image, outputs["predictions"], outputs["truths"])
         if self._folder is not None:
             path = self._folder / stage / f"{Path(batch.names[0]).stem}.png"
             atomic_write(path, image_bytes(picture))
@@ -143,19 +140,3 @@ class PredictionPictures(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")
-
-
-def _picture(batch: Batch, prediction: Prediction) -> Image:
-    image: Image = batch.images[0].permute(1, 2, 0).cpu().numpy()
-    return panel(
-        [
-            (f"truth {batch.counts[0]}", draw_points(image, batch.points[0])),
-            (count_text(prediction.count, batch.counts[0]), overlay(image, prediction.density, prediction.stride)),
-        ]
-    )
-
-
-def _expressions(batch: Batch, predictions: Sequence[PointPrediction]) -> Image:
-    image: Image = batch.images[0].permute(1, 2, 0).cpu().numpy()
-    pairs = zip(predictions, batch.expressions[0], strict=True)
-    return expression_panel(image, [(each.text, each.points, len(expression.points)) for each, expression in pairs])

@@ -1,5 +1,7 @@
 """Training of referring expression counting."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -8,7 +10,7 @@ from crowdcount.checks import check_number
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
-from crowdcount.inference.points import PointInference, PointPrediction
+from crowdcount.inference.points import PointInference
 from crowdcount.metrics import CountErrors, Localisation, predicted_radius
 from crowdcount.models.rec.loss import RecLoss
 from crowdcount.models.rec.network import ReferringDetector
@@ -95,12 +97,12 @@ class ReferringModule(TrainingModule):
         detections: PointDetections = self.network(images, inside, phrases.to(self.device), index)
         return detections
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[PointPrediction]]:
-        """Count the expressions of one image; returned under "prediction", nothing for padding."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Count the expressions of one image; returned with the true points, nothing for padding."""
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, list[PointPrediction]]:
-        """Count the expressions of one image; returned under "prediction", nothing for padding."""
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Count the expressions of one image; returned with the true points, nothing for padding."""
         return self._evaluate(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
@@ -111,7 +113,7 @@ class ReferringModule(TrainingModule):
         """Log count and localisation errors over all pairs of image and expression."""
         self._report("test")
 
-    def _evaluate(self, batch: Batch, stage: str) -> dict[str, list[PointPrediction]]:
+    def _evaluate(self, batch: Batch, stage: str) -> dict[str, Any]:
         if batch.is_padding:
             return {}
         expressions = batch.expressions[0]
@@ -126,7 +128,7 @@ class ReferringModule(TrainingModule):
             radius = predicted_radius(prediction.sizes / scale)
             published.update(prediction.points / scale, expression.points / scale, radius)
             fixed.update(prediction.points, expression.points, self.radius)
-        return {"prediction": predictions}
+        return {"predictions": predictions, "truths": [each.points for each in expressions]}
 
     def _report(self, stage: str) -> None:
         errors, published, fixed = self.scores[stage]

@@ -20,7 +20,7 @@ from crowdcount.visualize.captions import as_rgb, count_text, panel, with_scale
 Density = NDArray[np.float32]
 
 _LEAST_TOP: Final = 0.05
-_EXPRESSION_COLOURS: Final = ((255, 60, 60), (70, 150, 255), (60, 210, 90), (255, 190, 40), (220, 90, 240))
+EXPRESSION_COLOURS: Final = ((255, 60, 60), (70, 150, 255), (60, 210, 90), (255, 190, 40), (220, 90, 240))
 
 
 def true_density(points: Points, height: int, width: int, stride: int) -> Density:
@@ -171,12 +171,15 @@ def expression_panel(image: Image, found: Sequence[tuple[str, Points, int | None
         image: (H, W, 3), or grey (H, W).
         found: the expression, the (K, 2) predicted points and the true count where it is known.
     """
-    pictures = []
-    for (text, predicted, true), colour in zip(found, cycle(_EXPRESSION_COLOURS), strict=False):
-        marked = draw_points(as_rgb(image), predicted, colour)
-        words = count_text(len(predicted), true)
-        pictures.append((f"{text}: {words}", marked))
-    return panel(pictures)
+    pairs = zip(found, cycle(EXPRESSION_COLOURS), strict=False)
+    return panel([expression_picture(image, *each, colour) for each, colour in pairs])
+
+
+def expression_picture(
+    image: Image, text: str, points: Points, true: int | None, colour: tuple[int, int, int]
+) -> tuple[str, Image]:
+    """Return a caption and a picture of what one expression was found to mean; see `expression_panel`."""
+    return f"{text}: {count_text(len(points), true)}", draw_points(as_rgb(image), points, colour)
 
 
 def _dot_sizes(points: Points, height: int, width: int) -> NDArray[np.float64]:
