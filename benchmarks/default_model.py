@@ -1,4 +1,4 @@
-"""What a newcomer gets from a model: crowds, nobody, close heads, other sizes of heads, and speed, in one table.
+"""Table of a default model: crowds, nobody, close heads, other sizes of heads, and speed.
 
 Every count is that of `crowdcount.load_model(...).predict`: what a user sees. The images are those that no training of
 the zoo has seen: the test images of ShanghaiTech A, a folder of images without people, and the part of a folder of near

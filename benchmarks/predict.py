@@ -98,6 +98,6 @@ def _precision(precision: str, device: torch.device) -> AbstractContextManager[N
 
 
 def _channels_last(model: Model) -> bool:
-    """Whether every kernel of a convolution lies in memory as `load_model` lays it."""
+    """Return whether every kernel of a convolution lies in memory as `load_model` lays it."""
     kernels = [each for each in model.network.parameters() if each.ndim == 4]
     return all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)

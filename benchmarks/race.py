@@ -1,4 +1,4 @@
-"""What the benchmarks share: contestants that run in turns, and arguments."""
+"""Shared parts of the benchmarks: contestants that run in turns, and arguments."""
 
 import argparse
 import time

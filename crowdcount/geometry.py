@@ -93,7 +93,7 @@ def block_counts(
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a person becomes in a density map: a Gaussian sampled at whole pixels and cut to a square window.
+    """The shape of a person in a density map: a Gaussian sampled at whole pixels and cut to a square window.
 
     It is centred on the pixel that holds the point. Of a window that the border of the image cuts, the part inside is
     scaled up to 1, so that every map sums to its number of people.

@@ -1,4 +1,4 @@
-"""Where the outputs of a call go: never over one of its inputs, never over each other."""
+"""Paths of a call's outputs: never over one of its inputs, never over each other."""
 
 import itertools
 import os

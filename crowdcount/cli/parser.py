@@ -12,12 +12,12 @@ from crowdcount.errors import InputError
 Parameters = ParamSpec("Parameters")
 
 Options = argparse.ArgumentParser | argparse._ArgumentGroup
-"""What options are added to."""
+"""A parser, or a group of one, that options are added to."""
 
 MODEL: Final = (
     "a checkpoint of `crowdcount train`, what `crowdcount convert` wrote, or a name in the zoo (NAME or NAME.TAG)"
 )
-"""What --model takes."""
+"""Help of --model."""
 
 
 class Parser(argparse.ArgumentParser):

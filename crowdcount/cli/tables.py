@@ -1,4 +1,4 @@
-"""What was counted in pictures, as tables and files for other programs."""
+"""Counts of images as tables and files for other programs."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ _COLUMNS: Final = ("image", "count", "width", "height", "exact", "error")
 
 @dataclass(frozen=True)
 class CountResult:
-    """What was counted in one picture.
+    """The count of one image.
 
     Attributes:
         image: the picture as it was named.

@@ -52,7 +52,7 @@ SUBCOMMANDS: Final = {
         "test": "Measure a checkpoint on the test images.",
     }.items()
 }
-"""What --help says of a subcommand."""
+"""Help of the subcommands."""
 
 
 class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):

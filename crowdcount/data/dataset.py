@@ -21,7 +21,7 @@ _STREAM = 101  # first word of the seeds here: another use of the same seed has 
 
 @dataclass
 class Batch:
-    """What a training or evaluation step gets.
+    """A batch for a training or evaluation step.
 
     Attributes:
         images: (B, 3, H, W) uint8, RGB; smaller images than the batch lie in its top left corner, on black.
@@ -66,7 +66,7 @@ class SampleIndex:
 
 
 class TrainingSample(NamedTuple):
-    """What the data set gives for a draw: one image or crop, or several of the same image."""
+    """A sample of the data set: one image or crop, or several crops of one image."""
 
     images: list[Image]
     points: list[Points]

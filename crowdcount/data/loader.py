@@ -31,7 +31,7 @@ class EpochSampler(DistributedSampler[SampleIndex]):
 
     dataset: CrowdDataset
     skip = 0
-    """How many draws at the start of the epoch are left out: a resumed training has seen them."""
+    """Number of samples left out at the start of the epoch: a resumed training has seen them."""
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ class Item(NamedTuple):
 
     @property
     def decodes(self) -> bool:
-        """Whether the image could be read."""
+        """True where the image could be read."""
         return not self.image.problem
 
     @property

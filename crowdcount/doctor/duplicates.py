@@ -41,7 +41,7 @@ WINDOWS: Final = _windows()
 
 @dataclass(frozen=True)
 class Appearance:
-    """What an image shows, in little.
+    """The content of an image, in little.
 
     Attributes:
         hashes: (46,) uint64, one for each of `WINDOWS`: 64 bits of the discrete cosine transform.

@@ -1,4 +1,4 @@
-"""What the doctor looks for, and how bad each of it is."""
+"""The doctor's checks and the severity of each."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
@@ -70,5 +70,5 @@ class Finding:
 
     @property
     def level(self) -> Level:
-        """How bad it is."""
+        """Severity of the finding."""
         return CHECKS[self.check].level

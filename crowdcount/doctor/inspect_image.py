@@ -1,4 +1,4 @@
-"""What one image file is: how it is stored, whether it decodes, what it shows (as hashes)."""
+"""Facts about one image file: storage, whether it decodes, content (as hashes)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _DEEP: Final = ("I", "F")  # and I;16, I;16B, ...
 
 @dataclass(frozen=True)
 class Inspection:
-    """What an image file is.
+    """Facts about an image file.
 
     Attributes:
         path: the file.

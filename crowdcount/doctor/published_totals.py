@@ -10,7 +10,7 @@ from crowdcount.data.sample import Split
 
 
 class Total(NamedTuple):
-    """What one split, or several together, should hold.
+    """The published contents of one split, or of several together.
 
     Attributes:
         splits: which.

@@ -1,4 +1,4 @@
-"""What the doctor says: as text for people and as JSON for programs."""
+"""The doctor's report: text for people, JSON for programs."""
 
 import json
 import textwrap
@@ -20,7 +20,7 @@ _GROUP: Final = 8
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What a split holds.
+    """The contents of a split.
 
     Attributes:
         split: its name.

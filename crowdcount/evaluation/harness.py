@@ -28,7 +28,7 @@ Hits = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is measured beside the count.
+    """Settings of what is measured beside the count.
 
     Args:
         radii: of localisation, in pixels of the photograph; those of the field's practice on ShanghaiTech.
@@ -50,7 +50,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What was found in one image, or for one expression of it.
+    """Result of one image, or of one expression in it.
 
     Attributes:
         name: of the record; with the expression behind it where there is one.

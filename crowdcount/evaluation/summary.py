@@ -27,7 +27,7 @@ Summary = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tables:
-    """How results are put together.
+    """Settings of the summary of results.
 
     Args:
         edges: last count of each level of the crowd but the highest; those of NWPU-Crowd's scene levels.

@@ -46,7 +46,7 @@ def read_photo(path: Path) -> Image:
 
 
 def _is_whole_jpeg(path: Path) -> bool:
-    """Whether a file begins and ends as a JPEG does: such a one is not cut short, and need not be decoded twice."""
+    """Return whether a file begins and ends as a JPEG does: it is not cut short, and need not be decoded twice."""
     try:
         with path.open("rb") as file:
             start = file.read(2)

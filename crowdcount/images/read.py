@@ -13,7 +13,7 @@ Image = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""What counts as a picture in a user's folder, in small letters."""
+"""File name suffixes that are taken for images in a user's folder, in lower case."""
 
 
 def pictures_in(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:

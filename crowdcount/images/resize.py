@@ -1,4 +1,4 @@
-"""What a size rule is, and two of them: CLIP-EBC's limits of both sides, and the short side of detectors."""
+"""Size rules: their protocol, CLIP-EBC's limits of both sides, and the short side of detectors."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _FLAGS: Final[dict[Interpolation, int]] = {
 
 
 class SizeRule(Protocol):
-    """What every rule does. They share no base class: a configuration would ask for a `class_path` then."""
+    """Protocol of a size rule. There is no base class: a configuration would ask for a `class_path` then."""
 
     @property
     def jpeg_quality(self) -> int | None:

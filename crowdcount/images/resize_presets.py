@@ -33,7 +33,7 @@ Rule = Literal[
 
 @dataclass(frozen=True)
 class Limits:
-    """What an image of any size is brought to; its shape is kept but for the rounding of each side.
+    """Limits that an image of any size is brought to; its aspect ratio is kept but for the rounding of each side.
 
     The image is shrunk until it is within the highest limits, or, where `fill`, scaled to reach `longest`; after that
     it is enlarged until it is within the lowest ones, which win where no size satisfies all.

@@ -43,7 +43,7 @@ _SLACK = 2.0  # operations need workspaces, and what is freed is not always used
 
 @dataclass(frozen=True)
 class Prediction(Plottable):
-    """What a model says of one image.
+    """The prediction of a density model for one image.
 
     Attributes:
         count: sum of the density.
@@ -104,7 +104,7 @@ class Prediction(Plottable):
 
 @dataclass
 class Inference:
-    """How a whole image is counted.
+    """The way a whole image is counted.
 
     Args:
         window: side in pixels of square windows; null counts the image in one pass.
@@ -139,7 +139,7 @@ class Inference:
 
     @property
     def protocol(self) -> str:
-        """How an image is counted, in words."""
+        """The protocol in words."""
         if self.window is None:
             return "in one pass"
         return f"windows of {self.window} px every {self.step} px, overlaps averaged"

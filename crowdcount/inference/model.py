@@ -92,7 +92,7 @@ class CrowdModel(ABC):
 
     @property
     def protocol(self) -> str:
-        """How a whole image is counted, in words: size rule, then one pass or windows, or thresholds of points."""
+        """The protocol in words: size rule, then one pass or windows, or thresholds of points."""
         rule = "images as they are" if self.resize is None else f"size rule {self.resize}"
         return f"{rule}; {self.inference.protocol}"
 

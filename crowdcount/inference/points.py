@@ -25,7 +25,7 @@ from crowdcount.visualize.density import expression_panel, expression_picture
 
 @dataclass(frozen=True)
 class PointPrediction(Plottable):
-    """What a model says of one expression in one image.
+    """The prediction of a detector for one expression in one image.
 
     Attributes:
         text: the expression.
@@ -84,7 +84,7 @@ class PointPrediction(Plottable):
 
 @dataclass
 class PointInference:
-    """How the objects an expression names are found in a whole image.
+    """The way the objects that an expression names are found in a whole image.
 
     A query counts where its score of [CLS] and of every word are above their thresholds, as in GroundingREC. Where more
     than the share `crowded_fraction` of the queries count, the detector may run out of them: the image is cut into
@@ -119,7 +119,7 @@ class PointInference:
 
     @property
     def protocol(self) -> str:
-        """How points are found, in words: all settings."""
+        """The protocol in words: all settings."""
         return str(self)
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""How far a network sees around a block and how much memory a pixel takes, measured on the network itself."""
+"""Receptive field and memory per pixel of a network, measured on the network itself."""
 
 import copy
 import math
@@ -138,7 +138,7 @@ def _reach(network: DensityNetwork, far: int, axis: int) -> int | None:
 
 
 def _holds(network: DensityNetwork, margin: int, axis: int) -> bool:
-    """Whether a tile from the first step on gives the densities of the whole, the margin left out.
+    """Return whether a tile from the first step on gives the densities of the whole, the margin left out.
 
     What does not change with one step does not change with any number of them. A copy in double precision is asked:
     single precision would hide small differences among those of rounding.

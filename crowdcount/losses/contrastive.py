@@ -29,7 +29,7 @@ Form = Literal["log_of_mean", "mean_of_logs"]
 
 
 class ContrastiveLoss(ABC):
-    """What every contrastive loss takes and returns."""
+    """Base of every contrastive loss."""
 
     @abstractmethod
     def __call__(

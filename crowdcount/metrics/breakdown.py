@@ -9,7 +9,7 @@ NWPU_EDGES: Final = (0, 100, 500, 5000)
 """Most people of NWPU-Crowd's scene levels 0 to 3; its lists agree with them on the validation images."""
 
 NWPU_CATEGORIES: Final = {"level": ("0", "1", "2", "3", "4"), "luminance": ("0", "1", "2", "3")}
-"""What the lists of NWPU-Crowd say of each image."""
+"""Columns of NWPU-Crowd's lists of images."""
 
 
 def crowd_level(count: float, edges: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Which predicted points hit an annotated head: a largest matching of the pairs within each head's radius."""
+"""Matching of predicted points and annotated heads: a largest matching of the pairs within each head's radius."""
 
 from dataclasses import dataclass
 from itertools import chain

@@ -1,4 +1,4 @@
-"""What every network takes, returns and declares."""
+"""Base classes of networks: inputs, outputs and declarations."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass
 class CountMap:
-    """What a density network returns.
+    """The output of a density network.
 
     Attributes:
         density: (B, 1, H / stride, W / stride), people per block; its sum is the count.
@@ -35,7 +35,7 @@ class CountMap:
 
 
 class CrowdNetwork(nn.Module, ABC):
-    """What every network of the zoo is, whatever it returns.
+    """Base of every network of the zoo, whatever it returns.
 
     Attributes:
         mean: per-channel mean (RGB, in [0, 1]) taken off the image; ImageNet's unless the backbone expects another.

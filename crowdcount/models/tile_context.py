@@ -1,4 +1,4 @@
-"""Where a tile lies in the whole image, for the operations that depend on the size of the image."""
+"""The position of a tile in the whole image, for operations that depend on the size of the image."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What a run leaves behind beside its numbers: the configuration, inside its checkpoints too, and pictures."""
+"""Callbacks of a run: its configuration (inside its checkpoints too), checkpoints and images of predictions."""
 
 import shutil
 from pathlib import Path

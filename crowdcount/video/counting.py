@@ -67,7 +67,7 @@ def _rate(fps: float) -> float:
 
 
 class _Film:
-    """What one frame owes to those before: the mean of the counts, the chart and the colour scale."""
+    """State carried from frame to frame: the mean of the counts, the chart and the colour scale."""
 
     def __init__(self, zones: Sequence[Zone], smooth: int, expected: int | None) -> None:
         self.zones, self.expected = zones, expected

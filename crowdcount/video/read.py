@@ -18,13 +18,13 @@ from crowdcount.video.container import ADVICE, VideoFile, open_video
 from crowdcount.video.decode import Decoder
 
 VIDEO_SUFFIXES: Final = tuple(".mp4 .m4v .mov .avi .mkv .webm .wmv .flv .mpg .mpeg .ts .mts .m2ts .3gp".split())
-"""What counts as a video in a user's folder, in small letters."""
+"""File name suffixes that are taken for videos in a user's folder, in lower case."""
 _MOST_RANGES: Final = 5
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a container says of its video.
+    """Facts a container states about its video.
 
     Attributes:
         width: in pixels, of the upright frame.

@@ -34,7 +34,7 @@ _SUFFIXES = {"safetensors": ".safetensors", "text": ".txt", "torchscript": ".pt"
 
 
 class CacheRecord(TypedDict):
-    """What is known of a cached file: `sha256` of the download, `file_sha256` of what was taken out of it."""
+    """Record of a cached file: `sha256` of the download, `file_sha256` of what was taken out of it."""
 
     sha256: str
     file_sha256: str
@@ -52,7 +52,7 @@ def cache_folder() -> Path:
 
 
 def offline() -> bool:
-    """Whether the environment forbids downloads: CROWDCOUNT_OFFLINE or HF_HUB_OFFLINE is set, and not to 0."""
+    """Return whether the environment forbids downloads: CROWDCOUNT_OFFLINE or HF_HUB_OFFLINE is set, and not to 0."""
     return any(os.environ.get(name, "0") not in ("", "0") for name in ("CROWDCOUNT_OFFLINE", "HF_HUB_OFFLINE"))
 
 

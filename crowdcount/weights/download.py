@@ -146,7 +146,7 @@ def _fetch(url: str, part: Path, sha256: str | None, size: int | None) -> int:
 
 
 def _complete(part: Path, size: int | None) -> bool:
-    """Whether all bytes are there already; too many are of another file."""
+    """Return whether all bytes are there already; too many are of another file."""
     if size is None or not part.exists():
         return False
     if part.stat().st_size > size:

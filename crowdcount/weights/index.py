@@ -26,7 +26,7 @@ _PACKAGE: Final = "package:"
 
 @dataclass(frozen=True)
 class Reported:
-    """What a publication says of a model.
+    """Figures of a model as a publication reports them.
 
     Attributes:
         data: data set and split, such as `nwpu/test`.
@@ -43,7 +43,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a tool of this project measured with exactly these weights; never written by hand.
+    """Figures measured by `crowdcount evaluate` with exactly these weights; never written by hand.
 
     Attributes:
         data: data set and split.

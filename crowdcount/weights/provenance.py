@@ -1,4 +1,4 @@
-"""Where weights come from: a file known by its bytes, a release, a training."""
+"""Provenance of weights: a file known by its bytes, a release, a training."""
 
 import json
 import logging

@@ -37,7 +37,7 @@ class _Module:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive; torch.save writes zip files too, but without constants."""
+    """Return whether a file is a TorchScript archive; torch.save writes zip files too, but without constants."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Which share of every block of a density map lies in a region of the photograph: exact areas, nothing is sampled.
+"""Share of every block of a density map that lies in a region of the image: exact areas, nothing is sampled.
 
 Blocks are given by their edges in pixels of the photograph: (rows + 1,) from top to bottom and (columns + 1,) from left
 to right, the first 0 and the last the side of the photograph. Regions that divide the photograph among them have shares

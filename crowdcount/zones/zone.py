@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # drawing zones needs no torch
 
 _RIGHT: Final = 2.0**-16
 _DOWN: Final = 2.0**-36
-"""How far in pixels a point is moved before it is looked up: off the edge it may be on, whatever the edge's slope."""
+"""Distance in pixels by which a point is moved off an edge it may be on, whatever the edge's slope."""
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one answer to whether they are equal

@@ -137,7 +137,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _names_a_class(text: str) -> bool:
-    """Whether the configuration system would import something for a text where it expects an object.
+    """Return whether the configuration system would import something for a text where it expects an object.
 
     It takes `package.Class` for a class, and a text of braces for a whole object.
     """

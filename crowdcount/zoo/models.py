@@ -22,7 +22,7 @@ __all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weigh
 logger = logging.getLogger(__name__)
 
 RELEASE = "model.safetensors"
-"""What the weights are called in the folder of a release."""
+"""File name of the weights in the folder of a release."""
 
 
 def create_model(

@@ -1,4 +1,4 @@
-"""What the adapters share: numbered files, pairs of image and annotation, MATLAB arrays, checked points."""
+"""Shared parts of adapters: numbered files, pairs of image and annotation, MATLAB arrays, checked points."""
 
 import re
 from collections.abc import Sequence

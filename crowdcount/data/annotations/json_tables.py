@@ -1,4 +1,4 @@
-"""What the adapters with JSON annotations share: tables by name, and the points and texts of their entries."""
+"""Shared parts of adapters with JSON annotations: tables by name, and the points and texts of their entries."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which picture each name in a table of points means."""
+"""Matching of the names in a table of points with image files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath

@@ -14,4 +14,4 @@ FORMATS: Final[dict[str, Callable[[Path, Choice], list[Annotated]]]] = {
     "label-studio": label_studio.read,
     "yolo": yolo.read,
 }
-"""How each format is read; a key is what a user calls it."""
+"""Readers by format; the key is the name on the command line."""

@@ -1,4 +1,4 @@
-"""What all importers return, and which of the marked shapes they take."""
+"""The result of all importers, and the choice of shapes they take."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ class Annotated:
 
 @dataclass
 class Choice:
-    """Which shapes become heads; keeps count of those taken and left out.
+    """The choice of shapes that become heads; keeps count of those taken and left out.
 
     Args:
         labels: take shapes with these labels only; all where empty.

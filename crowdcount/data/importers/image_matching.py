@@ -14,7 +14,7 @@ from crowdcount.geometry import Points, as_points, inside
 from crowdcount.images.read import IMAGE_SUFFIXES, read_image
 
 UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
-"""What Label Studio puts before the name of an uploaded file."""
+"""Prefix that Label Studio puts before the name of an uploaded file."""
 
 
 @dataclass(frozen=True)

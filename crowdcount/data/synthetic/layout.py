@@ -1,4 +1,4 @@
-"""Where everybody stands in a generated scene.
+"""Positions of the people in a generated scene.
 
 The scene is a ground plane seen from a raised camera: whoever stands at image row y has a head of half-height
 `slope * (y - horizon)` pixels, the "unit" of everything on that row. People stand on a jittered lattice in that

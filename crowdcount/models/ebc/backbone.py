@@ -1,4 +1,4 @@
-"""What every backbone of the blockwise head declares."""
+"""Protocol of the backbones of the blockwise head."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path

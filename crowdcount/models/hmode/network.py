@@ -31,7 +31,7 @@ _FIRST_GUESS = 0.05  # of every expert before training, in the unit of the maps:
 
 @dataclass(kw_only=True)
 class ExpertMaps(CountMap):
-    """What HMoDE returns for a batch; E experts, s the finest stride, S the coarsest.
+    """The output of HMoDE for a batch; E experts, s the finest stride, S the coarsest.
 
     Attributes:
         maps: (B, 2 E + 1, H / s, W / s), people per pixel times `SCALE`: the experts from the finest to the coarsest,

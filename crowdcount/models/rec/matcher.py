@@ -1,4 +1,4 @@
-"""Which query answers for which annotated point: one optimal assignment for each expression.
+"""Assignment of queries to annotated points: an optimal one for each expression.
 
 Source: Dai et al., "Referring Expression Counting", CVPR 2024 (GroundingREC), and the authors' code (commit e8f5a54).
 """

@@ -1,4 +1,4 @@
-"""What the detector says of expressions, and which tokens of an expression mean what."""
+"""Outputs of the detector, and the meaning of an expression's tokens."""
 
 from dataclasses import dataclass, fields
 
