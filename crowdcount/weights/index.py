@@ -6,15 +6,15 @@ An entry is called NAME.TAG: the name of a configuration of the zoo (or of a sta
 import difflib
 import json
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from jsonargparse import ArgumentError, ArgumentParser
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from crowdcount.config_errors import explain
 from crowdcount.errors import InputError
 
 Format = Literal["torch", "safetensors", "torchscript", "text"]
@@ -22,8 +22,10 @@ Format = Literal["torch", "safetensors", "torchscript", "text"]
 
 
 _PACKAGE: Final = "package:"
+_CLOSED: Final = ConfigDict(extra="forbid")
 
 
+@with_config(_CLOSED)
 @dataclass(frozen=True)
 class Reported:
     """Figures of a model as a publication reports them.
@@ -41,6 +43,7 @@ class Reported:
     source: str
 
 
+@with_config(_CLOSED)
 @dataclass(frozen=True)
 class Measured:
     """Figures measured by `crowdcount evaluate` with exactly these weights; never written by hand.
@@ -68,6 +71,7 @@ class Measured:
     date: str
 
 
+@with_config(_CLOSED)
 @dataclass(frozen=True)
 class WeightEntry:
     """One downloadable file. None stands for what is not known.
@@ -186,24 +190,26 @@ def terms(entry: WeightEntry) -> str:
 
 
 def _entry(where: str, name: str, value: Any) -> WeightEntry:
-    keys = [each.name for each in fields(WeightEntry) if each.name != "name"]
-    if not isinstance(value, dict) or (missing := [key for key in keys if key not in value]):
-        raise InputError(f"{where}: {', '.join(missing) if isinstance(value, dict) else 'everything'} is missing")
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: everything is missing")
     value = {key: each for key, each in value.items() if key != "converter"}  # in indexes of earlier versions
     try:
-        parsed = _parser().parse_object({"entry": {**value, "name": name}})
-        entry: WeightEntry = _parser().instantiate(parsed).entry
-    except (ArgumentError, ValueError) as error:
-        raise InputError(f"{where}: {explain(str(error), keys)}") from error
+        entry = _schema().validate_json(json.dumps({**value, "name": name}), strict=True)
+    except ValidationError as error:
+        raise InputError(f"{where}: {'; '.join(map(_problem, error.errors()))}") from error
     _check(where, entry)
     return entry
 
 
 @cache
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--entry", type=WeightEntry, required=True)
-    return parser
+def _schema() -> TypeAdapter[WeightEntry]:
+    return TypeAdapter(WeightEntry)
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    simple = {"missing": " is missing", "unexpected_keyword_argument": ": no such key"}
+    said = simple.get(error["type"], f": {error['msg']}, got {error['input']}")
+    return f"{'.'.join(map(str, error['loc']))}{said}"
 
 
 def _check(where: str, entry: WeightEntry) -> None:
