@@ -139,7 +139,7 @@ def test_every_image_counts_for_itself_and_processes_make_no_difference(run, tmp
     arguments = [checkpoint(run), "--data", config, "--bootstrap", "20", "--worst", "1"]
     one = evaluated(arguments, tmp_path / "one")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(ROOT / "tools/evaluate.py"), *arguments, "--output", str(tmp_path / "two")]
+    command += ["-m", "crowdcount", "evaluate", *arguments, "--output", str(tmp_path / "two")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -19,7 +19,6 @@ from crowdcount.cli import train
 from tests.support.tiny_rec import REC, SCENES
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN = ROOT / "tools" / "train.py"
 
 
 EBC = {"class_path": "crowdcount.models.ebc.network.Ebc", "init_args": {"backbone": "test_resnet", "pretrained": False}}
@@ -549,7 +548,17 @@ def test_a_checkpoint_alone_counts(config, tmp_path):
 
 
 def run_two_processes(command, path, *arguments):
-    line = [sys.executable, str(TRAIN), command, "--config", path, "--trainer.devices=2", "--trainer.strategy=ddp"]
+    line = [
+        sys.executable,
+        "-m",
+        "crowdcount",
+        "train",
+        command,
+        "--config",
+        path,
+        "--trainer.devices=2",
+        "--trainer.strategy=ddp",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*line, *arguments], env=environment, capture_output=True, text=True, timeout=200, check=False
