@@ -173,7 +173,7 @@ class _AlignedCorners(TorchFunctionMode):
     """Looks for operations that keep the centres of the corner cells: in a tile these are other cells."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.reason = ""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
