@@ -27,7 +27,7 @@ from crowdcount.inference.receptive_field import (
 )
 from crowdcount.inference.tiling import Span, grid
 from crowdcount.metrics.game import density_cells
-from crowdcount.models.base import CountMap, DensityNetwork
+from crowdcount.models.base import CountMap, DensityNetwork, count_map
 from crowdcount.models.tile_context import TileContext, tile_context
 from crowdcount.visualize.captions import caption, count_text
 from crowdcount.visualize.density import draw_points, overlay
@@ -193,7 +193,7 @@ class Inference:
         require_evaluation(network)
         room = None if self.window else self._room(network, images)
         if self.window is None and room is None:
-            maps = _maps(network(_pad(network.normalize(images), network.size_divisor)))
+            maps = _maps(count_map(network, _pad(network.normalize(images), network.size_divisor)))
             return [_prediction(each, network.stride, images.shape[-2:], exact=True) for each in maps]
         return [self._in_parts(network, image.unsqueeze(0), room) for image in images]
 
@@ -203,7 +203,7 @@ class Inference:
             batch = self.window_batch or (4 if image.device.type == "cpu" else 16)
             maps, exact = count_windows(network, image, self.window, self.step, batch), False
         elif room is None or height * width <= room:  # one alone, where several do not fit
-            maps, exact = _maps(network(_pad(network.normalize(image), network.size_divisor))), True
+            maps, exact = _maps(count_map(network, _pad(network.normalize(image), network.size_divisor))), True
         else:
             maps, exact = count_tiles(network, image, room)
         return _prediction(maps[0], network.stride, image.shape[-2:], exact)
@@ -243,7 +243,7 @@ def count_windows(network: DensityNetwork, image: Tensor, window: int, step: int
     sums: Tensor | None = None
     hits = torch.zeros(1, 1, height // stride, width // stride, device=image.device)
     for chunk in _chunks(corners, batch):
-        maps = _maps(network(torch.cat([_cut(network, image, y, x, window, window) for y, x in chunk])))
+        maps = _maps(count_map(network, torch.cat([_cut(network, image, y, x, window, window) for y, x in chunk])))
         if sums is None:
             sums = maps.new_zeros(1, maps.shape[1], *hits.shape[-2:])
         for (y, x), one in zip(chunk, maps, strict=True):
@@ -302,7 +302,7 @@ def _tile(network: DensityNetwork, image: Tensor, row: Span, column: Span, place
     """Return the maps of a tile without its margin, on the CPU."""
     part = _cut(network, image, row.low, column.low, row.high - row.low, column.high - column.low)
     with tile_context(placement):
-        maps = _maps(network(part))
+        maps = _maps(count_map(network, part))
     rows, columns = ((span.start - span.low) // network.stride for span in (row, column))
     high, wide = ((span.stop - span.start) // network.stride for span in (row, column))
     return maps[..., rows : rows + high, columns : columns + wide].cpu()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from crowdcount.errors import InputError
-from crowdcount.models.base import DensityNetwork
+from crowdcount.models.base import DensityNetwork, count_map
 from crowdcount.models.tile_context import TileContext, current_tile, tile_context
 
 _FARTHEST = 2048
@@ -128,7 +128,7 @@ def _reach(network: DensityNetwork, far: int, axis: int) -> int | None:
     step = tile_multiple(network)
     image = _strip(network, 2 * far + step, axis)
     image.narrow(axis, far, step).fill_(math.nan)
-    cells = network(image).density[0, 0].isnan().any(dim=-3 - axis).nonzero().flatten()
+    cells = count_map(network, image).density[0, 0].isnan().any(dim=-3 - axis).nonzero().flatten()
     if not len(cells):
         return 0
     first, last = int(cells[0]) * network.stride, int(cells[-1] + 1) * network.stride
@@ -148,9 +148,9 @@ def _holds(network: DensityNetwork, margin: int, axis: int) -> bool:
     length = 2 * margin + 8 * step
     image = _strip(network, length, axis)
     height, width = image.shape[-2:]
-    whole = network(image).density
+    whole = count_map(network, image).density
     with tile_context(TileContext(start if axis == -2 else 0, start if axis == -1 else 0, height, width)):
-        tile = network(image.narrow(axis, start, length - start)).density
+        tile = count_map(network, image.narrow(axis, start, length - start)).density
     skip = margin // network.stride
     seen = whole.narrow(axis, start // network.stride + skip, tile.shape[axis] - skip)
     error = (tile.narrow(axis, skip, tile.shape[axis] - skip) - seen).abs().max()

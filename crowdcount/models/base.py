@@ -132,5 +132,38 @@ class DensityNetwork(CrowdNetwork):
     def forward(self, image: Tensor) -> CountMap:
         """Count in a normalised image batch (B, 3, H, W)."""
 
+    def check_sizes(self) -> None:
+        """Refuse a network that does not say how large its cells are.
+
+        Raises:
+            InputError: `stride` or `size_divisor` is missing or no whole number above 0.
+        """
+        for name in ("stride", "size_divisor"):
+            value = getattr(self, name, None)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(
+                    f"{type(self).__name__}.{name}: {value!r}; a density network declares stride, the side of a density "
+                    "cell in pixels, and size_divisor, of which image sides have to be multiples"
+                )
+
+
+def count_map(network: DensityNetwork, image: Tensor) -> CountMap:
+    """Return what a network makes of a normalised image batch (B, 3, H, W), held to what it declares.
+
+    Raises:
+        InputError: it is no `CountMap`, or its density has not one cell for each block of `stride` pixels.
+    """
+    output, name = network(image), type(network).__name__
+    if not isinstance(output, CountMap):
+        raise InputError(f"{name}.forward: returns {type(output).__name__}; return CountMap(density=...)")
+    rows, columns = (-(-side // network.stride) for side in image.shape[-2:])
+    expected, shape = (len(image), 1, rows, columns), tuple(output.density.shape)
+    if shape != expected:
+        raise InputError(
+            f"{name}.forward: a density of shape {shape} for images of shape {tuple(image.shape)}; with stride "
+            f"{network.stride} it should be {expected}"
+        )
+    return output
+
 
 __getattr__ = renamed(__name__)

@@ -17,7 +17,7 @@ from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference
 from crowdcount.metrics import CountErrors, MacroNae
-from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork
+from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork, count_map
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 MakeSchedule = Callable[[Optimizer], LRScheduler]
@@ -134,6 +134,7 @@ class CountingModule(TrainingModule):
         self, network: DensityNetwork, optimizer: MakeOptimizer, schedule: MakeSchedule | None, inference: Inference
     ) -> None:
         super().__init__(network, optimizer, schedule)
+        network.check_sizes()
         network.to(memory_format=torch.channels_last)
         inference.check(network)
         self.inference = inference
@@ -160,7 +161,7 @@ class CountingModule(TrainingModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of crops."""
-        output = self.network(self.network.normalize(batch.images))
+        output = count_map(self.network, self.network.normalize(batch.images))
         true = torch.tensor([len(points) for points in batch.points], device=self.device)
         error = (output.density.detach().sum(dim=(1, 2, 3)) - true).abs().mean()
         return self.log_losses(self.losses(output, batch), error, len(batch.points))

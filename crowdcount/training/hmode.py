@@ -9,7 +9,7 @@ from crowdcount.errors import InputError
 from crowdcount.geometry import Kernel
 from crowdcount.inference.density import Inference
 from crowdcount.losses.density import render_densities
-from crowdcount.models.base import CountMap
+from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.hmode.loss import HmodeLoss
 from crowdcount.models.hmode.network import ExpertMaps, Hmode
 from crowdcount.training.base import CountingModule, MakeOptimizer, MakeSchedule
@@ -26,19 +26,27 @@ class HmodeModule(CountingModule):
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: how whole images are counted in validation, testing and prediction.
+
+    Raises:
+        InputError: the network is no HMoDE, or a region of the loss does not fit its stride.
     """
 
     network: Hmode
 
     def __init__(
         self,
-        network: Hmode,
+        network: DensityNetwork,
         loss: HmodeLoss = HmodeLoss(),  # noqa: B008  the configuration system reads the defaults off it
         kernel: Kernel = Kernel(),  # noqa: B008
         optimizer: MakeOptimizer = torch.optim.Adam,
         schedule: MakeSchedule | None = None,
         inference: Inference = Inference(),  # noqa: B008
     ) -> None:
+        if not isinstance(network, Hmode):
+            raise InputError(
+                f"model.network: {type(network).__name__} is no mixture of experts, which this loss needs; train it "
+                "with crowdcount.training.DensityModule and one of its losses"
+            )
         super().__init__(network, optimizer, schedule, inference)
         if loss.relative is not None and loss.region % network.stride:
             raise InputError(f"loss.region: {loss.region} should be a multiple of {network.stride}, the finest stride")
