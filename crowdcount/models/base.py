@@ -142,8 +142,8 @@ class DensityNetwork(CrowdNetwork):
             value = getattr(self, name, None)
             if not isinstance(value, int) or value < 1:
                 raise InputError(
-                    f"{type(self).__name__}.{name}: {value!r}; a density network declares stride, the side of a density "
-                    "cell in pixels, and size_divisor, of which image sides have to be multiples"
+                    f"{type(self).__name__}.{name}: {value!r}; declare stride, the side of a density cell in "
+                    "pixels, and size_divisor, of which image sides have to be multiples"
                 )
 
 

@@ -132,20 +132,41 @@ def _head(origin: dict[str, Any]) -> dict[str, Any]:
 
 
 def _purpose(model: CrowdModel) -> str:
-    network = model.config.get("model", {}).get("init_args", {}).get("network", {})
-    arguments = network.get("init_args", {})
-    kind = arguments.get("backbone") or arguments.get("detector") or type(model.network).__name__
-    path = f"{type(model.network).__module__}.{type(model.network).__name__}"
+    arguments = _network(model).get("init_args", {})
+    backbone = arguments.get("backbone") or arguments.get("detector")
+    base = f" on `{backbone}`" if backbone else ""
+    outside = _outside_package(model)
+    beside = f" and with `{outside}`, which has the network" if outside else ""
     return (
-        f"Counts {model.subject} in images; the network is `{path}` on `{kind}`. It runs with the Python package "
-        "`crowdcount` of the distribution `crowdcount-zoo` (`crowdcount` on PyPI is another project):"
+        f"Counts {model.subject} in images; the network is `{_class_path(model)}`{base}. It runs with the Python package "
+        "`crowdcount` of the distribution `crowdcount-zoo` (`crowdcount` on PyPI is another project)"
+        f"{beside}:"
     )
+
+
+def _network(model: CrowdModel) -> dict[str, Any]:
+    """Return class path and arguments of the network, as far as the model was built from a configuration."""
+    network: dict[str, Any] = model.config.get("model", {}).get("init_args", {}).get("network", {})
+    return network
+
+
+def _class_path(model: CrowdModel) -> str:
+    own = type(model.network)
+    return str(_network(model).get("class_path", f"{own.__module__}.{own.__name__}"))
+
+
+def _outside_package(model: CrowdModel) -> str | None:
+    """Return the package, not ours, that has to be imported before the model can be loaded."""
+    package = _class_path(model).split(".")[0]
+    return None if package == "crowdcount" else package
 
 
 def _usage(model: CrowdModel) -> str:
     asked = ', ["person in red"]' if model.reads_text else ""
+    outside = _outside_package(model)
+    imports = "import crowdcount\n" + (f"import {outside}\n" if outside else "")
     return (
-        "```python\nimport crowdcount\nfrom crowdcount.data import read_image\n\n"
+        f"```python\n{imports}from crowdcount.data import read_image\n\n"
         f'model = crowdcount.load_model("{RELEASE}")\nmodel.predict(read_image("photo.jpg"){asked})\n```'
     )
 
