@@ -19,7 +19,8 @@ class DmCount(DensityLoss):
     """Count error, plus optimal transport and total variation between the normalised density and the points.
 
     The defaults are the weights of the paper. Returns the terms `count`, `transport` (about 0: only its gradient
-    matters) and `variation`, which is weighted by the number of points of each image.
+    matters) and `variation`, which is weighted by the number of points of each image. Distributions are compared, so
+    the network must give no negative density: it ends in a ReLU or softplus.
 
     Args:
         ot_weight: of the optimal transport.
@@ -37,7 +38,16 @@ class DmCount(DensityLoss):
             check_number(f"loss.{name}", getattr(self, name), 0)
 
     def __call__(self, density: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
-        """Return the terms, see `DensityLoss`."""
+        """Return the terms, see `DensityLoss`.
+
+        Raises:
+            InputError: a density is negative.
+        """
+        if (density < 0).any():
+            raise InputError(
+                "loss: DM-Count compares distributions, but the network gives negative densities; let it end in a ReLU "
+                "or softplus, or take another loss"
+            )
         density = at_least_float32(density)  # once: the gradients of the terms are added up in that precision
         terms = self.image_terms(density, block_targets(points, density, stride), points, stride)
         return {name: images.mean() for name, images in terms.items()}

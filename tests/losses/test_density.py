@@ -167,6 +167,14 @@ def test_an_image_without_people_is_pulled_to_zero(loss):
     assert sum(loss(torch.zeros_like(density), points, STRIDE).values()).item() == 0
 
 
+def test_dm_count_refuses_what_is_no_distribution():
+    density, points = batch(dtype=torch.float32)
+    density = density.detach()
+    density[1, 0, 2, 3] = -1e-3
+    with pytest.raises(InputError, match="negative densities; let it end in a ReLU or softplus"):
+        DmCount()(density, points, STRIDE)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
