@@ -73,6 +73,7 @@ def test_add_a_data_set(run):
     assert re.search(r"^station/frames/train_00000\.png: count -?\d+\.\d$", printed, re.MULTILINE)
     written = files("Add a data set")
     assert sum(len(written[name].splitlines()) for name in ("station.py", "station.yaml")) <= 60
+    assert "images" in printed[: printed.index("station/frames")]  # the doctor's report
 
 
 def test_add_a_model(run):

@@ -56,9 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, help="folder of the data set")
-    parser.add_argument(
-        "--dataset", required=True, choices=known(), metavar="NAME", help=f"one of {', '.join(known())}"
-    )
+    parser.add_argument("--dataset", required=True, metavar="NAME", help=f"one of {', '.join(known())}")
     options = (
         f"{name} {' '.join(option_names(adapter))}" for name, adapter in known().items() if option_names(adapter)
     )

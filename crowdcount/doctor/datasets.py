@@ -74,8 +74,12 @@ class DataSet:
             words: the options of the adapter, such as `["--part", "A"]`.
 
         Raises:
-            InputError: no such folder or option, or a value that the adapter does not take.
+            InputError: no such adapter, folder or option, or a value that the adapter does not take.
         """
+        if name not in known():
+            raise InputError(
+                f"--dataset: {name!r} is not one of {', '.join(known())}; --import PACKAGE adds those of it"
+            )
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give the one that holds the data set")
         adapter = known()[name]

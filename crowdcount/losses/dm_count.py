@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from crowdcount.checks import check_number
+from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 from crowdcount.losses.density import DensityLoss, absolute_count_errors, at_least_float32, block_targets, point_numbers
 from crowdcount.losses.transport import transport, variation
