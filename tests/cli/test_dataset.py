@@ -48,7 +48,9 @@ def test_doctor_refuses_bad_input(run, run_help, tool, tmp_path):
     status, _, err = run("doctor", tmp_path, "--dataset", "shanghaitech", "--prat", "A")
     assert status == 2
     assert "prat" in err and "--part" in err
-    for words in (["doctor", str(tmp_path)], ["doctor", str(tmp_path), "--dataset", "nothing"], []):
+    status, _, err = run("doctor", tmp_path, "--dataset", "nothing")
+    assert status == 2 and "--dataset: 'nothing' is not one of folder, " in err and "--import PACKAGE" in err
+    for words in (["doctor", str(tmp_path)], []):
         with pytest.raises(SystemExit) as stopped:
             tool.main(words)
         assert stopped.value.code == 2

@@ -119,7 +119,7 @@ def test_the_card(published, tmp_path):
     assert (
         "the authors' code: MIT\n" in text and "of the weights: Apache-2.0\n" in text and find_entry(NAME).notes in text
     )
-    assert "`crowdcount.models.ebc.network.Ebc` on `vgg11_ae`" in text and str(tmp_path) not in text
+    assert "`crowdcount.models.Ebc` on `vgg11_ae`" in text and str(tmp_path) not in text
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     compile(code, "card", "exec")
 
