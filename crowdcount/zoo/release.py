@@ -138,8 +138,8 @@ def _purpose(model: CrowdModel) -> str:
     outside = _outside_package(model)
     beside = f" and with `{outside}`, which has the network" if outside else ""
     return (
-        f"Counts {model.subject} in images; the network is `{_class_path(model)}`{base}. It runs with the Python package "
-        "`crowdcount` of the distribution `crowdcount-zoo` (`crowdcount` on PyPI is another project)"
+        f"Counts {model.subject} in images; the network is `{_class_path(model)}`{base}. It runs with the Python "
+        "package `crowdcount` of the distribution `crowdcount-zoo` (`crowdcount` on PyPI is another project)"
         f"{beside}:"
     )
 
