@@ -93,29 +93,40 @@ def outputs(network, image, training):
     return {name: getattr(output, name) for name in OUTPUTS}
 
 
-def check(case, recorded, inputs):
-    """Compare with the recorded outputs, as closely as single precision allows.
+def tolerance(case, name):
+    """How near single precision comes to the recordings, which were made with it on another processor.
 
-    The recordings were made in float32 on another processor. Where a network amplifies rounding (batch statistics, the
-    wide MobileNetV4, MobileCLIP) ours in float32 is further from ours in float64 than the 2e-5 that other cases keep:
-    it then has to be as near to the recorded outputs as it is to itself.
+    MobileCLIP, the wide MobileNetV4 and forms with batch statistics amplify rounding: there ours in single precision is
+    as far from ours in double precision. Exchanged heads or scales give 2.5 and more, a table of positions without its
+    filter 0.03.
     """
+    amplified = {"s": 5e-3, "t": 3e-4}.get(case.split("_")[0], 0.0)
+    return max(amplified, 1e-3 if name == "train" else 5e-5)
+
+
+def check(case, recorded, inputs):
     state, arrays = recorded(case)
     network = build(state, quick=case.endswith("quick"))
     assert sum(each.numel() for each in network.parameters()) == state["n_params"]
     assert sum(each.numel() for each in network.parameters() if each.requires_grad) == state["n_trainable"]
-    double = copy.deepcopy(network).double()
     for name in inputs:
         image = torch.from_numpy(det_image(tuple(arrays[f"{name}/shape"]), int(arrays[f"{name}/x_seed"])))
         assert hashlib.sha256(image.numpy().tobytes()).hexdigest() == str(arrays[f"{name}/x_sha256"])
-        single = outputs(network, image, name == "train")
-        exact = outputs(double, image.double(), name == "train")
+        limit, output = tolerance(case, name), outputs(network, image, name == "train")
         for ours, theirs in OUTPUTS.items():
-            rounding = float((single[ours] - exact[ours]).abs().max())
-            tolerance = max(5e-5 if "vit" in case else 2e-5, 4 * rounding)
-            expected = torch.from_numpy(arrays[f"{name}/{theirs}"])
-            assert float((single[ours] - expected).abs().max()) <= tolerance, (name, ours)
-            assert tolerance < 0.02, (name, ours)  # exchanged scales or heads give 2.5 and more
+            error = float((output[ours] - torch.from_numpy(arrays[f"{name}/{theirs}"])).abs().max())
+            closer = ours == "density" and limit <= 5e-5 and "vit" not in case
+            assert error <= (2e-5 if closer else limit), (name, ours)
+
+
+@pytest.mark.parametrize("case", ["tiny_rn_r16", "tiny_vit_r32", "p_sha16"])
+def test_double_precision_equals_the_published_network_too(case, recorded):
+    state, arrays = recorded(case)
+    network = build(state).double()
+    image = torch.from_numpy(det_image(tuple(arrays["rect/shape"]), int(arrays["rect/x_seed"]))).double()
+    found = outputs(network, image, False)
+    assert found["density"].dtype == torch.float64
+    torch.testing.assert_close(found["density"], torch.from_numpy(arrays["rect/density"]).double(), atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("case", SMALL)
@@ -213,12 +224,14 @@ def test_tiles_are_exact_where_the_network_sees_a_part():
     assert receptive_margin(ClipZip("tiny-vit", BINS, 16, None, vpt=2).eval()) is None
     assert receptive_margin(tiny(backbone_stride=16).eval()) == 128
     for backbone, block, margin in (("small_050", "lighter", 544), ("medium", "light", 1088)):  # ZIP-P and T
+        torch.manual_seed(0)  # some random heads say 0 everywhere, which tells nothing
         network = Zip(f"mobilenetv4_conv_{backbone}", BINS, 16, block, pretrained=False).eval()
         assert receptive_margin(network) == margin
 
 
 def test_every_parameter_gets_a_gradient():
-    for network in (tiny(), ClipZip("tiny-rn", BINS, 16, None), ClipZip("tiny-vit", BINS, 32, None, vpt=2)):
+    on_clip = [ClipZip(f"tiny-{tower}", BINS, 32, None, vpt=2) for tower in ("rn", "vit", "cnx")]
+    for network in (tiny(), *on_clip):
         output = network.train()(torch.randn(2, 3, 64, 64))
         (output.density.sum() + output.logits.square().sum()).backward()
         without = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
@@ -313,8 +326,13 @@ def test_text_features_come_from_the_text_tower_when_a_training_starts(monkeypat
 def test_towers_of_timm_start_from_clip(monkeypatch):
     tower = open_clip.CustomTextCLIP(**open_clip.get_model_config("tiny-cnx")).eval()
     monkeypatch.setattr(open_clip, "create_model", lambda name, **options: tower)
-    network = ClipZip("tiny-cnx", BINS, 16, "laion", Prompts(["nobody", "some people"], ["one person", "a crowd"]))
-    network.load_pretrained()
+    network = ClipZip("tiny-cnx", BINS, 16, "laion")
+    before = network.rate_head.text.clone()
+    network.load_pretrained()  # searches the prompts
+    assert not torch.equal(network.rate_head.text, before)
+    least = open_clip.get_tokenizer("tiny-cnx")(["1 person.", "more than 2 people."])
+    plain = functional.normalize(tower.text(least), dim=-1)
+    assert network.rate_head.text[0] @ network.rate_head.text[1] < plain[0] @ plain[1]
     torch.testing.assert_close(network.encoder.trunk.stem[0].weight, tower.visual.trunk.stem[0].weight)
     assert math.isclose(float(network.zero_head.text.norm(dim=-1).mean()), 1, rel_tol=1e-5)
 
