@@ -1,14 +1,14 @@
 """The Bayesian loss: every annotated point should get a count of 1, the background of 0.
 
-Source: Ma et al., "Bayesian Loss for Crowd Count Estimation with Point Supervision", ICCV 2019, arXiv 1908.03684. With
-cells x_m, their density D(x_m) and N points z_n, section 3.2 of the paper ("Bayesian loss") has
+Source: Ma et al., "Bayesian Loss for Crowd Count Estimation with Point Supervision", ICCV 2019, arXiv 1908.03684; the
+letters are ours. With cells x_m, their density D(x_m) and N points z_n:
 
     likelihood   p(x_m | y_n) = N(x_m; z_n, sigma^2 I)                                          (a)
     posterior    p(y_n | x_m) = p(x_m | y_n) / sum_k p(x_m | y_k)                                (b)
     count        E[c_n] = sum_m p(y_n | x_m) D(x_m)                                              (c)
     loss         L_Bayes = sum_n |1 - E[c_n]|                                                    (d)
 
-and section 3.3 ("background pixel modelling") adds a background y_0, whose likelihood is that of a dummy point at the
+and with a background y_0 (Bayesian+), whose likelihood is that of a dummy point at the
 distance d from z, the point nearest to the cell, on the line from z through the cell:
 
     likelihood   p(x_m | y_0) proportional to exp(-(d - |x_m - z|)^2 / (2 sigma^2))              (e)
@@ -36,8 +36,8 @@ class BayesianLoss(DensityLoss):
     either form. Needs memory for one number for each pair of a point and a cell.
 
     Args:
-        sigma: standard deviation of the likelihood in pixels, as published.
-        background: distance d of the dummy point as a share of the image's shorter side, as published; null leaves
+        sigma: standard deviation of the likelihood in pixels.
+        background: distance d of the dummy point as a share of the image's shorter side; null leaves
             the background out, so that every cell belongs to the points.
 
     Raises:
