@@ -23,7 +23,6 @@ class WarmupRestarts(LRScheduler):
         first_period: epochs of the first cosine.
         period_factor: how much longer each cosine is than the one before.
         min_lr: rate that a cosine falls to.
-        hold_epochs: epochs at the optimizer's rate between the warm-up and the first cosine.
         warmup: "linear", or "log" for a warm-up that is linear in the logarithm of the rate.
     """
 
@@ -35,13 +34,12 @@ class WarmupRestarts(LRScheduler):
         first_period: int = 5,
         period_factor: int = 2,
         min_lr: float = 1e-7,
-        hold_epochs: int = 0,
         warmup: Literal["linear", "log"] = "linear",
     ) -> None:
-        if warmup_epochs < 0 or hold_epochs < 0 or first_period < 1 or period_factor < 1:
+        if warmup_epochs < 0 or first_period < 1 or period_factor < 1:
             raise InputError(
-                "schedule: warmup_epochs and hold_epochs must be >= 0, first_period and period_factor >= 1; got "
-                f"{warmup_epochs}, {hold_epochs}, {first_period}, {period_factor}"
+                "schedule: warmup_epochs must be >= 0, first_period and period_factor >= 1; got "
+                f"{warmup_epochs}, {first_period}, {period_factor}"
             )
         if warmup not in ("linear", "log") or (warmup == "log" and warmup_lr <= 0):
             raise InputError(f"schedule.warmup: {warmup!r} from {warmup_lr} is neither linear nor log from above 0")
@@ -51,7 +49,6 @@ class WarmupRestarts(LRScheduler):
         self.first_period = first_period
         self.period_factor = period_factor
         self.min_lr = min_lr
-        self.hold_epochs = hold_epochs
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float | Tensor]:
@@ -63,7 +60,7 @@ class WarmupRestarts(LRScheduler):
             return self.warmup_lr * math.exp(math.log(base / self.warmup_lr) * epoch / self.warmup_epochs)
         if epoch < self.warmup_epochs:
             return self.warmup_lr + (base - self.warmup_lr) * epoch / self.warmup_epochs
-        position, period = max(0, epoch - self.warmup_epochs - self.hold_epochs), self.first_period
+        position, period = epoch - self.warmup_epochs, self.first_period
         while position >= period:
             position, period = position - period, period * self.period_factor
         return self.min_lr + (base - self.min_lr) * (1 + math.cos(math.pi * position / period)) / 2

@@ -47,14 +47,6 @@ def test_restarts_fall_where_the_periods_end():
     assert [epoch for epoch, rate in enumerate(values) if rate == 1e-4] == [1, 5, 9]
 
 
-def test_the_rate_is_held_before_the_first_cosine():
-    plain, _ = rates(20, warmup_epochs=3, first_period=6)
-    held, _ = rates(24, warmup_epochs=3, hold_epochs=4, first_period=6)
-    np.testing.assert_array_equal(held[:3], plain[:3])
-    assert (held[3:8] == 1e-4).all()
-    np.testing.assert_array_equal(held[7:], plain[3:])
-
-
 def test_a_saved_schedule_continues():
     expected, _ = rates(12, warmup_epochs=4)
     _, schedule = rates(6, warmup_epochs=4)
@@ -69,7 +61,5 @@ def test_a_saved_schedule_continues():
 def test_impossible_periods_are_refused():
     with pytest.raises(InputError, match="first_period"):
         rates(1, first_period=0)
-    with pytest.raises(InputError, match="hold_epochs"):
-        rates(1, hold_epochs=-1)
     with pytest.raises(InputError, match=r"schedule\.warmup: 'log' from 0"):
         rates(1, warmup="log", warmup_lr=0)
