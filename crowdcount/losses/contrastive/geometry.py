@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from crowdcount.losses.contrastive.scores import anchor_mean, log_sum_exp, widen
+from crowdcount.losses.contrastive.scores import anchor_mean, log_sum_exp
+from crowdcount.losses.precision import widen
 
 
 def alignment(cosine: Tensor, pos: Tensor) -> Tensor:

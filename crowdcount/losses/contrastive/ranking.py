@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from crowdcount.losses.contrastive.scores import anchor_mean, row_means, widen
+from crowdcount.losses.contrastive.scores import anchor_mean, row_means
+from crowdcount.losses.precision import widen
 
 
 def mann_whitney(

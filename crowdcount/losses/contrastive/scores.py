@@ -8,10 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-def widen(values: Tensor) -> Tensor:
-    """Return the values in float32 at least."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+from crowdcount.losses.precision import widen
 
 
 def unit(vectors: Tensor) -> Tensor:

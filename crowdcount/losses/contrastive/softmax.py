@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from crowdcount.checks import check_choice
-from crowdcount.losses.contrastive.scores import anchor_mean, log_sum_exp, widen
+from crowdcount.losses.contrastive.scores import anchor_mean, log_sum_exp
+from crowdcount.losses.precision import widen
 
 Form = Literal["log_of_mean", "mean_of_logs"]
 Denominator = Literal["all", "own", "negatives"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from crowdcount.checks import check_number
-from crowdcount.losses.contrastive.scores import widen
+from crowdcount.losses.precision import widen
 
 
 def soft_sort(values: Tensor, *, steepness: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from crowdcount.losses.contrastive.scores import anchor_mean, log_sum_exp, widen
+from crowdcount.losses.contrastive.scores import anchor_mean, log_sum_exp
+from crowdcount.losses.precision import widen
 
 
 def multi_view(scores: Tensor, pos: Tensor, neg: Tensor, instance: Tensor, *, decoupled: bool = False) -> Tensor:

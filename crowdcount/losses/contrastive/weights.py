@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from crowdcount.checks import check_choice, check_number
-from crowdcount.losses.contrastive.scores import cosines, widen
+from crowdcount.losses.contrastive.scores import cosines
+from crowdcount.losses.precision import widen
 
 Distance = Literal["linear", "inverse_linear", "square", "inverse_square"]
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from crowdcount.checks import check_choice, check_number
 from crowdcount.losses.contrastive import ContrastiveLoss, SupCon
+from crowdcount.losses.precision import widen
 from crowdcount.models.rec.matcher import Match, PointMatcher
 from crowdcount.models.rec.outputs import PointDetections
 
@@ -92,7 +93,7 @@ class RecLoss:
             if self.image_text_weight:
                 terms["image_text"] = self.image_text_weight * image_text_loss(exact, matches)
             if self.contrast_weight:
-                tokens = exact.queries if embeddings is None else _widen(embeddings)
+                tokens = exact.queries if embeddings is None else widen(embeddings)
                 terms["contrast"] = self.contrast_weight * self._contrast(exact, targets, matches, tokens)
             return terms
 
@@ -215,12 +216,8 @@ def strangers(row: int, image_index: Tensor, targets: Sequence[Tensor], matches:
 def _at_least_float32(detections: PointDetections) -> PointDetections:
     return dataclasses.replace(
         detections,
-        logits=_widen(detections.logits),
-        points=_widen(detections.points),
-        queries=_widen(detections.queries),
-        text=_widen(detections.text),
+        logits=widen(detections.logits),
+        points=widen(detections.points),
+        queries=widen(detections.queries),
+        text=widen(detections.text),
     )
-
-
-def _widen(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))

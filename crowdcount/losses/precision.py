@@ -1,0 +1,9 @@
+"""The precision that losses are computed in."""
+
+import torch
+from torch import Tensor
+
+
+def widen(values: Tensor) -> Tensor:
+    """Return the values in float32 at least."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
