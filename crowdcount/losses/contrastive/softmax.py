@@ -81,21 +81,22 @@ def contrast(
         # a factor of exp(s) adds its log to s; the inner 1 keeps log and its gradient finite where none applies
         weighted = scores + torch.where(neg, weight.to(scores.dtype), 1).log()
     terms = neg if denominator == "negatives" else pos | neg
+    pulled = scores if pull is None else scores * pull
     if denominator == "own":
         pushed = log_sum_exp(weighted, neg)[:, None]
-        bottom = scores + functional.softplus(pushed - scores)
+        shares = pulled - scores - functional.softplus(pushed - scores)
+        loss = -_positive(shares, pos, target, form)
     else:
-        bottom = log_sum_exp(weighted, terms)[:, None]
-    share = (scores if pull is None else scores * pull) - bottom
+        loss = log_sum_exp(weighted, terms) - _positive(pulled, pos, target, form)
     number = pos.sum(dim=1).to(scores.dtype) if over == "pairs" else None
-    return anchor_mean(-_positive(share, pos, target, form), pos.any(dim=1) & terms.any(dim=1), group, number)
+    return anchor_mean(loss, pos.any(dim=1) & terms.any(dim=1), group, number)
 
 
-def _positive(share: Tensor, pos: Tensor, target: Tensor | None, form: Form) -> Tensor:
-    """Return log(mean(exp)) or the mean of the logarithmic shares of the positives, (A,)."""
-    parts = pos.to(share.dtype) if target is None else torch.where(pos, target.to(share.dtype), 0)
+def _positive(scores: Tensor, pos: Tensor, target: Tensor | None, form: Form) -> Tensor:
+    """Return log(mean(exp)) or the mean of the scores of the positives, (A,)."""
+    parts = pos.to(scores.dtype) if target is None else torch.where(pos, target.to(scores.dtype), 0)
     total = parts.sum(dim=1)
     total = torch.where(total > 0, total, 1)
     if form == "mean_of_logs":
-        return (share.masked_fill(~pos, 0) * parts).sum(dim=1) / total
-    return log_sum_exp(share + torch.where(pos, parts, 1).log(), pos) - total.log()
+        return (scores.masked_fill(~pos, 0) * parts).sum(dim=1) / total
+    return log_sum_exp(scores + torch.where(pos, parts, 1).log(), pos) - total.log()
