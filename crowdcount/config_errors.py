@@ -1,17 +1,20 @@
 """jsonargparse's error messages, cut down to the key, the value and the nearest right key."""
 
 import difflib
-import importlib
+import inspect
 import re
+import sys
 from collections.abc import Sequence
-from typing import Any
 
 from jsonargparse import ArgumentParser
+
+from crowdcount.class_paths import denied_advice, find_class
 
 _WRONG_KEY = re.compile(
     r"(?:Group '(?P<group>[^']+)' does not accept option|does not accept option|Option) '(?P<key>[^']+)'"
 )
 _WRONG_ARGUMENT = re.compile(r"(?:unrecognized arguments|ambiguous option): --(?P<key>[\w.+]+)")
+_DENIED = re.compile(r"Importing '([\w.]+)' is not allowed, denied by the")
 _NOISE = re.compile(r"[\s-]*(Does not validate against|Subtypes:|Errors:|Given value type:|Expected a path but)")
 _PLAIN = (
     (r"^[\s-]+", ""),
@@ -33,6 +36,9 @@ def explain(message: str, options: Sequence[str]) -> str:
         options: the dotted names that the top-level parser accepts.
     """
     path = ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    denied = _DENIED.search(message)
+    if denied:
+        return f"{path}: {denied_advice(denied[1])}" if path else denied_advice(denied[1])
     classes = re.findall(r"Problem with given class_path '([^']+)'", message)
     wrong = _WRONG_KEY.search(message) or _WRONG_ARGUMENT.search(message)
     if wrong:
@@ -41,7 +47,7 @@ def explain(message: str, options: Sequence[str]) -> str:
         return _unknown_key(path, key.replace(".init_args", ""), class_options(owner) if owner else options)
     missing = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message)
     if missing:
-        module = importlib.import_module(missing[1])
+        module = sys.modules.get(missing[1])
         public = [name for name in getattr(module, "__all__", dir(module)) if name[0].isupper()]
         return f"{path}: {missing[1]} has no {missing[2]}" + _hint(missing[2], public)
     return _innermost(message, path)
@@ -49,15 +55,12 @@ def explain(message: str, options: Sequence[str]) -> str:
 
 def class_options(class_path: str) -> list[str]:
     """Return the dotted names of the options of a class, such as `bins.intervals`."""
+    owner = find_class(class_path)  # the message may quote a name that must not be imported
+    if not inspect.isclass(owner):
+        return []
     parser = ArgumentParser()
-    parser.add_class_arguments(import_class(class_path))
+    parser.add_class_arguments(owner)
     return [action.dest for action in parser._actions if action.dest != "help"]
-
-
-def import_class(class_path: str) -> Any:
-    """Return the class of a dotted name."""
-    module, _, name = class_path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 def _class_with_key(message: str, classes: list[str]) -> str | None:

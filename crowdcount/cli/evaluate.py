@@ -25,6 +25,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 import crowdcount
+from crowdcount.class_paths import check_classes, closed_set
 from crowdcount.cli.outside import add_current_folder, import_named
 from crowdcount.cli.parser import MODEL, add_device, add_weights, make_parser, reports_errors
 from crowdcount.config_errors import explain
@@ -140,7 +141,7 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> None:
     scoring = Scoring(tuple(args.radii), args.peak_threshold)
     tables = Tables(tuple(args.edges), args.bootstrap, args.seed)
-    data = read_data(find_config(args.data), overrides)
+    data = read_data(find_config(args.data), overrides, getattr(args, "packages", ()))
     records = split_records(data, args.split)
     if args.update_index is not None:
         require_published(data.source)
@@ -182,8 +183,13 @@ def _check_outputs(args: argparse.Namespace, records: Sequence[Record]) -> None:
         check_ids([record.name for record in records])
 
 
-def read_data(config: Path, overrides: Sequence[str]) -> CrowdData:
+def read_data(config: Path, overrides: Sequence[str], packages: Sequence[str] = ()) -> CrowdData:
     """Return the data that a configuration's section `data` and overrides of its keys describe.
+
+    Args:
+        config: the file.
+        overrides: words such as --data.KEY VALUE.
+        packages: packages named by the user, beside those of the file.
 
     Raises:
         InputError: the file is missing or no configuration, or a key or value is wrong.
@@ -196,13 +202,15 @@ def read_data(config: Path, overrides: Sequence[str]) -> CrowdData:
     section = content.get("data")
     if not isinstance(section, dict):
         raise InputError(f"{config}: has no section 'data:' with the key source")
-    import_named(content, config)
+    packages = [*import_named(content, config), *packages]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(CrowdData, "data")
     text = yaml.safe_dump({"augment": None, **section})
     try:
-        parsed = parser.parse_args(["--data", text, *overrides])
-        data: CrowdData = parser.instantiate(parsed).data
+        with closed_set(packages):
+            parsed = parser.parse_args(["--data", text, *overrides])
+            check_classes(parsed.as_dict())
+            data: CrowdData = parser.instantiate(parsed).data
     except (ArgumentError, ValueError) as error:
         options = [action.dest for action in parser._actions]
         raise InputError(f"{config}: {input_error(error) or explain(str(error), options)}") from error

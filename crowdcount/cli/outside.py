@@ -23,6 +23,8 @@ def import_package(name: str) -> None:
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise InputError(f"{name}: is no name of a package; write it as in Python, such as mymodels for mymodels.py")
+    if name.split(".")[0] in sys.stdlib_module_names:
+        raise InputError(f"{name}: is a part of Python and has no models; name the package of your own")
     add_current_folder()
     try:
         import_module(name)

@@ -7,11 +7,13 @@
 
 --config takes a file, or a name in the zoo. Keys after it override the file: --data.batch_size 4
 --trainer.max_epochs 10. The run's folder RUN gets the whole configuration (config.yaml, which replays the run),
-metrics.csv, images and checkpoints. Classes of your own are named by their import path, such as mymodels.Mcnn for
-mymodels.py in the current folder; what else must be imported is named by --import PACKAGE or the file's key `import:`.
+metrics.csv, images and checkpoints. A configuration may name classes of crowdcount, torch.optim and Lightning, and of
+the packages given by --import PACKAGE or the file's key `import:`, such as mymodels for mymodels.py in the current
+folder; read that key before you run the file of somebody else.
 """
 
 import argparse
+import inspect
 import json
 import logging
 import re
@@ -30,14 +32,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from crowdcount.class_paths import check_classes, closed_set, find_class
 from crowdcount.cli.outside import KEY, add_current_folder, import_named
 from crowdcount.cli.parser import Parser as CommandParser
 from crowdcount.cli.parser import help_options
-from crowdcount.config_errors import explain, import_class
+from crowdcount.config_errors import explain
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
 from crowdcount.legacy import upgrade_config, upgrade_option
-from crowdcount.training.base import TrainingModule
+from crowdcount.training.base import MakeOptimizer, MakeSchedule, TrainingModule
 from crowdcount.training.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
 from crowdcount.weights.checkpoint import read_checkpoint
 from crowdcount.zoo.config import find_config, read_config_file
@@ -132,10 +135,15 @@ class TrainCLI(LightningCLI):
             raise InputError(f"trainer: {error}") from error
 
     def before_instantiate_classes(self) -> None:
-        """Refuse null where a group of settings belongs: whoever wants the defaults leaves the key out."""
+        """Refuse functions for classes, and null for a group of settings: leaving the key out gives the defaults."""
+        check_classes(self.config[self.subcommand].as_dict())
         model = self.config[self.subcommand]["model"]
-        types = get_type_hints(import_class(model.class_path).__init__)
+        types = get_type_hints(find_class(model.class_path).__init__)
         for name, value in model.init_args.items():
+            if inspect.isroutine(value) and types.get(name) in (MakeOptimizer, MakeSchedule, MakeSchedule | None):
+                raise InputError(
+                    f"model.{name}: {value.__name__} is a function; name a class of optimizers or schedules"
+                )
             if value is None and NoneType not in get_args(types.get(name, None | Any)):
                 raise InputError(f"model.{name}: null is no setting; leave the key out for the defaults")
 
@@ -191,24 +199,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [upgrade_option(word) for word in (sys.argv[1:] if argv is None else argv)]
     set_loader("yaml", _load_yaml, (yaml.YAMLError,))
     try:
-        TrainCLI(
-            TrainingModule,
-            CrowdData,
-            subclass_mode_model=True,
-            parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False, **SUBCOMMANDS},
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults={
-                "logger": {
-                    "class_path": "lightning.pytorch.loggers.CSVLogger",
-                    "init_args": {"save_dir": "runs", "name": "crowdcount"},
-                }
-            },
-            args=_prepared(words),
-        )
+        prepared, packages = _prepared(words)
+        with closed_set(packages):
+            TrainCLI(
+                TrainingModule,
+                CrowdData,
+                subclass_mode_model=True,
+                parser_class=Parser,
+                parser_kwargs={"allow_abbrev": False, **SUBCOMMANDS},
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"overwrite": True},
+                trainer_defaults={
+                    "logger": {
+                        "class_path": "lightning.pytorch.loggers.CSVLogger",
+                        "init_args": {"save_dir": "runs", "name": "crowdcount"},
+                    }
+                },
+                args=prepared,
+            )
     except MisconfigurationException as error:
         _fail(f"trainer: {error}")
     except ValueError as error:
@@ -230,10 +240,12 @@ def _load_yaml(text: str) -> Any:
     return upgrade_config(_load(text))
 
 
-def _prepared(words: Sequence[str]) -> list[str]:
-    """Import the packages that the command line and its configurations name; return the words for LightningCLI.
+def _prepared(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Import the packages that the command line and its configurations name.
 
-    In these the configurations are files, and all packages are one list, so that the run's config.yaml has them.
+    Returns:
+        The words for LightningCLI, in which the configurations are files and all packages are one list, so that the
+        run's config.yaml has them; and the packages.
 
     Raises:
         InputError: a file is no configuration, or a package cannot be imported.
@@ -247,7 +259,8 @@ def _prepared(words: Sequence[str]) -> list[str]:
         packages += [] if path is None else import_named(read_config_file(path), path)
         prepared.append(word if path is None else str(path))
     packages += getattr(args, "packages", ())
-    return [*prepared, *([f"--{KEY}={json.dumps(list(dict.fromkeys(packages)))}"] if packages else [])]
+    packages = list(dict.fromkeys(packages))
+    return [*prepared, *([f"--{KEY}={json.dumps(packages)}"] if packages else [])], packages
 
 
 def _fail(message: str) -> NoReturn:

@@ -331,7 +331,8 @@ def test_null_is_refused_for_the_settings_of_a_module_from_outside(config, tmp_p
     monkeypatch.syspath_prepend(str(tmp_path))
     model = {"class_path": "outside_module.Drawn", "init_args": {"network": HMODE["init_args"]["network"]}}
     with pytest.raises(SystemExit) as stopped:
-        train.main(["fit", "--config", config(model=model), "--model.limit=null", "--model.brush=null"])
+        overrides = ["--import=outside_module", "--model.limit=null", "--model.brush=null"]
+        train.main(["fit", "--config", config(model=model), *overrides])
     assert stopped.value.code == 2 and "model.brush: null is no setting" in capsys.readouterr().err
 
 
@@ -398,7 +399,7 @@ def test_a_test_that_cannot_be_is_refused_before_the_training(config, tmp_path, 
     ("wrong", "message"),
     [
         ({"dta": {"batch_size": 3}}, "dta.batch_size: no such key; did you mean data.batch_size?"),
-        ({"model": {"class_path": "crowdcount.training.base.BlockwiseModul"}}, "did you mean BlockwiseModule?"),
+        ({"model": {"class_path": "crowdcount.training.BlockwiseModul"}}, "did you mean BlockwiseModule?"),
     ],
 )
 def test_mistakes_in_a_file_are_refused(config, capsys, wrong, message):
