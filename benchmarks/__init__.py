@@ -1,1 +1,1 @@
-"""One file for each command of `crowdcount benchmark`."""
+"""Benchmarks: one module for each command of `crowdcount benchmark`."""

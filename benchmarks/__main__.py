@@ -1,4 +1,4 @@
-"""Measure the package beside plain restatements of what published code does.
+"""Compare the package with plain reimplementations of the published methods.
 
     crowdcount benchmark losses --threads 1
     crowdcount benchmark loader --threads 1 --image photo.jpg
@@ -10,8 +10,8 @@
     crowdcount benchmark windows --threads 1
     crowdcount benchmark default_model --threads 1 --shanghaitech DIR --nobody DIR --heads DIR
 
-All sides of a race run in the same process; the best of the repeats counts. What takes minutes runs once. Peak memory
-is measured in a process of its own.
+All sides of a comparison run in the same process; the best of the repeats counts. Steps that take minutes run once.
+Peak memory is measured in a separate process.
 """
 
 import argparse
@@ -34,9 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one benchmark, print its table and return the exit status."""
     parser = make_parser(__doc__, "benchmark")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--threads", type=positive, default=1, help="of torch and OpenCV (default %(default)s)")
-    shared.add_argument("--repeats", type=positive, default=5, help="best of so many (default %(default)s)")
-    shared.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
+    shared.add_argument("--threads", type=positive, default=1, help="threads of torch and OpenCV (default %(default)s)")
+    shared.add_argument(
+        "--repeats", type=positive, default=5, help="repeats, of which the best counts (default %(default)s)"
+    )
+    shared.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to a file")
     commands = parser.add_subparsers(required=True)
     for benchmark in (losses, loader, density, matching, localisation, tiles, predict, windows, default_model):
         benchmark.add_command(commands, shared)
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_table(rows: list[Row]) -> None:
-    """Print rows with the same keys under one heading."""
+    """Print rows with the same keys as one table."""
     table = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for cells in table:

@@ -1,4 +1,4 @@
-"""A model, and the memory that counting takes, in a process of its own: nothing before it blurs the peak."""
+"""Models and their peak memory in a fresh process, where no earlier work affects the peak."""
 
 import ctypes
 import gc
@@ -26,23 +26,25 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def in_child(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Return what a function of a module returns in a fresh process of the same Python.
+    """Call a module-level function in a fresh process of the same Python and return its result.
 
     Raises:
-        InputError: the process was ended from outside.
+        InputError: the process was killed.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool as error:
-            raise InputError(f"{arguments[0]}: its process was ended; most likely the memory ran out") from error
+            raise InputError(
+                f"{arguments[0]}: its process was killed, most likely because the memory ran out"
+            ) from error
 
 
 def opened(source: str, threads: int) -> tuple[Model, str]:
     """Set the threads; return a model without its size rule, and whether its weights are "trained" or "random".
 
-    A file is loaded. A name gets its weights where they are on this computer, otherwise random ones: nothing is
-    fetched. Memory and speed do not depend on them.
+    A model given by name gets its weights if they are on this computer, otherwise random ones; nothing is downloaded.
+    Memory and speed do not depend on the weights.
     """
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
@@ -58,7 +60,7 @@ def opened(source: str, threads: int) -> tuple[Model, str]:
 
 
 def _untrained(name: str) -> Model:
-    """Return a model of the zoo as `load_model` would, with random weights."""
+    """Return a model of the zoo like `load_model`, with random weights."""
     torch.manual_seed(0)
     model = build(read_config(name), name).density_model()
     model.network.to(memory_format=model.memory_format)
@@ -67,13 +69,12 @@ def _untrained(name: str) -> Model:
 
 
 class Peak:
-    """The most memory that a block of code takes above what was taken before it, in MiB.
+    """Peak memory of a block of code above the memory in use before it, in MiB.
 
-    On a GPU it is what torch allocates. On a processor it is the peak of the resident memory (VmHWM), less the
-    resident memory at the start; what was freed is handed back to the system before (malloc_trim of glibc), or it
-    would be used again without being seen. The peak is reset by writing 5 to /proc/self/clear_refs; where that is
-    forbidden, an earlier peak, such as that of loading the model, stays, and the figure is too high rather than too
-    low. NaN where there is no /proc.
+    On a GPU it is the memory that torch allocates. On a CPU it is the peak of the resident memory (VmHWM) minus the
+    resident memory at the start; freed memory is first returned to the system (malloc_trim of glibc), since its reuse
+    would not be measured. The peak is reset by writing 5 to /proc/self/clear_refs; if that is forbidden, an earlier
+    peak, such as that of loading the model, remains, and the figure is too high rather than too low. NaN without /proc.
     """
 
     mebibytes = float("nan")
@@ -100,13 +101,13 @@ class Peak:
 
 def _forget_peak() -> None:
     gc.collect()
-    with suppress(AttributeError, OSError, TypeError):  # another library than glibc
+    with suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
         _CLEAR.write_text("5")
 
 
 def _resident(key: str) -> int:
-    """Return an entry of /proc/self/status in bytes; 0 where there is none."""
+    """Return an entry of /proc/self/status in bytes, 0 if it is missing."""
     lines = _STATUS.read_text().splitlines() if _STATUS.is_file() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), 0)

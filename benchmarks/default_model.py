@@ -1,8 +1,8 @@
-"""Table of a default model: crowds, nobody, close heads, other sizes of heads, and speed.
+"""Table of a default model: crowds, images without people, close heads, scaled images, and speed.
 
-Every count is that of `crowdcount.load_model(...).predict`: what a user sees. The images are those that no training of
-the zoo has seen: the test images of ShanghaiTech A, a folder of images without people, and the part of a folder of near
-heads that `zoo_configs/ebc/efficientnet_lite0_mixed.yaml` sets aside.
+Counts are those of `crowdcount.load_model(...).predict`, as a user gets them. No training of the zoo has seen the
+images: the test images of ShanghaiTech A, a folder of images without people, and the part of a folder of close heads
+that `zoo_configs/ebc/efficientnet_lite0_mixed.yaml` holds out.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from crowdcount.zoo.models import Model
 
 SCALES = (0.5, 1.5, 2.0)
 HEADS_VAL, HEADS_TEST = 0.15, 0.25
-"""Shares of the folder of heads that the recipe of the packaged model holds out."""
+"""Fractions of the folder of heads that the recipe of the packaged model holds out."""
 
 
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
@@ -35,15 +35,15 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     table.add_argument("--shanghaitech", type=Path, metavar="DIR", help="folder with part_A or part_A_final")
     table.add_argument("--scaled-every", type=positive, default=1, metavar="N", help="scale every N-th test image only")
     table.add_argument("--nobody", type=Path, metavar="DIR", help="folder of images without people")
-    table.add_argument("--heads", type=Path, metavar="DIR", help="folder of images of near heads, with points")
+    table.add_argument("--heads", type=Path, metavar="DIR", help="folder of images of close heads, with points")
     table.set_defaults(run=default_model_benchmark)
 
 
 def default_model_benchmark(arguments: argparse.Namespace) -> list[Row]:
-    """Return a row for each measure whose folder is given, and the speed.
+    """Return the rows of the measures whose folders are given, and the speed.
 
     Raises:
-        InputError: the model has no density, or a folder is not what it should be.
+        InputError: the model has no density, or a folder is invalid.
     """
     model = crowdcount.load_model(arguments.model).density_model()
     rows = [_speed(model, arguments.repeats)]
@@ -59,7 +59,7 @@ def default_model_benchmark(arguments: argparse.Namespace) -> list[Row]:
 def _speed(model: Model, repeats: int) -> Row:
     image = scene(768, 1024)
     best = float("inf")
-    for _ in range(repeats + 1):  # the first one also warms up
+    for _ in range(repeats + 1):  # the first one is a warm-up
         start = time.perf_counter()
         model.predict(image)
         best = min(best, time.perf_counter() - start)
@@ -78,7 +78,7 @@ def _errors(model: Model, records: Sequence[Record], data: str) -> list[Row]:
 
 
 def _crowds(model: Model, records: Sequence[Record], every: int) -> list[Row]:
-    """Return the errors of all images, and how the MAE of every so many of them grows when they are scaled."""
+    """Return the errors of all images, and the relative MAE of every n-th image when scaled."""
     counts = _counts(model, records, 1.0, "ShanghaiTech A")
     found = count_errors(counts, _true(records))
     rows = [_row(f"ShanghaiTech A ({len(records)})", name, found[name]) for name in ("mae", "nae")]
@@ -100,7 +100,7 @@ def _counts(model: Model, records: Sequence[Record], scale: float, what: str) ->
 
 
 def scaled(image: Image, scale: float) -> Image:
-    """Return an image (H, W, 3) with sides of so many times its own: area averages below 1, bicubic above."""
+    """Scale an image (H, W, 3) by a factor: area averages below 1, bicubic above."""
     if scale == 1:
         return image
     height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""Density maps beside a filter of the whole image for each point, and a loop over windows."""
+"""Density maps, compared with one filter of the whole image per point and with a loop over windows."""
 
 import argparse
 import time
@@ -15,20 +15,20 @@ from crowdcount.geometry import Kernel, Points, as_points, render_density
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     """Add the command and its options."""
     density = commands.add_parser("density", parents=[shared], help="render density maps from points")
-    density.add_argument("--points", type=positive, nargs="+", default=[100, 1000, 3000], help="points of each image")
+    density.add_argument("--points", type=positive, nargs="+", default=[100, 1000, 3000], help="points per image")
     density.add_argument("--width", type=positive, default=1024, help="of the image in pixels (default %(default)s)")
     density.add_argument("--height", type=positive, default=768, help="of the image in pixels (default %(default)s)")
     density.add_argument(
         "--reference-points",
         type=positive,
         default=1000,
-        help="filter whole images for so many points at most, extrapolate beyond (default %(default)s)",
+        help="maximum number of points filtered one by one; beyond, the time is extrapolated (default %(default)s)",
     )
     density.set_defaults(run=density_benchmark)
 
 
 def density_benchmark(arguments: argparse.Namespace) -> list[Row]:
-    """Time density maps beside a filter of the whole image per point and, for one sigma, a loop over windows."""
+    """Time density maps against one filter of the whole image per point and, for one sigma, a loop over windows."""
     kernels = [Kernel(adaptive=True, size=None), Kernel(sigma=4, size=None)]
     return [_density_row(count, kernel, arguments) for kernel in kernels for count in arguments.points]
 
@@ -61,16 +61,16 @@ def _density_row(count: int, kernel: Kernel, arguments: argparse.Namespace) -> R
 
 
 def _published_sigma(points: Points) -> NDArray[np.float64]:
-    """Return 0.3 times the mean distance to the three nearest other points, as CSRNet's script for part A does."""
+    """Return 0.3 times the mean distance to the three nearest other points, as in CSRNet's script for part A."""
     distances = np.asarray(KDTree(points, leafsize=2048).query(points, k=4)[0])
     return np.asarray(0.1 * distances[:, 1:].sum(axis=1))
 
 
 def _published_filters(points: Points, sigma: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
-    """Filter an image with one dot for each point and add them up, as CSRNet's script for part A does.
+    """Filter an image with one dot for each point and add the results, as in CSRNet's script for part A.
 
-    There a dot is 1 and what falls outside the image is lost; here it is 1 over the part inside, so that the sum can be
-    compared. That takes no time of note.
+    In the script a dot is 1 and the mass outside the image is lost; here a dot is 1 divided by the mass inside, so that
+    the sums can be compared. The extra time is negligible.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -83,7 +83,7 @@ def _published_filters(points: Points, sigma: NDArray[np.float64], height: int, 
 
 
 def _mass_inside(pixel: int, length: int, sigma: float) -> float:
-    """Return the part of a Gaussian, cut at 4 sigma as scipy does, that lies on an axis of `length` pixels."""
+    """Return the mass of a Gaussian, truncated at 4 sigma as in scipy, on an axis of `length` pixels."""
     reach = int(4 * sigma + 0.5)
     steps = np.arange(-reach, reach + 1)
     weights = np.exp(-0.5 * np.square(steps / sigma))
@@ -91,7 +91,7 @@ def _mass_inside(pixel: int, length: int, sigma: float) -> float:
 
 
 def _window_loop(points: Points, sigma: float, height: int, width: int) -> NDArray[np.float32]:
-    """Add one window after the other of a kernel computed once; one cut by the border is scaled to 1."""
+    """Add windows of one kernel in a loop; windows cut by the border are rescaled to 1."""
     reach = int(4 * sigma + 0.5)
     weights = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sigma))
     kernel = (np.outer(weights, weights) / weights.sum() ** 2).astype(np.float32)

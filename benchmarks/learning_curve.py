@@ -1,8 +1,8 @@
-"""Draw the learning curve of a training as SVG: the loss of every epoch, the validated error where there is one.
+"""Draw the learning curve of a training as SVG: the loss of every epoch, and the validation error if there is one.
 
     python -m benchmarks.learning_curve runs/NAME/version_0/metrics.csv [version_1/metrics.csv ...] --output curve.svg
 
-Of a run that was resumed in another folder give the tables in order; of an epoch in several the last one counts.
+For a run resumed in another folder, give the tables in order; if an epoch occurs in several, the last one counts.
 """
 
 import argparse
@@ -18,14 +18,14 @@ WIDTH, HEIGHT, LEFT, TOP = 560, 260, 70, 30
 COLOURS = ("#2166ac", "#b2182b", "#1b7837", "#762a83", "#e08214", "#1e1e1e")
 
 Curve = dict[int, float]
-"""A value of each epoch that has one."""
+"""Values by epoch."""
 
 
 def read_curves(tables: Sequence[Path], columns: Sequence[str]) -> dict[str, Curve]:
-    """Return the values of columns of a run's metrics by epoch.
+    """Read columns of a run's metrics by epoch.
 
     Raises:
-        InputError: a table is missing, or none has such a column.
+        InputError: a table is missing, or no table has a value in a column.
     """
     curves: dict[str, Curve] = {column: {} for column in columns}
     for path in tables:
@@ -43,7 +43,7 @@ def read_curves(tables: Sequence[Path], columns: Sequence[str]) -> dict[str, Cur
 
 
 def draw(curves: Mapping[str, Curve]) -> str:
-    """Return a SVG of curves over the epochs, each divided by its own first value, which the legend gives."""
+    """Return an SVG of curves over the epochs, each divided by its first value, which the legend states."""
     last = max(max(curve) for curve in curves.values())
     top = max(value / next(iter(curve.values())) for curve in curves.values() for value in curve.values())
 
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", type=Path, nargs="+", help="metrics.csv of the run")
     parser.add_argument("--columns", nargs="+", default=["train/loss", "val/macro_nae"], help="default %(default)s")
-    parser.add_argument("--from-epoch", type=int, default=1, metavar="N", help="leave earlier ones out (default 1)")
+    parser.add_argument("--from-epoch", type=int, default=1, metavar="N", help="omit earlier epochs (default 1)")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args(argv)
     try:

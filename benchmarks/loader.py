@@ -1,4 +1,4 @@
-"""Decoding and cropping as bytes beside decoding everything to floats first."""
+"""Decoding and cropping as bytes, compared with converting the whole image to floats first."""
 
 import argparse
 import tempfile
@@ -19,15 +19,15 @@ from crowdcount.images.read import read_image
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     """Add the command and its options."""
     loader = commands.add_parser("loader", parents=[shared], help="decode an image and crop it")
-    loader.add_argument("--image", type=Path, help="a JPEG of yours instead of a generated one of 2902 x 2013")
+    loader.add_argument("--image", type=Path, help="a JPEG to use instead of a generated one of 2902 x 2013")
     loader.add_argument("--crop", type=positive, default=448, help="crop side in pixels (default %(default)s)")
     loader.set_defaults(run=loader_benchmark)
 
 
 def loader_benchmark(arguments: argparse.Namespace) -> list[Row]:
-    """Time decoding and cropping as bytes beside decoding everything to floats first."""
+    """Time decoding and cropping as bytes against converting the whole image to floats first."""
     with tempfile.TemporaryDirectory() as folder:
-        path = arguments.image or _photo(Path(folder) / "photo.jpg", 2902, 2013)
+        path = arguments.image or _write_image(Path(folder) / "photo.jpg", 2902, 2013)
         height, width = read_image(path).shape[:2]
         side = arguments.crop
         with Image.open(path) as stored:
@@ -60,11 +60,11 @@ def _published_decode(path: Path) -> Tensor:
     return torch.from_numpy(image).permute(2, 0, 1).contiguous().float().div(255).clone()
 
 
-def _photo(path: Path, width: int, height: int) -> Path:
+def _write_image(path: Path, width: int, height: int) -> Path:
     """Write a generated JPEG (quality 95) of gradients and blurred noise.
 
-    It has 1.8 bits per pixel; the photos of ShanghaiTech have 1.9 (part A) and 1.6 (part B), and decoding time goes
-    with that number.
+    It has 1.8 bits per pixel; the images of ShanghaiTech have 1.9 (part A) and 1.6 (part B), and the decoding time
+    depends on that number.
     """
     random = np.random.default_rng(0)
     noise = cv2.GaussianBlur(random.normal(0, 12, (height, width, 1)).astype(np.float32), (0, 0), 1)

@@ -1,4 +1,4 @@
-"""Hits within each head's radius beside a dense matrix of distances and plain augmenting paths."""
+"""Matching of points with heads, compared with augmenting paths over a dense distance matrix."""
 
 import argparse
 import time
@@ -18,7 +18,7 @@ Whole = NDArray[np.int64]
 Neighbours = Callable[[int], Iterator[int]]
 
 _LEVELS = ((0, 0, 35), (1, 100, 146), (101, 500, 229), (501, 3500, 85))
-"""Fewest and most people of an image, and the number of images, as on the validation split of NWPU-Crowd."""
+"""Minimum and maximum people per image and the number of images, as in the validation split of NWPU-Crowd."""
 
 _LARGEST = (5600, 7000, 10_400, 11_500, 12_924)
 _SIZE = (3200, 2200)
@@ -35,9 +35,9 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
 
 
 def localisation_benchmark(arguments: argparse.Namespace) -> list[Row]:
-    """Time each side on all images, which are made before: the matrix once, the best of the repeats of the others.
+    """Time each side on the same images: the matrix once, the others as the best of the repeats.
 
-    It is the processor's time that counts: all three use one thread, and a shared machine lets them wait.
+    CPU time is measured, since all three use one thread and may wait on a shared machine.
     """
     sides = {
         "ours": (_our_hits, arguments.repeats),
@@ -76,7 +76,7 @@ def _our_hits(predicted: Whole, true: Whole, radius: Whole) -> int:
 
 
 def _matrix_hits(predicted: Whole, true: Whole, radius: Whole) -> int:
-    """Return the true positives by Kuhn's algorithm on a dense matrix, whose rows are read anew for each search."""
+    """Return the true positives by Kuhn's algorithm on a dense matrix, whose rows are read again for each search."""
     if not len(predicted) or not len(true):
         return 0
     within = cdist(true, predicted) <= radius[:, None]
@@ -84,7 +84,7 @@ def _matrix_hits(predicted: Whole, true: Whole, radius: Whole) -> int:
 
 
 def _list_hits(predicted: Whole, true: Whole, radius: Whole) -> int:
-    """Return the same with the neighbours of each head listed once from the matrix."""
+    """Return the true positives with the neighbours of each head listed once from the matrix."""
     if not len(predicted) or not len(true):
         return 0
     near: list[list[int]] = [[] for _ in true]
@@ -94,15 +94,15 @@ def _list_hits(predicted: Whole, true: Whole, radius: Whole) -> int:
 
 
 def _kuhn(points: int, heads: int, near: Neighbours) -> int:
-    """Return the size of a largest matching, found head by head along augmenting paths."""
+    """Return the size of a maximum matching, found head by head along augmenting paths."""
     owner = [-1] * points
     return sum(_augment(head, near, owner) for head in range(heads))
 
 
 def _augment(root: int, near: Neighbours, owner: list[int]) -> bool:
-    """Search depth first for a path from a head to a point without one, and hand the points on it down.
+    """Search depth first for an augmenting path from a head to a free point, and reassign the points along it.
 
-    The path is kept in a list: in a crowd it may be longer than Python's stack is deep.
+    The path is kept in a list: in a crowd it may exceed Python's recursion limit.
     """
     seen = [False] * len(owner)
     path, choices = [root], [near(root)]
@@ -127,7 +127,7 @@ def _augment(root: int, near: Neighbours, owner: list[int]) -> bool:
 
 
 def _counts(total: int) -> list[int]:
-    """Return the people of each image; the fourth level makes up the sum."""
+    """Return the number of people in each image; the fourth level makes up the sum."""
     few = [np.geomspace(max(low, 1), max(high, 1), images) * (high > 0) for low, high, images in _LEVELS[:3]]
     known = np.rint(np.concatenate([*few, _LARGEST])).astype(int)
     low, _, images = _LEVELS[3]
@@ -143,7 +143,7 @@ def _counts(total: int) -> list[int]:
 def _scene(count: int, seed: int) -> tuple[Whole, Whole, Whole]:
     """Return points, heads and radii of an image: groups of people, and boxes as large as their distances allow.
 
-    Four heads in five have a point, off its centre by a quarter of its size; one point in eight is of nobody.
+    Four heads in five have a point, displaced by a quarter of the head's size; one point in eight belongs to no head.
     """
     rng = np.random.default_rng(seed)
     places = _crowd(rng, count)
@@ -161,7 +161,7 @@ def _scene(count: int, seed: int) -> tuple[Whole, Whole, Whole]:
 
 
 def _crowd(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Return (count, 2) places, two thirds of them in groups of some eighty, tighter the farther up they are."""
+    """Return (count, 2) positions, two thirds of them in groups of about eighty, denser towards the top."""
     height = _SIZE[1]
     grouped = 2 * count // 3
     groups = max(1, grouped // 80)

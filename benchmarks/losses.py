@@ -1,4 +1,4 @@
-"""The transport loss beside a dense loop over images."""
+"""The transport loss, compared with a dense loop over images."""
 
 import argparse
 
@@ -14,9 +14,7 @@ from crowdcount.losses.transport import transport
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     """Add the command and its options."""
     losses = commands.add_parser("losses", parents=[shared], help="optimal transport, forward and backward")
-    losses.add_argument(
-        "--points", type=positive, nargs="+", default=[100, 300, 1000, 3000], help="points of each image"
-    )
+    losses.add_argument("--points", type=positive, nargs="+", default=[100, 300, 1000, 3000], help="points per image")
     losses.add_argument("--batch", type=positive, default=8, help="images (default %(default)s)")
     losses.add_argument("--crop", type=positive, default=448, help="image side in pixels (default %(default)s)")
     losses.add_argument("--stride", type=positive, default=8, help="block side in pixels (default %(default)s)")
@@ -24,7 +22,7 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
 
 
 def losses_benchmark(arguments: argparse.Namespace) -> list[Row]:
-    """Time the transport term of DM-Count beside a dense loop over images, and compare the gradients."""
+    """Time the transport term of DM-Count against a dense loop over images, and compare the gradients."""
     return [_losses_row(count, arguments) for count in arguments.points]
 
 
@@ -49,7 +47,7 @@ def _losses_row(count: int, arguments: argparse.Namespace) -> Row:
 
 
 def _relative_difference(got: Tensor, expected: Tensor) -> float:
-    """Return the largest over the images of max |got - expected| / max |expected|."""
+    """Return the maximum over the images of max |got - expected| / max |expected|."""
     largest = expected.flatten(1).abs().amax(dim=1)
     return ((got - expected).flatten(1).abs().amax(dim=1) / largest).max().item()
 
@@ -59,7 +57,7 @@ def _gradient(density: Tensor, loss: Tensor) -> Tensor:
 
 
 def _crowd(count: int, batch: int, side: int, stride: int) -> tuple[list[Points], Tensor]:
-    """Return points, half of them uniform and half in groups, and a density (batch, 1, ...) that half fits them."""
+    """Return points, half of them uniform and half in groups, and a density (batch, 1, ...) that partly fits them."""
     random = np.random.default_rng(count)
     points, maps = [], []
     for _ in range(batch):
@@ -80,7 +78,7 @@ def _published_transport(density: Tensor, points: list[Points], stride: int) -> 
         cost = _published_cost(torch.from_numpy(each), cell.shape[-1], stride)
         mass = flat.detach().sum()
         plan, beta = _published_sinkhorn(cost, flat.detach() / (mass + 1e-8))
-        # also computed there, and never used
+        # also computed in the published code, but never used
         _ = (cost * plan).sum()
         square = mass * mass
         gradient = mass / (square + 1e-8) * beta - (flat.detach() * beta).sum() / (square + 1e-8)

@@ -1,4 +1,4 @@
-"""A matching for each expression beside one cost matrix of the whole batch."""
+"""Matching per expression, compared with one cost matrix for the whole batch."""
 
 import argparse
 
@@ -28,7 +28,7 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
 
 
 def matching_benchmark(arguments: argparse.Namespace) -> list[Row]:
-    """Time a matching for each expression beside one cost matrix of all queries of the batch by all its points."""
+    """Time a matching per expression against one cost matrix of all queries and all points of the batch."""
     return [_matching_row(columns, arguments) for columns in arguments.columns]
 
 
@@ -70,7 +70,7 @@ def _expressions(columns: int, arguments: argparse.Namespace) -> tuple[PointDete
 
 
 def _published_matching(detections: PointDetections, targets: list[Tensor], matcher: PointMatcher) -> list[Match]:
-    """Compute the costs of all queries of the batch and all its points, cut out each expression's and assign them."""
+    """Compute one cost matrix for the whole batch, then cut out and assign the part of each expression."""
     rows, queries = detections.points.shape[:2]
     sizes = torch.tensor([len(each) for each in targets])
     logits = detections.logits.masked_fill(~detections.phrases.tokens[:, None], 0).flatten(0, 1)

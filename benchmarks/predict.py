@@ -1,7 +1,7 @@
-"""Images per second and peak memory of the models of the zoo, with random weights where there are no others.
+"""Images per second and peak memory of the models of the zoo, with random weights if no others are present.
 
-Each model counts in a process of its own, as its configuration says but for the size rule, after it has counted a small
-image. The memory is what the first image of full size takes above the loaded model.
+Each model runs in its own process, configured as in the zoo but without its size rule, and first counts a small image.
+The memory is that of the first full-size image, above the loaded model.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from crowdcount.zoo.config import list_models, network_class, read_config
 from crowdcount.zoo.models import Model
 
 _LONG = 5.0
-"""Seconds: what takes longer is not repeated."""
+"""Seconds above which a measurement is not repeated."""
 
 
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
@@ -39,14 +39,14 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
 
 
 def predict_benchmark(arguments: argparse.Namespace) -> list[Row]:
-    """Measure one model after the other."""
+    """Measure the models one after another."""
     options = vars(arguments) | {"run": None}
     names = tqdm(arguments.models or distinct_networks(), "models", leave=False, disable=None)
     return [in_child(_measured, name, options) for name in names]
 
 
 def distinct_networks() -> list[str]:
-    """Return the first configuration of each network with a density; bins and pretrained weights do not count."""
+    """Return the first configuration of each distinct density network, ignoring bins and pretrained weights."""
     found: dict[str, str] = {}
     for name in list_models():
         config = read_config(name)
@@ -59,12 +59,12 @@ def distinct_networks() -> list[str]:
 
 
 def _measured(name: str, options: dict[str, Any]) -> Row:
-    """Return the row of a model; runs in the child."""
+    """Return the row of a model; runs in the child process."""
     model, _ = opened(name, options["threads"])
     device = find_device(options["device"])
     model.network.to(device)
     with _precision(options["precision"], device):
-        # processor time is that of one thread, however busy the machine is
+        # CPU time of one thread does not depend on the load of the machine
         clock = time.process_time if device.type == "cpu" and options["threads"] == 1 else time.perf_counter
         image = scene(options["height"], options["width"])
         seconds, peak = _timed(model, image, device, options["repeats"], clock)
@@ -83,7 +83,7 @@ def _measured(name: str, options: dict[str, Any]) -> Row:
 def _timed(
     model: Model, image: Image, device: torch.device, repeats: int, clock: Callable[[], float]
 ) -> tuple[float, float]:
-    """Return the best time of an image, which comes back to the processor, and the peak memory of the first."""
+    """Return the best time of an image, including the transfer to the CPU, and the peak memory of the first."""
     model.predict(image[:256, :256])
     with Peak(device) as peak:
         best = _seconds(model, image, clock)
@@ -99,11 +99,11 @@ def _seconds(model: Model, image: Image, clock: Callable[[], float]) -> float:
 
 
 def _precision(precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """Return what `crowdcount.predictor.Predictor` counts under."""
+    """Return the autocast context of `crowdcount.predictor.Predictor`."""
     return torch.autocast(device.type, dtype=getattr(torch, precision), enabled=precision != "float32")
 
 
 def _channels_last(model: Model) -> bool:
-    """Return whether every kernel of a convolution lies in memory as `load_model` lays it."""
+    """Return whether all convolution kernels have the memory format set by `load_model`."""
     kernels = [each for each in model.network.parameters() if each.ndim == 4]
     return all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)

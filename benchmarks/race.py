@@ -1,4 +1,4 @@
-"""Shared parts of the benchmarks: contestants that run in turns, and arguments."""
+"""Shared parts of the benchmarks: timing in turns, and arguments."""
 
 import argparse
 import time
@@ -15,7 +15,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def race(
     contestants: list[Callable[[], Result]], repeats: int, what: str
 ) -> tuple[tuple[float, ...], tuple[Result, ...]]:
-    """Return the best time in seconds of each, taken in turns, and what each returned."""
+    """Run the contestants in turns; return the best time in seconds and the result of each."""
     best = [float("inf")] * len(contestants)
     results: dict[int, Result] = {}
     for _ in tqdm(range(repeats), desc=what, leave=False, disable=None):

@@ -1,7 +1,7 @@
-"""An image that does not fit: time, peak memory and exactness of counting it in tiles.
+"""Counting an image in tiles because it does not fit into memory: time, peak memory and exactness.
 
-What is timed is what a user calls: from the JPEG file to the density, the network's halo measured on the way. The
-memory is what that takes above the loaded model, which has counted a small image before.
+The time covers a user's call from the JPEG file to the density, including the measurement of the network's margin. The
+memory is that above the loaded model, which has counted a small image before.
 """
 
 import argparse
@@ -26,24 +26,26 @@ from crowdcount.predictor import DEFAULT_MODEL, Predictor
 from crowdcount.zoo.models import Model
 
 _MARGIN = 128
-"""Pixels, where a network has no halo: tiles are then not exact, and only their number is asked for."""
+"""Margin in pixels of networks without a receptive margin: their tiles are not exact, and only counted."""
 
 
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     """Add the command and its options."""
-    tiles = commands.add_parser("tiles", parents=[shared], help="an image that does not fit; runs once")
+    tiles = commands.add_parser("tiles", parents=[shared], help="an image too large for the memory; runs once")
     tiles.add_argument("--model", default=DEFAULT_MODEL, help="name or file (default %(default)s)")
     tiles.add_argument("--width", type=positive, default=20_000, help="of the image (default %(default)s)")
     tiles.add_argument("--height", type=positive, default=4_000, help="of the image (default %(default)s)")
     tiles.add_argument("--max-memory", type=float, default=2.0, help="in GiB (default %(default)s)")
-    tiles.add_argument("--small-width", type=positive, default=2_000, help="counted whole, too (default %(default)s)")
-    tiles.add_argument("--small-height", type=positive, default=1_600, help="likewise (default %(default)s)")
+    tiles.add_argument(
+        "--small-width", type=positive, default=2_000, help="width of an image also counted whole (default %(default)s)"
+    )
+    tiles.add_argument("--small-height", type=positive, default=1_600, help="its height (default %(default)s)")
     tiles.add_argument("--device", default="auto", help="default %(default)s")
     tiles.set_defaults(run=tiles_benchmark)
 
 
 def tiles_benchmark(arguments: argparse.Namespace) -> list[Row]:
-    """Write the image here, and count it in a process of its own."""
+    """Write the image, and count it in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.jpg"
         _write(path, scene(arguments.height, arguments.width))
@@ -51,7 +53,7 @@ def tiles_benchmark(arguments: argparse.Namespace) -> list[Row]:
 
 
 def scene(height: int, width: int, seed: int = 0) -> Image:
-    """Return an image (H, W, 3) with coarse shapes and fine noise, made in a second whatever its size."""
+    """Return an image (H, W, 3) with coarse shapes and fine noise, generated quickly at any size."""
     rng = np.random.default_rng(seed)
     shapes = rng.integers(40, 216, (height // 24 + 1, width // 24 + 1, 3), dtype=np.uint8)
     image = np.asarray(cv2.resize(shapes, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
@@ -67,7 +69,7 @@ def _write(path: Path, image: Image) -> None:
 
 
 def _measured(source: str, path: Path, options: dict[str, Any]) -> Row:
-    """Return the row; runs in the child."""
+    """Return the row; runs in the child process."""
     model, weights = opened(source, options["threads"])
     if model.inference.window is not None:
         raise InputError(f"--model: {source} counts in windows, so it needs no tiles")
@@ -92,7 +94,7 @@ def _measured(source: str, path: Path, options: dict[str, Any]) -> Row:
 
 
 def _tiles(model: Model, height: int, width: int, max_memory: float) -> int:
-    """Return in how many tiles an image of that size is counted."""
+    """Return the number of tiles in which an image of that size is counted."""
     image = torch.empty((1, 3, height, width), dtype=torch.uint8, device="meta")
     room = Inference(max_memory=max_memory)._room(model.network, image)
     if room is None:
@@ -103,9 +105,9 @@ def _tiles(model: Model, height: int, width: int, max_memory: float) -> int:
 
 
 def difference(model: Model, image: Image) -> float:
-    """Return how far the density of an image in tiles is from that in one pass, relative to the largest density.
+    """Return the difference of the density in tiles from that in one pass, relative to the largest density.
 
-    The tiles are as small as the margins sensibly allow: twice as many seams as at any limit that is of use.
+    The tiles are as small as the margins sensibly allow, with twice as many seams as at any practical limit.
     """
     pixels = torch.from_numpy(image).permute(2, 0, 1).to(next(model.network.parameters()).device)
     whole = torch.from_numpy(Inference()(model.network, pixels).density)
@@ -114,6 +116,6 @@ def difference(model: Model, image: Image) -> float:
 
 
 def _room(model: Model, image: Tensor) -> float:
-    """Return pixels of a tile: a quarter of the image, but at least margins with half as much between them."""
+    """Return the pixels of a tile: a quarter of the image, but at least the margins and half as much between them."""
     least = 2 * (receptive_margin(model.network) or _MARGIN) + 4 * tile_multiple(model.network)
     return max(image.shape[-2] * image.shape[-1] / 4, float(least**2))

@@ -1,8 +1,8 @@
-"""Windows of CLIP-EBC with ViT-B/16 beside a plain loop that does what the published description says.
+"""Windows of CLIP-EBC with ViT-B/16, compared with a plain loop after the published description.
 
-The plain side cuts all windows, puts them into one batch, and runs one forward pass in float32 with contiguous kernels
-under `no_grad`. Each layer gets the prompts put between the class token and the patches, and what it makes of them is
-dropped. The densities of overlapping windows are averaged. Both sides have the same weights, and equal densities.
+The plain side cuts all windows, stacks them into one batch, and runs one forward pass in float32 with contiguous
+kernels under `no_grad`. In each layer the prompts are inserted between the class token and the patches, and dropped
+after it. The densities of overlapping windows are averaged. Both sides have the same weights and equal densities.
 """
 
 import argparse
@@ -31,7 +31,9 @@ _TOLERANCE = 1e-4
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     """Add the command and its options."""
     windows = commands.add_parser("windows", parents=[shared], help="windows of a transformer")
-    windows.add_argument("--model", default="clip_ebc/vit_b16_nwpu", help="of clip_ebc/vit_* (default %(default)s)")
+    windows.add_argument(
+        "--model", default="clip_ebc/vit_b16_nwpu", help="a model of clip_ebc/vit_* (default %(default)s)"
+    )
     windows.add_argument("--width", type=positive, default=1024, help="of the image (default %(default)s)")
     windows.add_argument("--height", type=positive, default=768, help="of the image (default %(default)s)")
     windows.add_argument("--device", default="auto", help="default %(default)s")
@@ -39,7 +41,7 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
 
 
 def windows_benchmark(arguments: argparse.Namespace) -> list[Row]:
-    """Time both sides in turns: the ratio is that of the best times, and its spread that of the turns."""
+    """Time both sides in turns; the ratio is that of the best times, its range that of the turns."""
     device = find_device(arguments.device)
     network, inference = _model(arguments.model)
     plain, ours = network.to(device), copy.deepcopy(network).to(memory_format=torch.channels_last)
@@ -47,7 +49,7 @@ def windows_benchmark(arguments: argparse.Namespace) -> list[Row]:
     sides = (lambda: plain_windows(plain, image, inference), lambda: our_windows(ours, image, inference))
     error = float((sides[0]() - sides[1]()).abs().max())
     assert error <= _TOLERANCE, error
-    # one thread: the processor's time, since a shared machine lets both sides wait
+    # CPU time with one thread, since both sides may wait on a shared machine
     clock = time.process_time if device.type == "cpu" and arguments.threads == 1 else time.perf_counter
     turns = [tuple(_seconds(side, clock) for side in sides) for _ in _counted(arguments.repeats)]
     best = [min(times) for times in zip(*turns, strict=True)]
@@ -71,7 +73,7 @@ def _counted(repeats: int) -> "tqdm[int]":
 
 def _seconds(side: Callable[[], Tensor], clock: Callable[[], float]) -> float:
     start = clock()
-    side()  # its density comes back to the processor, so a GPU is done
+    side()  # returns its density on the CPU, so a GPU has finished
     return clock() - start
 
 
@@ -80,20 +82,20 @@ def _model(name: str) -> tuple[ClipEbc, Inference]:
     built = build(read_config(name), name).density_model()
     network, inference = built.network, built.inference
     if not isinstance(network, ClipEbc) or not isinstance(network.visual, ClipVit) or not network.visual.deep:
-        raise InputError(f"--model: {name} is no CLIP-EBC with a transformer and deep prompts")
+        raise InputError(f"--model: {name} is not a CLIP-EBC model with a transformer and deep prompts")
     if inference.window is None:
         raise InputError(f"--model: {name} does not count in windows")
     return network, inference
 
 
 def our_windows(network: ClipEbc, image: Tensor, inference: Inference) -> Tensor:
-    """Return the density of an image (3, H, W) by the package."""
+    """Return the density of an image (3, H, W), computed by the package."""
     return torch.from_numpy(inference(network, image).density)
 
 
 @torch.no_grad()
 def plain_windows(network: ClipEbc, image: Tensor, inference: Inference) -> Tensor:
-    """Return the density by the published rule; sides are multiples of the block and at least a window."""
+    """Return the density by the published rule, for sides that are multiples of the block and at least a window."""
     window, step, block = inference.window or 0, inference.step or 0, network.stride
     image = network.normalize(image[None])[0]
     height, width = image.shape[1:]
@@ -126,8 +128,8 @@ def _forward(network: ClipEbc, windows: Tensor) -> Tensor:
 def _features(visual: ClipVit, windows: Tensor) -> Tensor:
     """Return the features of the transformer.
 
-    The blocks are open_clip's, batch first: beside OpenAI's, tokens first, which cannot take torch's fast path for
-    attention, they are as fast or faster, so that the ratio is not flattered.
+    The blocks are open_clip's, batch first. They are at least as fast as OpenAI's, which are tokens first and cannot
+    use torch's fast path for attention, so the ratio is not inflated.
     """
     trunk = visual.trunk
     patches = trunk.conv1(windows)

@@ -1,4 +1,4 @@
-"""Checks of the numbers and words that a user sets, with one wording for all of them."""
+"""Checks of numbers and choices in settings, with uniform messages."""
 
 import math
 from collections.abc import Collection
@@ -9,20 +9,20 @@ from crowdcount.errors import InputError
 def check_number(
     key: str, value: float, low: float, high: float = math.inf, *, above: bool = False, hint: str = ""
 ) -> None:
-    """Refuse a number that is not finite or out of range.
+    """Check that a number is finite and within its range.
 
     Args:
         key: name of the setting, such as "loss.weight".
         value: the number.
-        low: lowest number allowed.
-        high: highest number allowed.
-        above: refuse `low` itself.
-        hint: what else may be set, such as "or null for none".
+        low: minimum.
+        high: maximum.
+        above: exclude `low` itself.
+        hint: text appended to the message, such as "or null for none".
 
     Raises:
-        InputError: names key, value and range.
+        InputError: the number is not allowed; the message names key, value and range.
     """
-    finite = -math.inf < value < math.inf  # not math.isfinite, which whole numbers may be too large for
+    finite = -math.inf < value < math.inf  # math.isfinite fails for very large integers
     if finite and (low < value if above else low <= value) and value <= high:
         return
     wanted = f"above {low:g}" if above else f"at least {low:g}"
@@ -34,15 +34,15 @@ def check_number(
 
 
 def check_choice(key: str, value: object, choices: Collection[object]) -> None:
-    """Refuse a word that is none of those known.
+    """Check that a value is one of the allowed choices.
 
     Args:
         key: name of the setting, such as "loss.form".
-        value: what is set.
-        choices: what there is; None among them is null.
+        value: the value.
+        choices: allowed values; None is shown as null.
 
     Raises:
-        InputError: names key, value and choices.
+        InputError: the value is not among them; the message names key, value and choices.
     """
     if value not in choices:
         known = ", ".join("null" if choice is None else str(choice) for choice in choices)

@@ -1,4 +1,4 @@
-"""jsonargparse's error messages, cut down to the key, the value and the nearest right key."""
+"""Short forms of jsonargparse's error messages: the key, the value and the closest valid key."""
 
 import difflib
 import inspect
@@ -20,7 +20,7 @@ _PLAIN = (
     (r"^[\s-]+", ""),
     (r"\. Got value: Namespace.*", ""),
     (r"Given value: ", "got "),
-    (r"Expected a dot import path string: (\S+)", r"\1 is no class of this kind; give its import path"),
+    (r"Expected a dot import path string: (\S+)", r"\1 is not a class of this kind; give its import path"),
     (r"Expected (?:an? )?", "expected "),
     (r"<class 'NoneType'>", "null"),
     (r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1"),
@@ -29,11 +29,11 @@ _PLAIN = (
 
 
 def explain(message: str, options: Sequence[str]) -> str:
-    """Return one or two lines that name the key, what is wrong with it and the nearest right key.
+    """Return one or two lines that name the key, the problem and the closest valid key.
 
     Args:
         message: the message of a jsonargparse error.
-        options: the dotted names that the top-level parser accepts.
+        options: dotted names that the top-level parser accepts.
     """
     path = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     denied = _DENIED.search(message)
@@ -64,7 +64,7 @@ def class_options(class_path: str) -> list[str]:
 
 
 def _class_with_key(message: str, classes: list[str]) -> str | None:
-    """Return the class whose option is wrong: the innermost, or the one a callable type (an optimizer) was given."""
+    """Return the class with the invalid option: the innermost, or the one given for a callable type (an optimizer)."""
     given = re.search(r"is not accepted\. Got value: Namespace\(class_path='([^']+)'", message)
     return given[1] if given else classes[-1] if classes else None
 
@@ -75,7 +75,7 @@ def _unknown_key(path: str, key: str, known: Sequence[str]) -> str:
 
 
 def _hint(key: str, known: Sequence[str]) -> str:
-    """Name the nearest known key: of the whole dotted name, or of its first part."""
+    """Suggest the closest known key: by the whole dotted name, or by its first part."""
     names = [name.replace(".init_args", "") for name in known]
     heads = {name.split(".")[0] for name in names}
     if not names:
@@ -85,7 +85,7 @@ def _hint(key: str, known: Sequence[str]) -> str:
 
 
 def _innermost(message: str, path: str) -> str:
-    """Keep the lines of the innermost problem and drop those of the outer ones."""
+    """Keep only the lines of the innermost problem."""
     lines = message.split("\n")
     last = max((number for number, line in enumerate(lines) if 'Parser key "' in line), default=None)
     if last is None:

@@ -1,4 +1,4 @@
-"""Values gathered over the processes of a distributed evaluation."""
+"""Gathering of values over the processes of a distributed evaluation."""
 
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ Value = TypeVar("Value")
 
 
 def all_gather(own: list[Value]) -> list[Value]:
-    """Return the values of every process, in the order of their ranks; a collective call."""
+    """Return the values of all processes in the order of their ranks (a collective call)."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return own
     gathered: list[list[Value]] = [[] for _ in range(torch.distributed.get_world_size())]

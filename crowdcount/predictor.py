@@ -1,4 +1,4 @@
-"""Any picture -> what a model says of it: the path of `crowdcount predict` and of `crowdcount.count`."""
+"""Counting in images of any kind, behind `crowdcount.count`, `crowdcount.predict` and the command `predict`."""
 
 import logging
 import math
@@ -25,32 +25,32 @@ from crowdcount.zoo.models import RELEASE, load_model
 logger = logging.getLogger(__name__)
 
 DEFAULT_MODEL: Final = "ebc/mobilenetv4_shab_scratch"
-"""The model whose weights are in the package."""
+"""Model whose weights are included in the package."""
 
 DEFAULT_MEMORY: Final = 2.0
-"""GiB that counting an image may take where tiles are exact."""
+"""Memory limit in GiB for one image if tiles are exact."""
 
 _SMALL: Final = 2**20
-"""Pixels: no network of the zoo needs that much memory for them."""
+"""Number of pixels below which no network of the zoo reaches that limit."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Predictor:
-    """A model on a device, ready for pictures of any size.
+    """A model on a device, ready for images of any size.
 
     Args:
-        model: see `crowdcount.load_model`, or a model that is loaded already; None takes the one in the package.
+        model: a loaded model, or a source for `crowdcount.load_model`; None takes the model in the package.
         weights: see `crowdcount.load_model`.
-        device: such as cpu or cuda:1; "auto" takes a GPU where there is one.
-        precision: of the network's inner layers. Counts are added up in float32 whatever it is, and pictures whose
-            counts are then not finite are counted again in float32.
-        max_memory: GiB that counting a picture may take beside the model; larger pictures are counted in tiles. None
-            allows what the model's configuration says, or else 2 GiB where tiles give the density of the whole
-            picture, and otherwise whatever it takes: tiles would change the count. A model with windows never holds
-            more than a few of them, and takes no limit. Arrays of floats need further room to become pictures.
-        long_side: pictures whose longer side is above it are shrunk to it before anything else, in pixels. A model
-            counts best where people are as large as in its training.
+        device: a device such as cpu or cuda:1; "auto" takes a GPU if there is one.
+        precision: precision of the network's inner layers. Counts are always summed in float32, and images whose counts
+            are not finite are counted again in float32.
+        max_memory: memory limit in GiB for one image, besides the model; larger images are counted in tiles. With None
+            the limit of the model's configuration applies; without one, it is 2 GiB if tiles are exact, and there is
+            no limit if tiles would change the count. A model with windows needs no limit. Converting arrays of floats
+            to images takes additional memory.
+        long_side: images are first shrunk until their longer side is at most this, in pixels. Models count best when
+            people have the size they had in training.
 
     Raises:
         InputError: there is no such model or device, or a value is out of its range.
@@ -80,19 +80,19 @@ class Predictor:
         self.max_memory = max_memory
         self.long_side = long_side
 
-    def predict(self, photo: Photo) -> Prediction:
-        """Count in a picture.
+    def predict(self, image: Photo) -> Prediction:
+        """Count in an image.
 
         Raises:
-            InputError: it cannot be read, or the memory is too small for any tile.
+            InputError: the image cannot be read, or the memory is too small for any tile.
         """
-        image = as_image(photo)
-        # a file is read again where it is drawn: predictions of many of them do not hold their pixels
-        kept = Path(photo) if isinstance(photo, str | Path) else image
-        return replace(self.predict_batch([self.limit_size(image)])[0], image=kept)
+        pixels = as_image(image)
+        # a file is read again for drawing, so that the predictions of many files do not hold their pixels
+        kept = Path(image) if isinstance(image, str | Path) else pixels
+        return replace(self.predict_batch([self.limit_size(pixels)])[0], image=kept)
 
     def find(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
-        """Find what expressions name in an image (H, W, 3) uint8 RGB; points in its pixels.
+        """Find what expressions name in an image (H, W, 3) uint8 RGB; the points are in its pixels.
 
         Raises:
             InputError: the model reads no text.
@@ -103,7 +103,7 @@ class Predictor:
             return [replace(each.resized(height, width), image=image) for each in found]
 
     def limit_size(self, image: Image) -> Image:
-        """Return an image as it goes to the model: shrunk until its longer side is not above `long_side`."""
+        """Shrink an image until its longer side is at most `long_side`."""
         height, width = image.shape[:2]
         ratio = (self.long_side or math.inf) / max(height, width)
         if ratio >= 1:
@@ -111,20 +111,20 @@ class Predictor:
         return cv_resized(image, (max(1, round(width * ratio)), max(1, round(height * ratio))), "area")
 
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
-        """Count in images of one size, in one forward pass where they fit.
+        """Count in images of one size, in one forward pass if they fit.
 
         Args:
             images: (H, W, 3) uint8 RGB, all of one size.
 
         Raises:
-            InputError: the memory is too small, or the model gives no number even in float32.
+            InputError: the memory is too small, or the count is not finite even in float32.
         """
         model = self.model.density_model()
         model = replace(model, inference=replace(model.inference, max_memory=self._memory(model, images)))
         with self._autocast():
             found = _predict_within_memory(model, images)
         if not _finite(found) and self.precision != "float32":
-            logger.warning("%s: %s is not enough for this picture; counted in float32", model.name, self.precision)
+            logger.warning("%s: %s is not enough for this image; counted in float32", model.name, self.precision)
             found = _predict_within_memory(model, images)
         if not _finite(found):
             raise InputError(f"{model.label} gives no finite count; its weights may be damaged")
@@ -137,7 +137,7 @@ class Predictor:
             yield
 
     def _memory(self, model: Model, images: Sequence[Image]) -> float | None:
-        """Return the limit; whether tiles are exact is looked at where images are large."""
+        """Return the memory limit; whether tiles are exact is only measured for large images."""
         limit = model.inference.max_memory if self.max_memory is None else self.max_memory
         if limit is not None or model.inference.window is not None:
             return limit
@@ -152,18 +152,18 @@ def _finite(found: Sequence[Prediction]) -> bool:
 
 
 def _predict_within_memory(model: Model, images: Sequence[Image]) -> list[Prediction]:
-    """Count, and say what helps where the memory is too small."""
+    """Count, turning out-of-memory errors into advice."""
     try:
         return model.predict_batch(images)
     except (RuntimeError, MemoryError) as error:
-        # on a processor torch raises no class of its own
+        # on a CPU torch raises a plain RuntimeError
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
             raise InputError("there is too little memory; set max_memory or long_side") from error
         raise
 
 
 class Options(TypedDict, total=False):
-    """Arguments of `Predictor` behind the model."""
+    """Arguments of `Predictor` after the model."""
 
     weights: str | Path | None
     device: str
@@ -172,44 +172,44 @@ class Options(TypedDict, total=False):
     long_side: int | None
 
 
-def count(photo: Photo, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> float:
-    """Return how many people are in an image; see `predict`.
+def count(image: Photo, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> float:
+    """Return the number of people in an image; see `predict`.
 
     Example:
         >>> import numpy as np
         >>> round(count(np.full((64, 64, 3), 127, np.uint8)))  # a grey image
         0
     """
-    return predict(photo, model, **options).count
+    return predict(image, model, **options).count
 
 
-def predict(photo: Photo, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> Prediction:
-    """Return what a model says of a picture: count, density, class probabilities.
+def predict(image: Photo, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> Prediction:
+    """Return the prediction of a model for an image: count, density, class probabilities.
 
-    A model given by name is loaded once and kept for the next call; a file that has changed since is loaded anew.
+    A model given by name or file is kept for the next call; a file that has changed is loaded again.
 
     Args:
-        photo: a file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image; uint8, or floats in
+        image: a file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image; uint8, or floats in
             [0, 1], RGB.
-        model: a checkpoint, or a name in the zoo; None takes the model in the package.
+        model: a checkpoint, a name in the zoo, or a loaded model; None takes the model in the package.
         **options: weights, device, precision, max_memory and long_side, as for `Predictor`.
 
     Raises:
-        InputError: the picture cannot be read, or there is no such model.
+        InputError: the image cannot be read, or there is no such model.
     """
     if isinstance(model, CrowdModel):
-        return Predictor(model, **options).predict(photo)
-    return _kept((_state(model), _state(options.get("weights"))), model, **options).predict(photo)
+        return Predictor(model, **options).predict(image)
+    return _kept((_state(model), _state(options.get("weights"))), model, **options).predict(image)
 
 
 @lru_cache(maxsize=2)
 def _kept(_states: object, model: str | Path | None, **options: Any) -> Predictor:
-    """Load a model; what its files are like is no more than a part of what it is kept under."""
+    """Load a model; the state of its files is only part of the cache key."""
     return Predictor(model, **options)
 
 
 def _state(source: str | Path | None) -> tuple[Path, int, int] | None:
-    """Return what changes when a file of weights does; None for what is no file, such as a name in the zoo."""
+    """Return path, time and size of a file of weights; None if the source is not a file, such as a name in the zoo."""
     if source is None:
         return None
     path = Path(source).absolute()
@@ -218,25 +218,25 @@ def _state(source: str | Path | None) -> tuple[Path, int, int] | None:
 
 
 def find_device(name: str) -> torch.device:
-    """Return a device that works; "auto" takes a GPU where there is one.
+    """Return a working device; "auto" takes a GPU if there is one.
 
     Raises:
-        InputError: it is not here.
+        InputError: the device is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         place = torch.zeros(1, device=name)
-        place.cpu()  # of a device without memory nothing can be read
+        place.cpu()  # a device without memory cannot be read from
         return place.device
-    # torch without CUDA asserts, and of others it lacks whole modules
+    # without CUDA torch raises an AssertionError; for other devices it may lack whole modules
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"device: {name or repr(name)} is not here ({reason})") from error
+        raise InputError(f"device: {name or repr(name)} is not available ({reason})") from error
 
 
 def _checked(precision: Precision, device: torch.device) -> Precision:
     check_choice("precision", precision, get_args(Precision))
     if precision == "float16" and device.type == "cpu":
-        raise InputError("precision: float16 is for GPUs; on a processor use bfloat16 or float32")
+        raise InputError("precision: float16 is for GPUs; on a CPU use bfloat16 or float32")
     return precision

@@ -1,4 +1,4 @@
-"""Work one step ahead of whoever uses its results."""
+"""Prefetching: results are computed one step ahead of their use."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,9 +9,9 @@ Result = TypeVar("Result")
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Future[Result]]:
-    """Yield for each item, in order, what a function makes of it; the next one is made while one is looked at.
+    """Apply a function to each item and yield the results as futures, in order, computing one item ahead.
 
-    What the function raises is raised by the future's `result()`, so that one bad item does not end the others.
+    An exception of the function is raised by the future's `result()`, so that one bad item does not stop the others.
     """
     waiting: Future[Result] | None = None
     with ThreadPoolExecutor(1) as pool:

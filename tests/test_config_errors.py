@@ -65,7 +65,7 @@ CASES = [
     (ebc(reduction=9), "network.reduction: expected Literal[8, 16, 32]. Got value: 9"),
     (ebc(bins={"interval": [0]}), "network.bins.interval: no such key; did you mean bins.intervals?"),
     ({"network": {"class_path": "crowdcount.models.Ebb"}}, "network: crowdcount.models has no Ebb; did you mean Ebc?"),
-    ({"source": "ShanghaiTek"}, "source: ShanghaiTek is no class of this kind; give its import path"),
+    ({"source": "ShanghaiTek"}, "source: ShanghaiTek is not a class of this kind; give its import path"),
     ({"source": {"class_path": "crowdcount.data.Folder", "init_args": {"root": 4}}}, "source.root: Not of type Path"),
 ]
 

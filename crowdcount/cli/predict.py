@@ -45,7 +45,7 @@ from crowdcount.files import atomic_write
 from crowdcount.images.files import find_photos, read_photo
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
 from crowdcount.inference.density import Prediction
-from crowdcount.inference.plotting import density_picture
+from crowdcount.inference.plotting import density_overlay
 from crowdcount.predictor import DEFAULT_MEMORY, Precision, Predictor
 from crowdcount.prefetch import ahead
 from crowdcount.video.counting import count_video
@@ -195,7 +195,7 @@ class Run:
         if file := self._path("npz", path, ".npz"):
             atomic_write(file, npz_bytes(prediction, counted))
         if file := self._path("overlay", path, "_overlay.png"):
-            drawn = draw_zones(density_picture(image, prediction), self.zones, counted.parts, (height, width))
+            drawn = draw_zones(density_overlay(image, prediction), self.zones, counted.parts, (height, width))
             atomic_write(file, image_bytes(caption(drawn, count_text(counted.count))))
         return counted
 

@@ -1,4 +1,4 @@
-"""From a network and an image to a prediction."""
+"""Inference: from a network and an image to a prediction."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""From a whole image to a number: the one path of validation, testing, tools and the Python API."""
+"""Inference of density networks on whole images, shared by validation, testing, the tools and the Python API."""
 
 import logging
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from crowdcount.errors import InputError
 from crowdcount.geometry import Points, resize_points
 from crowdcount.images.read import Image
 from crowdcount.inference.peaks import density_peaks
-from crowdcount.inference.plotting import Colour, Plottable, density_picture
+from crowdcount.inference.plotting import Colour, Plottable, density_overlay
 from crowdcount.inference.receptive_field import (
     bytes_per_pixel,
     inexact_reason,
@@ -36,9 +36,9 @@ logger = logging.getLogger(__name__)
 
 GIB = 2**30
 
-_WASTE = 4  # a warning is due where tiles compute more than this times the pixels of the image
-_BLIND_MARGIN = 128  # pixels around a tile of a network that sees the whole image: what is lost is beyond it
-_SLACK = 2.0  # operations need workspaces, and what is freed is not always used again
+_WASTE = 4  # warn if tiles compute more than this times the pixels of the image
+_BLIND_MARGIN = 128  # margin in pixels around a tile of a network that sees the whole image
+_SLACK = 2.0  # operations need workspaces, and freed memory is not always reused
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Prediction(Plottable):
         height: height in pixels of that image.
         width: its width.
         probabilities: (K, rows, columns) float32 class probabilities of blockwise classifiers, otherwise None.
-        exact: whether this is, to rounding, what the network says of the whole image in one pass. Not so where windows
-            belong to the protocol of the model, nor for tiles of a network that sees the whole image at once.
+        exact: whether this equals, up to rounding, the output for the whole image in one pass. False for models
+            evaluated in windows, and for tiles of a network that sees the whole image at once.
     """
 
     count: float
@@ -66,11 +66,11 @@ class Prediction(Plottable):
     exact: bool = True
 
     def draw(self, image: Image) -> Image:
-        """Lay the density over an image (H, W, 3) uint8 RGB, at the size the network saw it; see `plot`."""
-        return caption(density_picture(image, self), count_text(self.count))
+        """Draw the density over an image (H, W, 3) uint8 RGB, at the network's input size; see `plot`."""
+        return caption(density_overlay(image, self), count_text(self.count))
 
     def beside_truth(self, image: Image, truth: Points, colour: Colour) -> list[tuple[str, Image]]:
-        """Return the annotation and the density over the image at the size the network saw it."""
+        """Return drawings of the annotation and of the density, at the network's input size."""
         height, width = image.shape[:2]
         seen = (self.width, self.height)
         if seen != (width, height):
@@ -81,16 +81,16 @@ class Prediction(Plottable):
 
     @property
     def relative_radius(self) -> None:
-        """Radius of the objects; a density has none. See `PointPrediction.relative_radius`."""
+        """Radius of the objects; None, as a density has none. See `PointPrediction.relative_radius`."""
         return
 
     def points_in(self, height: int, width: int, peak_threshold: float = 0.0) -> Points:
         """Return the strongest peaks of the density, see `density_peaks`.
 
         Args:
-            height: of the image in whose pixels the points are.
+            height: height of the image in whose pixels the points are returned.
             width: its width.
-            peak_threshold: people per block that a peak has to exceed.
+            peak_threshold: people per block that a peak must exceed.
 
         Returns:
             (K, 2) x, y.
@@ -104,17 +104,16 @@ class Prediction(Plottable):
 
 @dataclass
 class Inference:
-    """The way a whole image is counted.
+    """Counting in a whole image: in one pass, in windows or in tiles.
 
     Args:
         window: side in pixels of square windows; null counts the image in one pass.
-        window_stride: distance of the windows in pixels, `window` if not given. Where windows overlap, their
-            densities are averaged.
-        window_batch: windows in one forward pass; bounds the memory whatever the size of the image. null takes what is
-            fastest: 4 on a processor, whose caches hold no more, 16 on a GPU.
-        max_memory: GiB that counting an image may take beside the model. An image that needs more is counted in tiles:
-            with margins as wide as the network sees, so that its density is that of the whole image. null sets no
-            limit. A model with windows needs no tiles.
+        window_stride: distance of the windows in pixels, by default `window`. Overlapping densities are averaged.
+        window_batch: windows in one forward pass, which bounds the memory for images of any size. null takes the
+            fastest: 4 on a CPU, because of its caches, and 16 on a GPU.
+        max_memory: memory limit in GiB for one image, besides the model. A larger image is counted in tiles, with
+            margins as wide as the receptive field, so that its density is that of the whole image. null sets no limit.
+            A model with windows needs no tiles.
 
     Raises:
         InputError: a number is not positive, or windows would leave gaps.
@@ -139,34 +138,34 @@ class Inference:
 
     @property
     def protocol(self) -> str:
-        """The protocol in words."""
+        """Description of the protocol."""
         if self.window is None:
             return "in one pass"
         return f"windows of {self.window} px every {self.step} px, overlaps averaged"
 
     @property
     def step(self) -> int | None:
-        """Distance of the windows in pixels."""
+        """Distance of the windows in pixels, None without windows."""
         return self.window if self.window_stride is None else self.window_stride
 
     def check(self, network: DensityNetwork) -> None:
-        """Refuse windows that the network would not see whole, or that do not start on a block.
+        """Check that windows suit the network: it must see them whole, and they must start on a block.
 
         Raises:
-            InputError: names the number and what it must be a multiple of.
+            InputError: a number is not a multiple of what the network needs.
         """
         whole = tile_multiple(network)
         needs = (("window", self.window, whole), ("window_stride", self.step, network.stride))
         for key, value, multiple in needs:
             if value is not None and value % multiple:
-                raise InputError(f"inference.{key}: {value} is no multiple of {multiple}, as this network needs")
+                raise InputError(f"inference.{key}: {value} is not a multiple of {multiple}, as this network needs")
 
     def __call__(self, network: DensityNetwork, image: Tensor) -> Prediction:
         """Count in one image.
 
-        The image is padded at the right and bottom with the mean colour (zeros after normalisation, which is what
-        convolutions pad with) to what the network or the window needs, and cells that lie wholly in the padding
-        are dropped, so that nobody at the edge is lost.
+        The image is padded at the right and bottom with the mean colour (zeros after normalisation, like the padding
+        of convolutions) to the size that the network or the window needs, so that people at the edge are counted.
+        Cells that lie wholly in the padding are dropped.
 
         Args:
             network: in evaluation mode, on the device of the image.
@@ -180,7 +179,7 @@ class Inference:
 
     @torch.inference_mode()
     def predict_batch(self, network: DensityNetwork, images: Tensor) -> list[Prediction]:
-        """Count in images of one size, in one forward pass where each of them needs no more than one.
+        """Count in images of one size, in one forward pass unless they need windows or tiles.
 
         Args:
             network: see `__call__`.
@@ -202,29 +201,29 @@ class Inference:
         if self.window is not None and self.step is not None:
             batch = self.window_batch or (4 if image.device.type == "cpu" else 16)
             maps, exact = count_windows(network, image, self.window, self.step, batch), False
-        elif room is None or height * width <= room:  # one alone, where several do not fit
+        elif room is None or height * width <= room:  # one at a time, if several do not fit
             maps, exact = _maps(count_map(network, _pad(network.normalize(image), network.size_divisor))), True
         else:
             maps, exact = count_tiles(network, image, room)
         return _prediction(maps[0], network.stride, image.shape[-2:], exact)
 
     def _room(self, network: DensityNetwork, images: Tensor) -> float | None:
-        """Return how many pixels fit into the memory at a time, None where all of them do."""
+        """Return how many pixels fit into the memory at a time, None if there is no limit."""
         if self.max_memory is None:
             return None
-        kept = 2 * images.nbytes  # the images themselves, and what decoding, resizing or stacking left behind
+        kept = 2 * images.nbytes  # the images, and copies left by decoding, resizing or stacking
         left = self.max_memory * GIB - kept
         room = left / (_SLACK * (bytes_per_pixel(network) + 12))  # with the normalised image
         if room <= 0:
-            raise InputError(f"max_memory: {self.max_memory} GiB do not even hold the image; give more")
+            raise InputError(f"max_memory: {self.max_memory} GiB is too little for the image itself; give more")
         return None if images.shape[-2] * images.shape[-1] * len(images) <= room else room
 
 
 @torch.inference_mode()
 def count_windows(network: DensityNetwork, image: Tensor, window: int, step: int, batch: int) -> Tensor:
-    """Merge the maps of square windows as published: sums divided by the number of windows over each cell.
+    """Merge the maps of square windows as published: each cell is averaged over the windows that cover it.
 
-    Windows start at multiples of `step`; the last row and column of windows are pulled back to the edge.
+    Windows start at multiples of `step`; the last row and column are shifted back to end at the edge.
 
     Args:
         network: the network; its maps cover `window // network.stride` cells.
@@ -234,8 +233,8 @@ def count_windows(network: DensityNetwork, image: Tensor, window: int, step: int
         batch: windows in one forward pass.
 
     Returns:
-        (1, C, H // stride, W // stride), rounded up and at least a window: the density, then the class probabilities
-        where the network has them.
+        (1, C, H // stride, W // stride), rounded up and at least a window: the density, followed by any class
+        probabilities.
     """
     stride = network.stride
     height, width = (max(-(-side // stride) * stride, window) for side in image.shape[-2:])
@@ -256,19 +255,20 @@ def count_windows(network: DensityNetwork, image: Tensor, window: int, step: int
 
 @torch.inference_mode()
 def count_tiles(network: DensityNetwork, image: Tensor, pixels: float) -> tuple[Tensor, bool]:
-    """Count an image tile by tile; the maps of the tiles lie side by side.
+    """Count an image tile by tile and join the maps.
 
-    Each tile is cut with a margin as wide as the network sees around a block, and the margin's cells are dropped; at
-    the edge of the image there is none, so that the network pads there as it pads the whole image. A network that sees
-    the whole image gets a fixed margin.
+    Each tile is cut with a margin as wide as the network's receptive field around a block, and the cells of the margin
+    are dropped. Edges of the image have no margin, so that the network pads there as for the whole image. A network
+    that sees the whole image gets a fixed margin.
 
     Args:
         network: the network.
         image: (1, 3, H, W) uint8, or float in [0, 1], RGB.
-        pixels: the most that a tile may have.
+        pixels: maximum number of pixels of a tile.
 
     Returns:
-        (1, C, H // stride, W // stride), rounded up, on the CPU; and whether they are those of the whole image.
+        The maps, (1, C, H // stride, W // stride), rounded up, on the CPU; and whether they equal those of the whole
+        image.
 
     Raises:
         InputError: no tile is that small.
@@ -286,7 +286,7 @@ def count_tiles(network: DensityNetwork, image: Tensor, pixels: float) -> tuple[
     work = sum((row.high - row.low) * (column.high - column.low) for row, column in tiles)
     if work > _WASTE * height * width:
         logger.warning(
-            "max_memory: tiles so small look at every pixel %.0f times; more is faster", work / height / width
+            "max_memory: tiles this small compute each pixel %.0f times; more is faster", work / height / width
         )
     maps: Tensor | None = None
     for row, column in tiles:
@@ -313,13 +313,13 @@ def _cells(span: Span, stride: int) -> slice:
 
 
 def window_starts(length: int, window: int, step: int) -> list[int]:
-    """Return where the windows along a side start: every `step` pixels, the last one at the edge."""
+    """Return the starts of the windows along a side: every `step` pixels, the last window ending at the edge."""
     count = -(-(length - window) // step) + 1
     return [min(index * step, length - window) for index in range(count)]
 
 
 def _prediction(maps: Tensor, stride: int, size: torch.Size, exact: bool) -> Prediction:
-    """Return what maps (C, rows, columns) say, without the cells that lie wholly in the padding."""
+    """Build a prediction from maps (C, rows, columns), dropping the cells that lie wholly in the padding."""
     height, width = size
     cells = maps[:, : -(-height // stride), : -(-width // stride)].float().cpu().numpy()
     return Prediction(
@@ -341,7 +341,7 @@ def _maps(output: CountMap) -> Tensor:
 
 
 def _cut(network: DensityNetwork, image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    """Return a normalised part of an image, zeros where it reaches beyond the image: no whole image is normalised."""
+    """Normalise a part of an image, padded with zeros beyond it; the whole image is never normalised at once."""
     part = network.normalize(image[..., top : top + height, left : left + width])
     return functional.pad(part, (0, width - part.shape[-1], 0, height - part.shape[-2]))
 

@@ -1,9 +1,9 @@
-"""A network with the protocol it is evaluated by.
+"""Models: a network together with its evaluation protocol.
 
-What each thing is called: a *network* (`CrowdNetwork`) turns tensors into tensors. A *model* (`CrowdModel`) is a
-network with its size rule and inference: it turns an image into predictions, and is what is loaded, evaluated and
-passed on. A *predictor* (`crowdcount.Predictor`) is a model on a device, with limits of memory and size, for images of
-any kind. A *module* (`crowdcount.training.TrainingModule`) trains a network.
+Terms: a *network* (`CrowdNetwork`) maps tensors to tensors. A *model* (`CrowdModel`) is a network with its size rule
+and inference: it maps an image to predictions, and is what is loaded, evaluated and released. A *predictor*
+(`crowdcount.Predictor`) is a model on a device, with limits of memory and size, for images of any kind. A *module*
+(`crowdcount.training.TrainingModule`) trains a network.
 """
 
 from abc import ABC, abstractmethod
@@ -26,20 +26,20 @@ from crowdcount.models.rec.network import ReferringDetector
 
 @dataclass
 class CrowdModel(ABC):
-    """Base of all models: a network together with the protocol it is evaluated by.
+    """Base of all models: a network together with its evaluation protocol.
 
     Attributes:
         network: in evaluation mode.
-        inference: how a whole image is counted.
-        resize: the size rule applied to an image before.
-        name: where it comes from.
-        config: what it was built from: network, inference and size rule, in the form of the zoo's files.
-        origin: what is known of the weights, such as file, SHA-256, licences and figures.
+        inference: inference on a whole image.
+        resize: size rule applied to an image before inference.
+        name: name or file it was loaded from.
+        config: configuration it was built from (network, inference and size rule), in the form of the zoo's files.
+        origin: facts about the weights, such as file, SHA-256, licences and figures.
         reads_text: whether it counts what expressions name.
-        subject: what it counts, in words.
-        network_type: base of the networks that it takes.
+        subject: what it counts, for messages.
+        network_type: base class of the networks it accepts.
         inference_type: class of its inference.
-        memory_format: order of the weights in memory that suits its layers.
+        memory_format: memory format of the weights that suits its layers.
     """
 
     network: CrowdNetwork
@@ -57,21 +57,21 @@ class CrowdModel(ABC):
 
     @abstractmethod
     def predict_each(self, image: Image, texts: Sequence[str] = ()) -> Sequence[Prediction | PointPrediction]:
-        """Return a prediction for each expression; of a model that reads no text, the one prediction of the image.
+        """Return one prediction per expression; a model that reads no text returns one prediction of the image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             texts: the expressions.
 
         Raises:
-            InputError: the array is no such image, an expression is empty or too long, or the model reads no text.
+            InputError: the array is not such an image, an expression is empty or too long, or the model reads no text.
         """
 
     def density_model(self) -> "Model":
         """Return the model, typed as one that needs no text.
 
         Raises:
-            InputError: it counts what expressions name.
+            InputError: the model needs expressions.
         """
         raise InputError(
             f"{self.label} counts what expressions name: call its predict(image, texts), or give --expression TEXT ..."
@@ -81,42 +81,42 @@ class CrowdModel(ABC):
         """Return the model, typed as one that counts what expressions name.
 
         Raises:
-            InputError: it reads no text.
+            InputError: the model reads no text.
         """
         raise InputError(f"{self.label} reads no text; leave the expressions out, or take a model of the family rec")
 
     @property
     def label(self) -> str:
-        """The name, or words in place of it."""
+        """The name, or "this model"."""
         return self.name or "this model"
 
     @property
     def protocol(self) -> str:
-        """The protocol in words: size rule, then one pass or windows, or thresholds of points."""
+        """Description of the protocol: size rule, then one pass, windows, or thresholds of points."""
         rule = "images as they are" if self.resize is None else f"size rule {self.resize}"
         return f"{rule}; {self.inference.protocol}"
 
     def pixels(self, image: Image) -> Tensor:
-        """Return an image as the network sees it, (3, H, W) uint8 on its device.
+        """Return the network's input for an image, (3, H, W) uint8 on its device.
 
         Args:
             image: (H, W, 3) uint8 RGB.
 
         Raises:
-            InputError: the array is no such image.
+            InputError: the array is not such an image.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
         if self.resize is not None:
             image, _ = self.resize(image, np.empty((0, 2), np.float32))
-        # a view, no copy: channels come last in memory, as convolutions like it
+        # a view, not a copy: channels stay last in memory, which is faster for convolutions
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
         return pixels.to(next(self.network.parameters()).device)
 
 
 @dataclass
 class Model(CrowdModel):
-    """A density network together with the protocol it is evaluated by; see `CrowdModel`."""
+    """A density network together with its evaluation protocol; see `CrowdModel`."""
 
     network: DensityNetwork
     inference: Inference = field(default_factory=Inference)
@@ -125,31 +125,31 @@ class Model(CrowdModel):
     subject = "people"
     network_type = DensityNetwork
     inference_type = Inference
-    memory_format = torch.channels_last  # a third faster on processors
+    memory_format = torch.channels_last  # a third faster on CPUs
 
     def predict(self, image: Image) -> Prediction:
         """Count in an image (H, W, 3) uint8 RGB, on the device of the network.
 
         Raises:
-            InputError: the array is no such image.
+            InputError: the array is not such an image.
         """
         return replace(self.predict_batch([image])[0], image=image)
 
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
-        """Count in images (H, W, 3) uint8 RGB of one size, in one forward pass where each of them needs no more.
+        """Count in images (H, W, 3) uint8 RGB of one size, in one forward pass unless they need windows or tiles.
 
         Raises:
-            InputError: an array is no such image, or of another size than the first.
+            InputError: an array is not such an image, or differs in size from the first.
         """
         pixels = [self.pixels(image) for image in images]
         if len({each.shape for each in pixels}) > 1:
-            raise InputError("images of several sizes are no batch; give those of one size together")
+            raise InputError("a batch takes images of one size; pass images of other sizes separately")
         return self.inference.predict_batch(self.network, torch.stack(pixels) if len(pixels) > 1 else pixels[0][None])
 
     def predict_each(self, image: Image, texts: Sequence[str] = ()) -> list[Prediction]:
         """Count in an image; see `CrowdModel.predict_each`."""
         if texts:
-            self.referring_model()  # refuses
+            self.referring_model()  # raises
         return [self.predict(image)]
 
     def density_model(self) -> "Model":
@@ -159,7 +159,7 @@ class Model(CrowdModel):
 
 @dataclass
 class ReferringModel(CrowdModel):
-    """A detector of what expressions name, together with the protocol it is evaluated by; see `CrowdModel`."""
+    """A detector of what expressions name, together with its evaluation protocol; see `CrowdModel`."""
 
     network: ReferringDetector
     inference: PointInference = field(default_factory=PointInference)
@@ -173,10 +173,10 @@ class ReferringModel(CrowdModel):
         """Find what each expression names in an image (H, W, 3) uint8 RGB, on the device of the network.
 
         Returns:
-            For each expression its points, in pixels of `image`.
+            The points of each expression, in pixels of `image`.
 
         Raises:
-            InputError: the array is no such image, or an expression is empty or too long.
+            InputError: the array is not such an image, or an expression is empty or too long.
         """
         found = self.inference(self.network, self.pixels(image), texts)
         height, width = image.shape[:2]
@@ -192,4 +192,4 @@ class ReferringModel(CrowdModel):
 
 
 KINDS: tuple[type[CrowdModel], ...] = (Model, ReferringModel)
-"""All kinds of models; a network belongs to the first that takes it."""
+"""All kinds of models; a network belongs to the first kind that accepts it."""

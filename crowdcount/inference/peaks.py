@@ -1,4 +1,4 @@
-"""Points of a density model: where its density has local maxima."""
+"""Points of a density model: the local maxima of its density."""
 
 from typing import TYPE_CHECKING
 
@@ -12,20 +12,19 @@ if TYPE_CHECKING:
 
 
 def density_peaks(prediction: "Prediction", threshold: float = 0.0) -> Points:
-    """Return the strongest local maxima of a density, as many as people were counted at most.
+    """Return the strongest local maxima of a density, at most round(count) of them.
 
-    A block is a maximum when it has more people than `threshold` and than each of its eight neighbours; of equal
-    neighbours the first in reading order is one. The point lies in the block where a parabola through it and its two
-    neighbours has its top, along each axis on its own; outside the density there is nobody. The round(count) maxima
-    with the most people stay. A maximum is one point however many people its block holds: in dense crowds and at wide
-    strides there are fewer points than people.
+    A block is a maximum if it has more people than `threshold` and than each of its eight neighbours; of equal
+    neighbours only the first in reading order is one. Along each axis, the point is placed at the vertex of a parabola
+    through the block and its two neighbours; the density is 0 beyond its edges. A maximum gives one point however many
+    people its block holds, so dense crowds and wide strides give fewer points than people.
 
     Args:
         prediction: a density with its frame.
-        threshold: people per block.
+        threshold: people per block that a maximum must exceed.
 
     Returns:
-        (K, 2) in pixels of the image as the network saw it, inside it, strongest first.
+        (K, 2) inside the image, in pixels of the network's input, strongest first.
     """
     values = prediction.density.astype(np.float64)
     row, column = np.nonzero(_is_maximum(values) & (values > threshold))
@@ -36,7 +35,7 @@ def density_peaks(prediction: "Prediction", threshold: float = 0.0) -> Points:
     x = column + 0.5 + _top(padded[row + 1, column], here, padded[row + 1, column + 2])
     y = row + 0.5 + _top(padded[row, column + 1], here, padded[row + 2, column + 1])
     points = as_points(np.stack([x, y], axis=1) * prediction.stride)
-    # the last blocks may reach beyond the image
+    # the last blocks may extend beyond the image
     size = np.array([prediction.width, prediction.height], np.float32)
     return np.minimum(points, np.nextafter(size, np.float32(0)))
 
@@ -53,7 +52,7 @@ def _is_maximum(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _top(before: NDArray[np.float64], here: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where the parabola through three values is highest, in blocks from the middle of its own."""
+    """Return the vertex of the parabola through three values, in blocks from the centre of the middle one."""
     bend = before - 2 * here + after
     top: NDArray[np.float64] = np.divide(before - after, 2 * bend, out=np.zeros_like(here), where=bend < 0)
     return top.clip(-0.499, 0.499)

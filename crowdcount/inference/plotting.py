@@ -1,4 +1,4 @@
-"""Predictions as pictures: what `plot` returns, `save` writes and notebooks show."""
+"""Drawing of predictions: `plot`, `save` and the display in notebooks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Colour = tuple[int, int, int]
 
 _NOTEBOOK: Final = 1200
-"""Most pixels of a side of what a notebook shows, and keeps in its file."""
+"""Maximum side in pixels of the drawing in a notebook."""
 
 
 @dataclass(frozen=True)
@@ -32,34 +32,34 @@ class Plottable(ABC):
     """A prediction that can be drawn on its image.
 
     Attributes:
-        image: the image, or the file it is read from again: what the prediction is drawn on. None where it was made of
-            several images at once (`predict_batch`), so that predictions of many images do not hold all of them.
+        image: the image to draw on, or the file to read it from again. None for predictions of several images at once
+            (`predict_batch`), so that they do not keep all images in memory.
     """
 
     image: Path | Image | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     @abstractmethod
     def draw(self, image: Image) -> Image:
-        """Return a picture (H, W, 3) of the prediction on an image (H, W, 3) uint8 RGB."""
+        """Return a drawing (H, W, 3) of the prediction on an image (H, W, 3) uint8 RGB."""
 
     @abstractmethod
     def beside_truth(self, image: Image, truth: Points, colour: Colour) -> list[tuple[str, Image]]:
-        """Return captions and pictures that show the prediction with the annotation of its image.
+        """Return captions and drawings that show the prediction with the annotation of its image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             truth: (N, 2) annotated points in its pixels.
-            colour: RGB of the predicted points, where points are predicted.
+            colour: RGB of predicted points.
         """
 
     def plot(self, image: Photo | None = None) -> Image:
         """Draw the prediction on its image, with the count in a line above it.
 
         Args:
-            image: what it was made of, in any form that `crowdcount.predict` takes; None takes the attribute `image`.
+            image: the predicted image, in any form that `crowdcount.predict` takes; None takes the attribute `image`.
 
         Returns:
-            (H, W, 3) uint8, RGB, such as `PIL.Image.fromarray` takes.
+            (H, W, 3) uint8, RGB, suitable for `PIL.Image.fromarray`.
 
         Raises:
             InputError: there is no image, or it cannot be read.
@@ -69,8 +69,8 @@ class Plottable(ABC):
             >>> from crowdcount.data import Synthetic
             >>> image = Synthetic(width=320, height=240).records("test")[0].read()
             >>> prediction = crowdcount.predict(image)
-            >>> picture = prediction.plot()
-            >>> picture.shape, picture.dtype  # a line of text is above the 240 rows of the image
+            >>> drawing = prediction.plot()
+            >>> drawing.shape, drawing.dtype  # a line of text is above the 240 rows of the image
             ((262, 320, 3), dtype('uint8'))
         """
         image = self.image if image is None else image
@@ -79,14 +79,14 @@ class Plottable(ABC):
         return self.draw(as_image(image))
 
     def save(self, path: Path | str, image: Photo | None = None) -> Path:
-        """Write what `plot` returns to a file, and return its path; the suffix says the format.
+        """Write the drawing of `plot` to a file, in the format of its suffix, and return the path.
 
         Args:
-            path: its folder is made where it is missing; an older file is replaced.
+            path: path of the file; a missing folder is created, an existing file is replaced.
             image: see `plot`.
 
         Raises:
-            InputError: there is no image, it cannot be read, or the suffix is none of a picture.
+            InputError: there is no image, it cannot be read, or the suffix is not one of an image.
 
         Example:
             >>> import crowdcount
@@ -98,42 +98,42 @@ class Plottable(ABC):
         path = Path(path)
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             raise InputError(
-                f"{path}: a picture ends in {', '.join(IMAGE_SUFFIXES)}; for numbers, numpy.savez writes .npz"
+                f"{path}: the suffix of an image is {', '.join(IMAGE_SUFFIXES)}; for numbers, numpy.savez writes .npz"
             )
         atomic_write(path, image_bytes(self.plot(image), path.suffix.lower()))
         return path
 
     def _repr_png_(self) -> bytes | None:
-        """Return what a notebook shows; None, without an image, leaves it at the text."""
+        """Return the PNG that a notebook displays; None, if there is no image, displays the text."""
         if self.image is None:
             return None
-        picture = self.plot()
-        shrink = _NOTEBOOK / max(picture.shape[:2])
+        drawing = self.plot()
+        shrink = _NOTEBOOK / max(drawing.shape[:2])
         if shrink < 1:
-            picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        return image_bytes(picture)
+            drawing = cv2.resize(drawing, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        return image_bytes(drawing)
 
 
 def comparison(image: Image, predictions: Sequence[Plottable], truths: Sequence[Points]) -> Image:
-    """Return a picture of predictions of an image with their annotations; see `Plottable.beside_truth`.
+    """Draw predictions of an image with their annotations; see `Plottable.beside_truth`.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         predictions: one for each expression, or the only one.
-        truths: for each of them (N, 2) annotated points in pixels of the image.
+        truths: (N, 2) annotated points of each, in pixels of the image.
     """
     pairs = zip(zip(predictions, truths, strict=True), cycle(EXPRESSION_COLOURS), strict=False)
     return panel([part for (found, truth), colour in pairs for part in found.beside_truth(image, truth, colour)])
 
 
-def density_picture(image: Image, prediction: "Prediction", largest: int = 4096) -> Image:
-    """Lay a density over its image, at the size the network saw it.
+def density_overlay(image: Image, prediction: "Prediction", largest: int = 4096) -> Image:
+    """Draw a density over its image, at the network's input size.
 
     Args:
         image: (H, W, 3) uint8, RGB, at any size.
-        prediction: for this image.
-        largest: the picture is shrunk by 2, 4, ... until its longer side is not above it, but not below a pixel for
-            each block.
+        prediction: prediction for this image.
+        largest: the drawing is shrunk by 2, 4, ... until its longer side is at most this, but not below one pixel per
+            block.
     """
     factor, stride = 1, prediction.stride
     while max(prediction.height, prediction.width) > factor * largest and stride % (2 * factor) == 0:

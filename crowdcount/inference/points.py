@@ -1,4 +1,4 @@
-"""From a whole image and expressions to points and counts: the path of validation, testing, tools and Python API."""
+"""Inference of the detector on whole images: points and counts of expressions."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from crowdcount.metrics import predicted_radius
 from crowdcount.metrics.game import point_cells
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.models.rec.outputs import PointDetections, selected
-from crowdcount.visualize.density import expression_panel, expression_picture
+from crowdcount.visualize.density import expression_drawing, expression_panel
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class PointPrediction(Plottable):
 
     Attributes:
         text: the expression.
-        points: (K, 2) in pixels of the image, as the network saw it unless `resized`.
-        sizes: (K, 2) width and height of the boxes, in pixels; training on points does not supervise them.
-        scores: (K,) score of [CLS].
+        points: (K, 2) in pixels of the network's input, unless `resized`.
+        sizes: (K, 2) width and height of the boxes, in pixels; not supervised by training on points.
+        scores: (K,) scores of [CLS].
         height: height in pixels of that image.
         width: its width.
     """
@@ -50,20 +50,20 @@ class PointPrediction(Plottable):
 
     def beside_truth(self, image: Image, truth: Points, colour: Colour) -> list[tuple[str, Image]]:
         """Return the predicted points on the image, with both counts."""
-        return [expression_picture(image, self.text, self.points_in(*image.shape[:2]), len(truth), colour)]
+        return [expression_drawing(image, self.text, self.points_in(*image.shape[:2]), len(truth), colour)]
 
     @property
     def relative_radius(self) -> float:
-        """GroundingREC's radius of localisation, as a part of the image's sides; see `predicted_radius`."""
+        """GroundingREC's localisation radius, as a fraction of the image's sides; see `predicted_radius`."""
         return predicted_radius(self.sizes / np.array([self.width, self.height]))
 
     def points_in(self, height: int, width: int, peak_threshold: float = 0.0) -> Points:
         """Return the points, (K, 2) in pixels of the image at that size.
 
         Args:
-            height: of the image.
-            width: of the image.
-            peak_threshold: of densities, see `Prediction.points_in`; points of a detector have their own thresholds.
+            height: image height in pixels.
+            width: image width in pixels.
+            peak_threshold: unused; applies to densities, see `Prediction.points_in`.
         """
         return self.resized(height, width).points
 
@@ -72,33 +72,33 @@ class PointPrediction(Plottable):
         return point_cells(self.points, self.width, self.height, level)
 
     def resized(self, height: int, width: int) -> "PointPrediction":
-        """Return the prediction in pixels of the image at another size."""
+        """Convert the prediction to pixels of the image at another size."""
         scale = np.array([width / self.width, height / self.height], np.float32)
         points = resize_points(self.points, (self.width, self.height), (width, height))
         return replace(self, points=points, sizes=self.sizes * scale, height=height, width=width)
 
     def draw(self, image: Image) -> Image:
-        """Mark the points on an image (H, W, 3) uint8 RGB, at its size; see `plot`."""
+        """Mark the points on an image (H, W, 3) uint8 RGB of any size; see `plot`."""
         return expression_panel(image, [(self.text, self.resized(*image.shape[:2]).points, None)])
 
 
 @dataclass
 class PointInference:
-    """The way the objects that an expression names are found in a whole image.
+    """Finding the objects that an expression names in a whole image.
 
-    A query counts where its score of [CLS] and of every word are above their thresholds, as in GroundingREC. Where more
-    than the share `crowded_fraction` of the queries count, the detector may run out of them: the image is cut into
-    four overlapping tiles, each enlarged to the size of the image, and points of different tiles that lie within a
-    radius are one. The tiles are ours; GroundingREC has none.
+    A query counts if its scores of [CLS] and of every word exceed their thresholds, as in GroundingREC. If more than
+    the fraction `crowded_fraction` of the queries count, the detector may run out of queries: the image is cut into
+    four overlapping tiles, each enlarged to the size of the image, and points of different tiles within a radius are
+    merged. GroundingREC has no tiles.
 
     Args:
-        cls_threshold: least score of [CLS].
-        word_threshold: least score of each word.
-        crowded_fraction: share of the queries above which an image is tiled; 1 never tiles, as published.
-        overlap: share of the image's side that neighbouring tiles have in common.
-        merge_radius: points of different tiles are one within this share of the predicted objects' radius (half the
-            diagonal of the box of median area).
-        max_tiling_depth: how often tiles are cut again.
+        cls_threshold: minimum score of [CLS].
+        word_threshold: minimum score of each word.
+        crowded_fraction: fraction of the queries above which an image is tiled; 1 never tiles, as published.
+        overlap: overlap of neighbouring tiles as a fraction of the image's side.
+        merge_radius: points of different tiles are merged within this fraction of the predicted objects' radius (half
+            the diagonal of the box of median area).
+        max_tiling_depth: maximum number of successive subdivisions.
 
     Raises:
         InputError: a number is out of its range.
@@ -119,7 +119,7 @@ class PointInference:
 
     @property
     def protocol(self) -> str:
-        """The protocol in words: all settings."""
+        """Description of the protocol: all settings."""
         return str(self)
 
     @torch.inference_mode()
@@ -145,7 +145,7 @@ class PointInference:
         ]
 
     def _find(self, network: ReferringDetector, image: Tensor, texts: list[str], depth: int) -> list["_Matches"]:
-        """Return for each expression points and sizes as parts of the image's sides, and scores."""
+        """Return points and sizes of each expression, as fractions of the image's sides, and scores."""
         rows = torch.zeros(len(texts), dtype=torch.long, device=image.device)
         inside = torch.ones(1, *image.shape[-2:], dtype=torch.bool, device=image.device)
         phrases = network.tokenize(texts, [""] * len(texts)).to(image.device)
@@ -183,9 +183,9 @@ class PointInference:
         return [self._merged(part, width / height) for part in parts]
 
     def _merged(self, parts: list["_Matches"], aspect: float) -> "_Matches":
-        """Join the points of tiles; of those that are one, the point with the highest score stays."""
+        """Merge the points of tiles, keeping the one with the highest score of each group."""
         points, sizes, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
-        square = np.array([aspect, 1])  # distances in parts of the height along both axes
+        square = np.array([aspect, 1])  # distances as fractions of the height along both axes
         tile = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
         tree = KDTree(points * square)
         radius = self.merge_radius * predicted_radius(sizes * square)

@@ -16,43 +16,45 @@ from crowdcount.models.base import DensityNetwork, count_map
 from crowdcount.models.tile_context import TileContext, current_tile, tile_context
 
 _FARTHEST = 2048
-"""Pixels: a network that sees further than this around a block is taken for one that sees the whole image."""
+"""Maximum margin in pixels; a network that sees further is treated as seeing the whole image."""
 
 _TOLERANCE = 1e-5
-"""Of the range of the densities: above the rounding of what is computed in double precision."""
+"""Tolerance relative to the range of the densities, above rounding in double precision."""
 
-_margins: WeakKeyDictionary[DensityNetwork, int | str] = WeakKeyDictionary()  # or why there is none
+_margins: WeakKeyDictionary[DensityNetwork, int | str] = (
+    WeakKeyDictionary()
+)  # a margin, or the reason why there is none
 _costs: WeakKeyDictionary[DensityNetwork, float] = WeakKeyDictionary()
 
 
 def tile_multiple(network: DensityNetwork) -> int:
-    """Return what the corners of tiles have to be a multiple of, in pixels."""
+    """Return the number of pixels that tile corners must be multiples of."""
     return math.lcm(network.size_divisor, network.stride)
 
 
 def receptive_margin(network: DensityNetwork) -> int | None:
-    """Return the margin in pixels with which a tile of an image has the densities of the whole image, or None.
+    """Return the margin in pixels with which tiles have the densities of the whole image, or None.
 
-    A strip of an image is set to NaN, which every operation passes on whatever its weights: the blocks that turn NaN
-    are those that see the strip. Attention, global pooling and statistics over the image spread it everywhere. Whether
-    the margin holds one step further as well is then tried on noise: windows and grids that do not move with the image
-    are found out. The answer is kept as long as the network lives: build a new one to change its layers.
+    A strip of an image is set to NaN, which propagates through every operation regardless of the weights: the blocks
+    that become NaN are those that see the strip. Attention, global pooling and statistics over the image spread it
+    everywhere. The margin is then verified on noise shifted by one step, which detects windows and grids that do not
+    move with the image. The result is cached with the network; build a new network to change its layers.
 
     Args:
         network: in evaluation mode.
 
     Returns:
-        A multiple of `tile_multiple(network)`; None where tiles cannot be exact.
+        A multiple of `tile_multiple(network)`; None if tiles cannot be exact.
 
     Raises:
-        InputError: the network is in training mode, where images depend on each other.
+        InputError: the network is in training mode, in which images depend on each other.
     """
     margin = _margin(network)
     return margin if isinstance(margin, int) else None
 
 
 def inexact_reason(network: DensityNetwork) -> str:
-    """Return why tiles of an image do not have the densities of the whole image, "" where they do.
+    """Return the reason why tiles do not have the densities of the whole image, or "" if they do.
 
     Args:
         network: in evaluation mode.
@@ -65,10 +67,10 @@ def inexact_reason(network: DensityNetwork) -> str:
 
 
 def bytes_per_pixel(network: DensityNetwork) -> float:
-    """Return the memory that a forward pass needs for each pixel of the image, in bytes at single precision.
+    """Return the memory of a forward pass per pixel of the image, in bytes at single precision.
 
-    The most that lives at one time of what the operations return, for a small image. Workspaces inside the operations
-    are not seen.
+    The peak of the tensors that operations return, measured on a small image; workspaces inside operations are not
+    included.
     """
     if network not in _costs:
         side = -(-256 // tile_multiple(network)) * tile_multiple(network)
@@ -79,18 +81,18 @@ def bytes_per_pixel(network: DensityNetwork) -> float:
 
 
 def require_evaluation(network: DensityNetwork) -> None:
-    """Refuse a network in training mode.
+    """Check that a network is in evaluation mode.
 
     Raises:
         InputError: it is.
     """
     if network.training:
-        raise InputError(f"{type(network).__name__} is in training mode, which counts otherwise; call network.eval()")
+        raise InputError(f"{type(network).__name__} is in training mode, which changes its counts; call network.eval()")
 
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Measure without autograd, and without the lower precision that the caller may have asked for."""
+    """Measure without autograd and without the caller's autocast."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         for device in ("cpu", "cuda", "mps"):
@@ -107,7 +109,7 @@ def _margin(network: DensityNetwork) -> int | str:
 
 
 def _measured(network: DensityNetwork) -> int | str:
-    """Return the margin, or why there is none."""
+    """Measure the margin; returns the reason if there is none."""
     step, far = tile_multiple(network), 128
     if step != network.size_divisor:
         return "pads whole images to other sides than tiles"
@@ -118,13 +120,13 @@ def _measured(network: DensityNetwork) -> int | str:
             margin = -(-max(reach or 0 for reach in reaches) // step) * step
             with _AlignedCorners() as aligned:
                 exact = all(_holds(network, margin, axis) for axis in (-2, -1))
-            return margin if exact else aligned.reason or "does not count alike at all places of an image"
+            return margin if exact else aligned.reason or "does not count in the same way everywhere in an image"
         far *= 2
     return "sees the whole image at once"
 
 
 def _reach(network: DensityNetwork, far: int, axis: int) -> int | None:
-    """Return how many pixels the influence of a strip reaches along an axis; None where it leaves the image."""
+    """Return the reach of a strip's influence along an axis in pixels; None if it leaves the image."""
     step = tile_multiple(network)
     image = _strip(network, 2 * far + step, axis)
     image.narrow(axis, far, step).fill_(math.nan)
@@ -138,10 +140,10 @@ def _reach(network: DensityNetwork, far: int, axis: int) -> int | None:
 
 
 def _holds(network: DensityNetwork, margin: int, axis: int) -> bool:
-    """Return whether a tile from the first step on gives the densities of the whole, the margin left out.
+    """Return whether a tile shifted by one step has the densities of the whole image outside the margin.
 
-    What does not change with one step does not change with any number of them. A copy in double precision is asked:
-    single precision would hide small differences among those of rounding.
+    If a shift of one step changes nothing, neither does any number of steps. A copy in double precision is used, so
+    that rounding does not hide small differences.
     """
     network = copy.deepcopy(network).cpu().double()
     step = start = tile_multiple(network)
@@ -155,7 +157,7 @@ def _holds(network: DensityNetwork, margin: int, axis: int) -> bool:
     seen = whole.narrow(axis, start // network.stride + skip, tile.shape[axis] - skip)
     error = (tile.narrow(axis, skip, tile.shape[axis] - skip) - seen).abs().max()
     spread = whole.max() - whole.min()
-    return bool(error <= _TOLERANCE * spread and spread > 0)  # a density that is the same everywhere tells nothing
+    return bool(error <= _TOLERANCE * spread and spread > 0)  # a constant density is no evidence
 
 
 def _strip(network: DensityNetwork, length: int, axis: int) -> Tensor:
@@ -170,7 +172,7 @@ def _noise(network: DensityNetwork, height: int, width: int) -> Tensor:
 
 
 class _AlignedCorners(TorchFunctionMode):
-    """Looks for operations that keep the centres of the corner cells: in a tile these are other cells."""
+    """Detects resizing that aligns the centres of the corner cells, which differ between a tile and the whole image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,14 +181,14 @@ class _AlignedCorners(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if (kwargs or {}).get("align_corners") and current_tile() is not None:
             self.reason = (
-                "resizes by the size of what it is given (align_corners=True; "
-                "crowdcount.models.tile_context.interpolate_aligned goes by that of the image)"
+                "resizes relative to the size of its input (align_corners=True; use "
+                "crowdcount.models.tile_context.interpolate_aligned, which uses the size of the image)"
             )
         return func(*args, **(kwargs or {}))
 
 
 class _LiveBytes(TorchFunctionMode):
-    """Adds up the storages that operations make, as long as they live."""
+    """Sums the live storages that operations allocate."""
 
     def __init__(self) -> None:
         super().__init__()

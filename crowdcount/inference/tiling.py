@@ -1,4 +1,4 @@
-"""Images too large for one pass: which tiles they are counted in, and where those lie."""
+"""Division of images too large for one pass into tiles."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from crowdcount.errors import InputError
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of one side of an image, in pixels.
+    """An interval along one side of an image, in pixels.
 
     Attributes:
-        start: where the kept part begins.
-        stop: where it ends.
-        low: where what the network sees begins, the margin included.
-        high: where that ends.
+        start: start of the kept part.
+        stop: its end.
+        low: start of the network's input, the margin included.
+        high: its end.
     """
 
     start: int
@@ -24,13 +24,13 @@ class Span:
 
 
 def spans(length: int, parts: int, margin: int, step: int) -> list[Span]:
-    """Cut a side into parts of nearly the same length, each with a margin that stays inside the image.
+    """Divide a side into parts of nearly equal length, each with a margin that stays inside the image.
 
     Args:
-        length: of the side in pixels, a multiple of `step`.
-        parts: how many; fewer where the side is too short for them.
-        margin: what the network sees beyond a part, a multiple of `step`.
-        step: what the cuts are multiples of.
+        length: length of the side in pixels, a multiple of `step`.
+        parts: number of parts; fewer if the side is too short.
+        margin: width of the margin beyond a part, a multiple of `step`.
+        step: unit of the cut positions.
     """
     size = -(-length // (parts * step)) * step
     starts = range(0, length, size)
@@ -41,17 +41,17 @@ def spans(length: int, parts: int, margin: int, step: int) -> list[Span]:
 
 
 def grid(height: int, width: int, margin: int, step: int, pixels: float) -> list[tuple[Span, Span]]:
-    """Return the tiles of an image, row by row, that need the fewest pixels in all.
+    """Return the tiles of an image, row by row, that need the fewest pixels in total.
 
     Args:
-        height: of the image, a multiple of `step`.
-        width: likewise.
-        margin: what the network sees beyond a tile, a multiple of `step`.
-        step: what the corners of tiles are multiples of.
-        pixels: the most that a tile may have, its margin included.
+        height: image height in pixels, a multiple of `step`.
+        width: image width in pixels, a multiple of `step`.
+        margin: width of the margin around a tile, a multiple of `step`.
+        step: unit of the tile corners.
+        pixels: maximum number of pixels of a tile, its margin included.
 
     Raises:
-        InputError: not even the smallest tile is that small.
+        InputError: the smallest possible tile has more pixels.
     """
     best: tuple[int, list[Span], list[Span]] | None = None
     for rows in _divisions(height, margin, step):
@@ -69,7 +69,7 @@ def grid(height: int, width: int, margin: int, step: int, pixels: float) -> list
 
 
 def _divisions(length: int, margin: int, step: int) -> Iterator[list[Span]]:
-    """Yield the cuts of a side into 1, 2, ... parts, each number of cells once."""
+    """Yield the divisions of a side into 1, 2, ... parts, each part size once."""
     last = None
     for parts in range(1, length // step + 1):
         size = -(-length // (parts * step))
@@ -79,7 +79,7 @@ def _divisions(length: int, margin: int, step: int) -> Iterator[list[Span]]:
 
 
 def _spans(length: int, margin: int, step: int, limit: float) -> list[Span] | None:
-    """Return the fewest parts of a side that are, with their margins, within a limit; None where none are."""
+    """Return the fewest parts of a side whose length, margins included, is within a limit; None if impossible."""
     for cut in _divisions(length, margin, step):
         if max(span.high - span.low for span in cut) <= limit:
             return cut

@@ -1,4 +1,4 @@
-"""Training modules: the only place that knows Lightning, with `crowdcount.data.datamodule`."""
+"""Training modules; only this package and `crowdcount.data.datamodule` depend on Lightning."""
 
 from typing import TYPE_CHECKING
 

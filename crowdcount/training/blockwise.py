@@ -20,10 +20,10 @@ class BlockwiseModule(CountingModule):
         loss: terms and weights of the loss.
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
-        inference: how whole images are counted in validation, testing and prediction.
+        inference: inference on whole images in validation, testing and prediction.
 
     Raises:
-        InputError: the network classifies no counts.
+        InputError: the network does not classify counts.
     """
 
     network: BlockwiseCounter

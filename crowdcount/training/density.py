@@ -15,10 +15,10 @@ class DensityModule(CountingModule):
 
     Args:
         network: the network to train.
-        loss: such as `crowdcount.losses.DensityMse`, `DmCount`, `BayesianLoss` or `CountL1`.
+        loss: a loss such as `crowdcount.losses.DensityMse`, `DmCount`, `BayesianLoss` or `CountL1`.
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
-        inference: how whole images are counted in validation, testing and prediction.
+        inference: inference on whole images in validation, testing and prediction.
     """
 
     def __init__(

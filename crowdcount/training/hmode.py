@@ -16,19 +16,19 @@ from crowdcount.training.base import CountingModule, MakeOptimizer, MakeSchedule
 
 
 class HmodeModule(CountingModule):
-    """Train HMoDE (arXiv 2208.02894) on density maps that are rendered from the points of each crop.
+    """Train HMoDE (arXiv 2208.02894) on density maps rendered from the points of each crop.
 
     Args:
         network: the network to train.
         loss: terms and weights of the loss.
-        kernel: how a person is drawn into the true density of a crop; people outside the crop neither reach into it nor
+        kernel: kernel of a person in the true density of a crop; people outside the crop neither contribute to it nor
             count as neighbours of an adaptive kernel.
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
-        inference: how whole images are counted in validation, testing and prediction.
+        inference: inference on whole images in validation, testing and prediction.
 
     Raises:
-        InputError: the network is no HMoDE, or a region of the loss does not fit its stride.
+        InputError: the network is not an HMoDE, or a region of the loss does not fit its stride.
     """
 
     network: Hmode
@@ -54,11 +54,13 @@ class HmodeModule(CountingModule):
         self.kernel = kernel
 
     def check_data(self, data: CrowdData) -> None:
-        """Refuse crops that are not made of whole cells, also in the released form, which counts in any image."""
+        """Check that crops consist of whole cells, also in the released form, which counts in images of any size."""
         super().check_data(data)
         deepest = self.network.strides[-1]
         if data.augment is not None and data.augment.crop % deepest:
-            raise InputError(f"data.augment.crop: {data.augment.crop} is no multiple of {deepest}, the coarsest stride")
+            raise InputError(
+                f"data.augment.crop: {data.augment.crop} is not a multiple of {deepest}, the coarsest stride"
+            )
 
     def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of the loss."""

@@ -19,16 +19,16 @@ from crowdcount.training.base import MakeOptimizer, MakeSchedule, TrainingModule
 
 
 class ReferringModule(TrainingModule):
-    """Train a detector to find and count what expressions name, image by image with all its expressions.
+    """Train a detector to find and count what expressions name; each image is trained with all its expressions.
 
     Args:
         network: the detector.
         loss: terms and weights of the loss.
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
-        inference: how a query becomes a point.
-        radius: of the localisation scores `f1_fixed`, `precision_fixed`, `recall_fixed`, in pixels of the image as
-            the network saw it; those without `fixed` take GroundingREC's radius, which depends on the prediction.
+        inference: inference on whole images.
+        radius: radius of the localisation scores `f1_fixed`, `precision_fixed` and `recall_fixed`, in pixels of the
+            network's input; scores without `fixed` use GroundingREC's radius, which depends on the prediction.
     """
 
     network: ReferringDetector
@@ -45,7 +45,7 @@ class ReferringModule(TrainingModule):
         super().__init__(network, optimizer, schedule)
         check_number("model.radius", radius, 0, above=True, hint="in pixels")
         if not (loss.label_weight and loss.point_weight):
-            raise InputError("model.loss.label_weight, point_weight: 0 would leave a part of the detector untrained")
+            raise InputError("model.loss.label_weight, point_weight: 0 would leave part of the detector untrained")
         if not loss.contrast_weight and not isinstance(network.projection, nn.Identity):
             raise InputError(
                 "model.network.projection: only the contrast among image tokens trains this head; "
@@ -57,15 +57,17 @@ class ReferringModule(TrainingModule):
         self.scores = {stage: (CountErrors(), Localisation(), Localisation()) for stage in ("val", "test")}
 
     def check_data(self, data: CrowdData) -> None:
-        """Refuse data without expressions, and crops, which would change what some expressions mean.
+        """Check that the data have expressions and are not cropped, which would change what some expressions mean.
 
         Raises:
-            InputError: names the key.
+            InputError: a setting of the data does not suit this family; the message names the key.
         """
         if data.augment is not None:
             raise InputError("data.augment: set it to null; a crop or a mirror image changes what expressions mean")
         if data.crops_per_image != 1:
-            raise InputError(f"data.crops_per_image: {data.crops_per_image}; whole images are not cut, leave it out")
+            raise InputError(
+                f"data.crops_per_image: {data.crops_per_image}; whole images are not cropped, leave it out"
+            )
         for record in data.splits[0]:
             if not record.expressions:
                 raise InputError(f"data.source: {record.name} has no expressions; this family needs them")
@@ -98,11 +100,11 @@ class ReferringModule(TrainingModule):
         return detections
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Count the expressions of one image; returned with the true points, nothing for padding."""
+        """Count the expressions of one image and return predictions with true points; empty for padding."""
         return self._evaluate(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Count the expressions of one image; returned with the true points, nothing for padding."""
+        """Count the expressions of one image and return predictions with true points; empty for padding."""
         return self._evaluate(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
@@ -123,7 +125,7 @@ class ReferringModule(TrainingModule):
         errors, published, fixed = self.scores[stage]
         for prediction, expression in zip(predictions, expressions, strict=True):
             errors.update(prediction.count, len(expression.points))
-            # as published both radius and distances are parts of the image's sides
+            # as published, radius and distances are fractions of the image's sides
             scale = np.array([prediction.width, prediction.height])
             radius = predicted_radius(prediction.sizes / scale)
             published.update(prediction.points / scale, expression.points / scale, radius)

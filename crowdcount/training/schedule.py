@@ -13,16 +13,16 @@ from crowdcount.errors import InputError
 class WarmupRestarts(LRScheduler):
     """Warm-up, then cosine annealing with warm restarts (SGDR, arXiv 1608.03983), in closed form.
 
-    The epochs 0 ... warmup_epochs - 1 go from `warmup_lr` towards the optimizer's rate; `warmup_lr` may lie above it
-    (the published recipes of CLIP-EBC and ZIP for transformers descend from 1e-3 to 1e-4).
+    Epochs 0 ... warmup_epochs - 1 move from `warmup_lr` towards the optimizer's rate; `warmup_lr` may be higher than it
+    (the published recipes of CLIP-EBC and ZIP for transformers decrease from 1e-3 to 1e-4).
 
     Args:
         optimizer: the optimizer.
-        warmup_epochs: length of the warm-up.
+        warmup_epochs: length of the warm-up in epochs.
         warmup_lr: rate of the first epoch.
         first_period: epochs of the first cosine.
-        period_factor: how much longer each cosine is than the one before.
-        min_lr: rate that a cosine falls to.
+        period_factor: length of each cosine relative to the previous one.
+        min_lr: minimum rate of a cosine.
         warmup: "linear", or "log" for a warm-up that is linear in the logarithm of the rate.
     """
 
@@ -42,7 +42,9 @@ class WarmupRestarts(LRScheduler):
                 f"{warmup_epochs}, {first_period}, {period_factor}"
             )
         if warmup not in ("linear", "log") or (warmup == "log" and warmup_lr <= 0):
-            raise InputError(f"schedule.warmup: {warmup!r} from {warmup_lr} is neither linear nor log from above 0")
+            raise InputError(
+                f"schedule.warmup: {warmup!r} from {warmup_lr} is neither linear nor log from a rate above 0"
+            )
         self.warmup = warmup
         self.warmup_epochs = warmup_epochs
         self.warmup_lr = warmup_lr

@@ -15,12 +15,12 @@ class ZipModule(CountingModule):
     """Train zero-inflated Poisson counts of blocks (arXiv 2506.19955).
 
     Args:
-        network: the network to train; one of another family with bins takes the losses that need no head for
-            structural zeros, so that the two heads can be compared.
+        network: the network to train; a network with bins from another family accepts the losses that need no head for
+            structural zeros, which allows comparing the two heads.
         loss: terms and weights of the loss.
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
-        inference: how whole images are counted in validation, testing and prediction.
+        inference: inference on whole images in validation, testing and prediction.
     """
 
     network: BlockwiseCounter

@@ -1,4 +1,4 @@
-"""One frame of an annotated video: the density over the picture, and under it a strip of counts with their chart."""
+"""One frame of an annotated video: the density over the image, and under it a strip of counts with their chart."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,17 +16,17 @@ if TYPE_CHECKING:  # inference imports torch
 
 
 class ColourScale:
-    """The end of the colour scale of a video: the largest value so far, so that colours do not flicker.
+    """The top of the colour scale of a video: the largest value so far, so that colours do not flicker.
 
     Attributes:
-        top: people per block at the end of the scale; it never falls.
+        top: people per block at the top of the scale; it never decreases.
     """
 
     def __init__(self) -> None:
         self.top = 0.0
 
     def __call__(self, prediction: "Prediction") -> float:
-        """Take the prediction of the next frame and return `top`."""
+        """Update the scale with the prediction of the next frame and return `top`."""
         self.top = max(self.top, scale_top(prediction.density))
         return self.top
 
@@ -42,36 +42,36 @@ def annotate(
 ) -> Image:
     """Draw one frame of an annotated video.
 
-    The strip stands below the picture, so that positions in it keep their coordinates.
+    The strip is added below the image, so that positions in the image keep their coordinates.
 
     Args:
         image: (H, W, 3) uint8, RGB.
         reading: its counts; numbers after smoothing have the colour of the chart.
-        prediction: what a model says of `image`, at whatever size the network saw it; None draws no density.
-        top: people per block at the end of the colour scale, see `ColourScale`; without it, the largest of this frame.
-        series: the smoothed counts of the video up to this frame, which is the last one; empty draws no chart.
-        expected: how many there will be, where that is known: the chart then keeps its scale in time.
+        prediction: the prediction for `image`, at any network input size; None draws no density.
+        top: people per block at the top of the colour scale, see `ColourScale`; by default the maximum of this frame.
+        series: the smoothed counts of the video up to and including this frame; empty draws no chart.
+        expected: final length of `series` if known, which fixes the time axis of the chart.
 
     Returns:
-        (H + strip, W, 3) uint8. The height of the strip follows from the size of the picture and the names of the
-        zones alone, so all frames of a video come out equally large.
+        (H + strip, W, 3) uint8. The height of the strip depends only on the image size and the zone names, so all
+        frames of a video have the same size.
 
     Raises:
-        InputError: the blocks of the density do not fit the picture the network saw.
+        InputError: the blocks of the density do not fit the image size of the prediction.
     """
     height, width = image.shape[:2]
     strip = Strip(height, width, list(reading.zones))
     strip.write_counts(reading)
     strip.write_zones(reading)
     strip.draw_chart(series, expected)
-    picture = image if prediction is None else _covered(image, prediction, top)
-    return np.vstack([picture, strip.paper])
+    frame = image if prediction is None else _covered(image, prediction, top)
+    return np.vstack([frame, strip.paper])
 
 
 def _covered(image: Image, prediction: "Prediction", top: float | None) -> Image:
-    """Lay the density over the picture; where the network saw another size, the density is stretched, not the picture.
+    """Lay the density over the image, resizing the density if the network saw the image at another size.
 
-    Values stay people per block of the network's picture, which is what `top` is given in.
+    Values stay people per block of the network's input, the unit of `top`.
     """
     density = smooth_density(prediction.density, prediction.height, prediction.width, prediction.stride)
     if density.shape != image.shape[:2]:

@@ -1,4 +1,4 @@
-"""An open video file: the packets of its video, what it announces, and what of that is missing."""
+"""An open video file: its packets, its announced length, and what is missing from it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,21 +12,21 @@ from crowdcount.errors import InputError
 ADVICE: Final = "copy the file again from its source"
 
 _LOCAL: Final = {"protocol_whitelist": "file"}
-"""A playlist under the name of a video could otherwise open addresses."""
+"""Otherwise a playlist named like a video could open network addresses."""
 _MOST_FPS: Final = 1000.0
-"""More is the tick of a container that knows no frame rate, such as the 90,000 of MPEG."""
+"""A higher value is the clock rate of a container without a frame rate, such as MPEG's 90,000."""
 _USUAL_FPS: Final = 25.0
 _MOST_SECONDS: Final = 1e7
 _SLACK: Final = 0.15
-"""Seconds by which durations may exceed what is there: sound is rounded to packets, a last frame may have no length."""
+"""Seconds by which durations may exceed the content: sound is rounded to packets, a last frame may have no length."""
 
 
 class VideoFile:
     """A video file, opened by `open_video`.
 
     Attributes:
-        stream: the video: of several, that which a player shows.
-        fps: mean number of frames per second; 25 where the container gives none.
+        stream: the video stream; of several, the one that a player shows.
+        fps: mean number of frames per second; 25 if the container gives none.
     """
 
     def __init__(self, container: "av.container.InputContainer", stream: av.VideoStream) -> None:
@@ -39,19 +39,19 @@ class VideoFile:
 
     @property
     def seconds(self) -> float | None:
-        """The announced duration, that of the longest stream; None where it is unknown."""
+        """Announced duration of the longest stream; None if unknown."""
         seconds = [self.stream.frames / self.fps, (self._container.duration or 0) / av.time_base]
         return max(seconds) if 0 < max(seconds) < _MOST_SECONDS else None
 
     @property
     def frames(self) -> int | None:
-        """The announced number of frames, where there is none that which follows from `seconds`."""
+        """Announced number of frames, or the number that follows from `seconds`."""
         if self.stream.frames or self.seconds is None:
             return self.stream.frames or None
         return max(1, round(self.seconds * self.fps))
 
     def packets(self) -> Iterator["av.Packet[Any] | None"]:
-        """Yield the packets of the video, then None."""
+        """Yield the packets of the video stream, then None."""
         try:
             for packet in self._container.demux():
                 times = [time for time in (packet.pts, packet.dts) if time is not None]
@@ -65,9 +65,9 @@ class VideoFile:
         yield None
 
     def missing(self) -> str:
-        """Return what was announced where the packets ended before it, or could not be read; otherwise nothing.
+        """Return the announced length if packets are missing or unreadable before it; otherwise "".
 
-        MP4 and MOV list their packets. Others announce a duration that all streams together, sound included, reach.
+        MP4 and MOV list their packets. Other containers announce the duration of the longest stream, sound included.
         """
         announced = f"{self.stream.frames} frames" if self.stream.frames else f"{self.seconds or 0:.1f} s"
         if self.stream.frames and "mp4" in self._container.format.name:
@@ -85,18 +85,18 @@ def open_video(path: Path) -> Iterator[VideoFile]:
     """Open a video file.
 
     Raises:
-        InputError: it is missing or no video.
+        InputError: the file is missing or not a video.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such video", path)
     with ExitStack() as stack:
-        name = str(path.absolute())  # FFmpeg takes what stands before a colon in a relative one for a protocol
+        name = str(path.absolute())  # FFmpeg reads text before a colon in a relative path as a protocol
         try:
             container = stack.enter_context(av.open(name, "r", options=dict(_LOCAL), metadata_errors="replace"))
         except av.FFmpegError as error:
             found = f"{path.stat().st_size} bytes: {error.strerror}"
             raise InputError(
-                f"{path}: not a readable video ({found}); it is none, or not all of it is there: {ADVICE}", path
+                f"{path}: not a readable video ({found}); it is not a video or is incomplete: {ADVICE}", path
             ) from error
         stream = container.streams.best("video")
         if not isinstance(stream, av.VideoStream) or stream.codec_context is None:

@@ -1,4 +1,4 @@
-"""A video and a model -> the counts of its frames, and an annotated video."""
+"""Counting in the frames of a video, with an annotated video as an option."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -26,18 +26,18 @@ def count_video(
     """Yield the counts of every n-th frame of a video.
 
     Args:
-        path: of the video.
-        predictor: what counts.
-        every: n.
-        smooth: counted frames whose mean is the smoothed count.
-        zones: to count in as well, in pixels of the video.
-        annotated: where to write the counted frames as a video, with the density and a chart of the counts; None for
-            not. It shows them `every` times as far apart, so that time runs as in the original; but none longer than
-            200 seconds, as videos need.
+        path: path of the video.
+        predictor: model that counts.
+        every: n, the distance of the counted frames.
+        smooth: number of counted frames in the moving average.
+        zones: regions to count in as well, in pixels of the video.
+        annotated: path of a video of the counted frames with their density and a chart of the counts; None writes
+            none. Its frame rate is divided by `every`, so that time runs as in the original, but no frame is shown for
+            more than 200 seconds.
 
     Raises:
-        InputError: `every` or `smooth` is below 1; the file is no video, has damaged frames or breaks off; by then the
-            counts of all whole frames have been yielded, and the annotated video has these frames.
+        InputError: `every` or `smooth` is below 1; or the file is not a video, has damaged frames or is cut off, in
+            which case the counts of all intact frames have been yielded and the annotated video contains them.
     """
     frames = read_frames(path, every)
     info = video_info(path)
@@ -55,14 +55,14 @@ def count_video(
             prediction = predictor.predict(frame.image)
             reading = film.reading(frame, prediction)
             if writer is not None:
-                writer.write(film.picture(frame.image, prediction, reading))
+                writer.write(film.draw(frame.image, prediction, reading))
             yield reading
     if broken is not None:
         raise broken
 
 
 def _rate(fps: float) -> float:
-    """Return the frames per second of an annotated video: as wished where `VideoWriter` can."""
+    """Clamp a frame rate to what `VideoWriter` supports."""
     return min(max(fps, 0.005), 600.0)
 
 
@@ -80,7 +80,7 @@ class _Film:
         self.series.append(reading.smoothed)
         return reading
 
-    def picture(self, image: Image, prediction: Prediction, reading: Reading) -> Image:
+    def draw(self, image: Image, prediction: Prediction, reading: Reading) -> Image:
         top = self.scale(prediction)
         drawn = annotate(image, reading, prediction, top=top, series=self.series, expected=self.expected)
         drawn[: image.shape[0]] = draw_zones(drawn[: image.shape[0]], self.zones, reading.zones)

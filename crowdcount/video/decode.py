@@ -1,4 +1,4 @@
-"""Decoding that tells damage: FFmpeg repairs it in silence, and the count of a repaired frame is wrong."""
+"""Decoding that detects damage: FFmpeg conceals it silently, and the count of a concealed frame is wrong."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,35 +10,35 @@ from av.codec.context import Flags
 _CONCEALING: Final = frozenset(
     "h264 mpeg1video mpeg2video mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4 h263 h263p flv wmv1 wmv2 wmv3 vc1".split()
 )
-"""Decoders that mark the frames they repair. The others are told to fail instead, which these would also do where
-headers that no frame depends on are not by the book, as those of many cameras."""
+"""Decoders that mark the frames they repair. The others are set to fail on errors instead; these would then also
+fail on harmless deviations in headers, which many cameras write."""
 _WITHOUT_ZEROS: Final = frozenset(["h264", "hevc"])
-"""Codecs that have no three zero bytes in a row inside a packet, but decode them when a part of the file was lost."""
+"""Codecs whose packets never contain three zero bytes in a row, but that decode them if part of the file was lost."""
 _HOLE: Final = bytes(64)
 _JOINED_LATE: Final = frozenset(["mpegts", "mpeg"])
-"""Containers of broadcasts: a recording may begin between two keyframes, which is no damage."""
+"""Broadcast containers: a recording may begin between two keyframes, which is not damage."""
 _REORDERED: Final = 32
-"""More frames than any codec shows before one that it decodes earlier."""
+"""Upper bound on the frames that a codec shows before one that it decodes earlier."""
 
 
 class Decoder:
-    """Decodes a stream packet by packet and yields the frames that are whole.
+    """Decodes a stream packet by packet and yields the intact frames.
 
-    Damage spoils all frames that are built on it, up to the next keyframe; none of them is yielded. What breaks no
-    rule of the codec cannot be noticed: HEVC, VP8 and VP9 make a frame of nearly any bits.
+    Damage affects all frames that depend on it, up to the next keyframe; none of them is yielded. Damage that is valid
+    in the codec cannot be detected: HEVC, VP8 and VP9 decode nearly any bits to a frame.
 
     Args:
-        stream: of an open container.
+        stream: video stream of an open container.
 
     Attributes:
-        total: number of frames that were shown so far, with damaged and lost ones.
-        reason: what the decoder said last of a packet it could not decode.
+        total: number of frames so far, including damaged and lost ones.
+        reason: last error of the decoder, for messages.
     """
 
     def __init__(self, stream: av.VideoStream) -> None:
         self.total, self.reason = 0, ""
         self._context = stream.codec_context
-        self._context.thread_count = 1  # several report an error late, or not at all
+        self._context.thread_count = 1  # several threads report errors late, or not at all
         self._context.flags |= Flags.copy_opaque  # frames carry the numbers of their packets
         if self._context.name not in _CONCEALING:
             self._context.options = {"err_detect": "crccheck+explode"}
@@ -51,7 +51,7 @@ class Decoder:
         self._shown: deque[int] = deque(maxlen=_REORDERED)
 
     def decode(self, packet: "av.Packet[Any] | None") -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield the whole frames that a packet completes and their places among all; None stands for the end."""
+        """Yield the intact frames that a packet completes, each after its index; None flushes the decoder."""
         for frame in self._frames(packet):
             number = frame.opaque[0] if isinstance(frame.opaque, tuple) else self._packets - 1
             if frame.is_corrupt:
@@ -69,7 +69,7 @@ class Decoder:
 
     def _frames(self, packet: "av.Packet[Any] | None") -> list[av.VideoFrame]:
         if packet is not None:
-            packet.opaque = (self._packets,)  # a new object: PyAV finds it again by its identity
+            packet.opaque = (self._packets,)  # a new object: PyAV looks it up by identity
             self._sent.append((self._packets, packet.pts))
             self._packets += 1
             self._started |= packet.is_keyframe
@@ -93,7 +93,7 @@ class Decoder:
             self._lost[self._packets - 1] = packet.pts
 
     def _count_lost(self, frame: av.VideoFrame) -> None:
-        """Count the lost frames that were to be shown before this one."""
+        """Count the lost frames that should have been shown before this one."""
         earlier = [number for number, time in self._lost.items() if frame.pts is not None and time < frame.pts]
         self.total += len(earlier)
         for number in earlier:
@@ -104,7 +104,7 @@ class Decoder:
         return packet.is_corrupt or hole
 
     def _pass_keyframe(self, key: int, time: int | None) -> None:
-        """Leave the damage before a keyframe behind, and count the frames that it cost."""
+        """End the damage at a keyframe, and count the frames lost to it."""
         leading = {number for number in self._shown if number > key}  # decoded after it, but shown before it
         if time is not None:
             leading |= {number for number, shown in self._sent if number > key and shown is not None and shown < time}
@@ -113,4 +113,4 @@ class Decoder:
             self._damaged = [number for number in self._damaged if number >= key and number not in leading]
             self._spoiled = False
         else:
-            self._hidden = key + len(leading) - self.total  # packets of which none is shown
+            self._hidden = key + len(leading) - self.total  # packets that are never shown

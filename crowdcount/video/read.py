@@ -1,4 +1,4 @@
-"""Reading video files: which frames, when they are shown, which are damaged, and where a file breaks off.
+"""Reading video files: frames and their times, damaged frames, and files that are cut off.
 
 `annotate` draws annotated frames, `writer` writes them, `smoothing` smooths counts and tabulates them.
 """
@@ -18,7 +18,7 @@ from crowdcount.video.container import ADVICE, VideoFile, open_video
 from crowdcount.video.decode import Decoder
 
 VIDEO_SUFFIXES: Final = tuple(".mp4 .m4v .mov .avi .mkv .webm .wmv .flv .mpg .mpeg .ts .mts .m2ts .3gp".split())
-"""File name suffixes that are taken for videos in a user's folder, in lower case."""
+"""File name suffixes, in lower case, by which videos are recognised in a folder."""
 _MOST_RANGES: Final = 5
 
 
@@ -29,9 +29,9 @@ class VideoInfo:
     Attributes:
         width: in pixels, of the upright frame.
         height: in pixels, of the upright frame.
-        fps: mean number of frames per second; 25 where the container gives none.
-        frames: number of frames, None where unknown. It may be too large: many containers give a duration alone, that
-            of the sound included, and trimmed videos hold frames that are not shown.
+        fps: mean number of frames per second; 25 if the container gives none.
+        frames: number of frames, None if unknown. It may be too large: many containers give only a duration, which
+            includes the sound, and trimmed videos hold frames that are not shown.
     """
 
     width: int
@@ -45,8 +45,8 @@ class Frame:
     """One frame of a video.
 
     Attributes:
-        index: place among all frames of the file, from 0.
-        seconds: when it is shown, from the start of the video.
+        index: index among all frames of the file, from 0.
+        seconds: time from the start of the video.
         image: (H, W, 3) uint8, RGB, upright.
     """
 
@@ -56,15 +56,15 @@ class Frame:
 
 
 def is_video(path: Path | str) -> bool:
-    """Tell from the name alone whether a file is a video."""
+    """Return whether a file is a video, judged by its name."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def video_info(path: Path | str) -> VideoInfo:
-    """Return what the container says; of the frames only the first is decoded.
+    """Return the facts that the container states; only the first frame is decoded.
 
     Raises:
-        InputError: the file is missing or no video.
+        InputError: the file is missing or not a video.
     """
     with open_video(Path(path)) as video:
         first = next((frame for _, frame in _whole_frames(video, Decoder(video.stream))), None)
@@ -75,22 +75,22 @@ def video_info(path: Path | str) -> VideoInfo:
 
 
 def read_frames(path: Path | str, every: int = 1) -> Iterator[Frame]:
-    """Yield every n-th frame, the first one included, turned upright as the file asks.
+    """Yield every n-th frame from the first on, rotated upright as the file specifies.
 
-    Compressed frames build on each other, so those between are decoded too; what they are spared is the conversion to
-    an image. Times are the container's timestamps as long as they rise, otherwise index / fps.
+    Compressed frames depend on each other, so the frames in between are decoded too, but not converted to images.
+    Times are the container's timestamps as long as they increase, otherwise index / fps.
 
-    Damage is an error only after the last whole frame was yielded: what was made of the others is good. Frames that
-    are damaged, or built on damaged ones, are left out. Frames that are missing at the end are noticed where the
-    container announces them or its duration; MPEG streams do not.
+    Damage raises an error only after the last intact frame was yielded. Frames that are damaged, or depend on damaged
+    ones, are left out. Missing frames at the end are detected if the container announces the number of frames or the
+    duration; MPEG streams do not.
 
     Args:
-        path: a video file.
+        path: path of the video.
         every: distance of the yielded frames.
 
     Raises:
-        InputError: `every` is below 1, at once; while iterating: the file is missing, is no video, has no frames, has
-            damaged ones, or breaks off.
+        InputError: `every` is below 1 (raised at once); or, while iterating, the file is missing, is not a video, has
+            no frames or damaged ones, or is cut off.
     """
     check_number("every", every, 1, hint="which yields all frames")
     return _read(Path(path), every)
@@ -109,7 +109,7 @@ def _read(path: Path, every: int) -> Iterator[Frame]:
                 yield Frame(index, seconds, _upright(frame))
         if following == 0:
             reason = decoder.reason or "there is none"
-            raise InputError(f"{path}: not one frame can be decoded ({reason}); {ADVICE}", path)
+            raise InputError(f"{path}: no frame can be decoded ({reason}); {ADVICE}", path)
         missing = video.missing()
         if decoder.total > following and not missing:
             damaged.append((following, decoder.total - 1))
@@ -118,7 +118,7 @@ def _read(path: Path, every: int) -> Iterator[Frame]:
         last = f"frame {following - 1} at {seconds:.1f} s is the last that can be decoded"
         found.append(f"breaks off, {last}, of {missing} announced")
     if found:
-        raise InputError(f"{path}: {'; '.join(found)}; the other frames are good; for these {ADVICE}", path)
+        raise InputError(f"{path}: {'; '.join(found)}; the other frames are intact; for these {ADVICE}", path)
 
 
 def _whole_frames(video: VideoFile, decoder: Decoder) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -127,25 +127,25 @@ def _whole_frames(video: VideoFile, decoder: Decoder) -> Iterator[tuple[int, av.
 
 
 def _stamp(frame: av.VideoFrame, video: VideoFile) -> float | None:
-    """Return when a frame is shown according to the container, None where it does not say."""
+    """Return the container's timestamp of a frame in seconds, or None."""
     base = video.stream.time_base  # the last frames of a stream have none of their own
     return None if frame.pts is None or base is None else float((frame.pts - (video.stream.start_time or 0)) * base)
 
 
 def _seconds(stamp: float | None, index: int, fps: float, last: float) -> float:
-    """Return when a frame is shown: its timestamp if that can be, otherwise by counting; never before the last one.
+    """Return the time of a frame: its timestamp if plausible, otherwise index / fps; never before the last one.
 
     Args:
-        stamp: the container's time in seconds; None where it has none.
-        index: place of the frame among all.
+        stamp: the container's timestamp in seconds, or None.
+        index: index of the frame among all.
         fps: frames per second.
-        last: time of the frame before, negative for the first.
+        last: time of the previous frame, negative for the first.
     """
     return stamp if stamp is not None and stamp >= 0 and stamp > last else max(index / fps, last)
 
 
 def _quarters(frame: av.VideoFrame) -> int:
-    """Return how many quarter turns to the left make a frame upright."""
+    """Return the number of quarter turns to the left that make a frame upright."""
     return round(frame.rotation / 90) % 4
 
 

@@ -1,4 +1,4 @@
-"""Counts over time: smoothing that can keep up with a live stream, and tables."""
+"""Counts over time: causal smoothing and CSV tables."""
 
 import csv
 import io
@@ -18,12 +18,12 @@ class Reading:
     """The counts of one frame.
 
     Attributes:
-        index: place of the frame among all frames of the video, from 0.
-        seconds: when it is shown.
+        index: index of the frame among all frames of the video, from 0.
+        seconds: time from the start of the video.
         count: people in the whole frame.
         smoothed: the count after smoothing.
-        zones: people in each zone, by its name.
-        smoothed_zones: the same after smoothing, of the same zones.
+        zones: people in each zone, by name.
+        smoothed_zones: the same after smoothing.
     """
 
     index: int
@@ -35,17 +35,17 @@ class Reading:
 
 
 class Smoother:
-    """The plain mean of the last counted frames, this one included.
+    """Moving average over the last counted frames, the current one included.
 
-    It looks back only, never ahead, so it works for a live stream, and it lags: a step in the counts is there in full
-    after `length` frames. At the start it is the mean of what there is. It is a mean, no median: one wrong count moves
-    it by its share of the window. One smoother serves one video, the count and all its zones.
+    It uses no future frames, so it works for a live stream, but it lags: a step in the counts is complete after
+    `length` frames. At the start it averages the frames so far. As a mean, not a median, it is moved by a single wrong
+    count. Use one smoother per video, for the count and all its zones.
 
     Args:
-        length: counted frames in the mean; 1 leaves the counts as they are.
+        length: number of counted frames in the average; 1 leaves the counts unchanged.
 
     Raises:
-        InputError: the length is below 1.
+        InputError: `length` is below 1.
     """
 
     def __init__(self, length: int) -> None:
@@ -54,33 +54,33 @@ class Smoother:
         self._last: dict[str | None, deque[float]] = {}
 
     def __call__(self, value: float) -> float:
-        """Take the next value of the one series without a name, the count, and return its mean."""
+        """Add the next value of the unnamed series, the count, and return its mean."""
         return self._mean(None, value)
 
     def each(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Take the next value of every named series, such as the zones, and return their means.
+        """Add the next value of every named series, such as the zones, and return their means.
 
-        A name has a series of its own from where it first occurs, whatever the name is.
+        The series of a name starts where the name first occurs.
         """
         return {name: self._mean(name, value) for name, value in values.items()}
 
     def reading(self, index: int, seconds: float, count: float, zones: Mapping[str, float] | None = None) -> Reading:
-        """Take the counts of the next frame and return them with their means."""
+        """Add the counts of the next frame and return them with their means."""
         zones = zones or {}
         return Reading(index, seconds, count, self(count), dict(zones), self.each(zones))
 
     def _mean(self, name: str | None, value: float) -> float:
         last = self._last.setdefault(name, deque(maxlen=self.length))
         last.append(value)
-        # Summed anew: a running sum would gather rounding errors over the days of a stream.
+        # Summed each time: a running sum would accumulate rounding errors over a long stream.
         return math.fsum(last) / len(last)
 
 
 def csv_text(readings: Iterable[Reading]) -> str:
-    r"""Return a table: a header, then a line for each frame, with \n at their ends.
+    r"""Format readings as CSV: a header, then one line per frame, each ending in \n.
 
-    The columns are frame, seconds, count, smoothed, then "NAME count" and "NAME smoothed" of every zone, in the order
-    in which the zones occur; a frame without a zone leaves its cells empty. Numbers have three decimals.
+    The columns are frame, seconds, count, smoothed, then "NAME count" and "NAME smoothed" of every zone in order of
+    first occurrence; the cells of zones missing from a frame are empty. Numbers have three decimals.
     """
     rows = list(readings)
     names = list(dict.fromkeys(name for row in rows for name in row.zones))

@@ -1,4 +1,4 @@
-"""The strip under a frame of an annotated video: counts, zones and a chart; sizes follow the picture."""
+"""The strip under a frame of an annotated video: counts, zones and a chart, sized by the frame."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -12,13 +12,13 @@ from crowdcount.video.smoothing import Reading
 from crowdcount.visualize.text import INK, PAPER, Colour, text_size, text_width, write
 
 _SMOOTH: Final = (20, 90, 200)
-"""Smoothed numbers and their chart."""
+"""Colour of smoothed numbers and their chart."""
 _AREA: Final = (214, 228, 247)
 _FAINT: Final = (120, 120, 120)
 _MOST_NAME: Final = 16
-"""Widest name of a zone, in heights of a digit; longer ones are cut."""
+"""Maximum width of a zone name in digit heights; longer ones are cut."""
 _SHIFT: Final = 4
-"""Bits of the fraction of a pixel that OpenCV draws by."""
+"""Fractional bits of the coordinates passed to OpenCV."""
 
 
 class _Box(NamedTuple):
@@ -29,11 +29,11 @@ class _Box(NamedTuple):
 
 
 class Strip:
-    """White paper as wide as a picture, with room for its counts, a chart and rows of zones.
+    """White paper as wide as a frame, with room for its counts, a chart and rows of zones.
 
     Args:
-        height: of the picture in pixels.
-        width: of the picture in pixels.
+        height: frame height in pixels.
+        width: frame width in pixels.
         zones: names of the zones.
 
     Attributes:
@@ -44,7 +44,7 @@ class Strip:
         self._text = text_size(height, width)
         self._line = 2 * self._text
         self._margin = 2 * self._text // 3
-        # Beside a chart, a narrow picture has no room for numbers.
+        # In a narrow frame, a chart would leave no room for the numbers.
         self._middle = width if width < 26 * self._text else width // 2
         self._number = text_width(" 0000.0", self._text)
         self._zones = self._cells(zones, width)
@@ -73,11 +73,11 @@ class Strip:
                     self._write(cell, f"{values[name]:.1f}", colour, right=True)
 
     def draw_chart(self, series: Sequence[float], expected: int | None = None) -> None:
-        """Draw values over time, from zero to the largest so far.
+        """Draw values over time, scaled from zero to the largest so far.
 
         Args:
-            series: the values so far; with none there is no chart, nor in a picture too narrow for it.
-            expected: number of values in the end, where that is known.
+            series: the values so far; no chart is drawn if it is empty or the frame is too narrow.
+            expected: final number of values, if known.
         """
         top, bottom = 2 * self._margin, self._margin + 2 * self._line - self._text // 2
         box = _Box(self._middle + 5 * self._text, top, self.paper.shape[1] - 2 * self._margin, bottom)
@@ -99,7 +99,7 @@ class Strip:
         cv2.circle(self.paper, (x, y), (self._text << _SHIFT) // 4, _SMOOTH, -1, cv2.LINE_AA, _SHIFT)
 
     def _cells(self, names: Sequence[str], width: int) -> dict[str, _Box]:
-        """Place the zones below the counts, in as many columns as their longest name allows."""
+        """Lay out the zones below the counts, in as many columns as their longest name allows."""
         longest = max((text_width(name, self._text) for name in names), default=0)
         cell = min(longest, _MOST_NAME * self._text) + 2 * self._number + self._text // 2
         room = width - 2 * self._margin + self._text
@@ -112,14 +112,14 @@ class Strip:
         return cells
 
     def _write(self, box: _Box, words: str, colour: Colour, *, right: bool = False) -> None:
-        """Write words into a box, smaller where they would not fit."""
+        """Write text into a box, shrunk to fit."""
         text = self._text * min(1.0, (box.right - box.left) / max(1, text_width(words, self._text)))
         x = box.right - text_width(words, text) if right else box.left
         write(self.paper, words, x, (box.top + box.bottom) / 2, text, colour)
 
 
 def _polyline(box: _Box, series: Sequence[float], peak: float, expected: int | None) -> NDArray[np.int32]:
-    """Return the chart's line (N, 2) in fractions of pixels; of a long series no more points than can be seen."""
+    """Return the points (N, 2) of the chart in fixed-point pixels, thinned to the visible resolution."""
     last = max(len(series), expected or 0, 2) - 1
     shown = min(len(series), 2 * (box.right - box.left))
     places = np.linspace(0, len(series) - 1, shown).round().astype(int)
@@ -130,7 +130,7 @@ def _polyline(box: _Box, series: Sequence[float], peak: float, expected: int | N
 
 
 def _clock(seconds: float) -> str:
-    """Return a time such as 0:04.8, or 1:02:03 from an hour on."""
+    """Format a time such as 0:04.8, or 1:02:03 from one hour on."""
     tenths = round(seconds * 10)
     minutes = tenths // 600
     if minutes < 60:

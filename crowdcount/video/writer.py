@@ -18,31 +18,31 @@ _ENCODER: Final = "h264"
 _OPTIONS: Final = {"crf": "20", "preset": "veryfast"}
 _INDEX_FIRST: Final = {"movflags": "+faststart"}
 _BT709: Final = 1
-"""The number of this standard among those of colours, their transfer and their matrix."""
+"""Code of BT.709 for colour primaries, transfer and matrix."""
 _LIMITED: Final = 1
 _LEAST_FPS: Final = 0.005
 _MOST_FPS: Final = 600.0
 
 
 class VideoWriter:
-    """Writes RGB images as a video, under a temporary name beside its own until the `with` block ends well.
+    """Writes RGB images as a video, under a temporary name until the `with` block ends without an exception.
 
-    The video is H.264 in MP4 as browsers play it. An exception inside the block leaves nothing behind, and an older
-    file as it was. To keep what there is of a video that is damaged, catch the error of `read_frames` inside the block.
+    The video is H.264 in MP4, which browsers play. After an exception inside the block nothing is left behind and an
+    existing file is unchanged. To keep the intact part of a damaged video, catch the error of `read_frames` inside the
+    block.
 
-    Frames that are not counted have no place in an annotated video: for every n-th frame of a source give the source's
-    fps / n, and the video is as long as the source.
+    When writing only every n-th frame of a source, pass the source's fps / n to keep its duration.
 
         with VideoWriter("annotated.mp4", video_info(path).fps / every) as video:
             for frame in read_frames(path, every):
                 video.write(...)
 
     Args:
-        path: an .mp4; its folder is made where it is missing.
+        path: path ending in .mp4; a missing folder is created.
         fps: frames per second.
 
     Raises:
-        InputError: the suffix is another one, or fps is not between 0.005 and 600.
+        InputError: the suffix is not .mp4, or fps is not between 0.005 and 600.
     """
 
     def __init__(self, path: Path | str, fps: float) -> None:
@@ -59,7 +59,7 @@ class VideoWriter:
         self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part.mp4")
 
     def __enter__(self) -> Self:
-        """Make the folder and the temporary file.
+        """Create the folder and the temporary file.
 
         Raises:
             OSError: the folder cannot be written to.
@@ -69,13 +69,13 @@ class VideoWriter:
         return self
 
     def write(self, image: Image) -> None:
-        """Append a frame. An odd side is made even by repeating its last row or column, as the codec needs.
+        """Append a frame; an odd side is made even, as the codec requires, by repeating the last row or column.
 
         Args:
             image: (H, W, 3) uint8, RGB, of the size of the first one.
 
         Raises:
-            InputError: the size is another one, FFmpeg has no encoder for H.264, or the disk is full.
+            InputError: the size differs from the first frame's, FFmpeg has no H.264 encoder, or the disk is full.
         """
         height, width = image.shape[:2]
         if self._stream is None:
@@ -98,10 +98,10 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put the video in its place, or remove what there is of it.
+        """Move the video to its final name, or remove it after an exception.
 
         Raises:
-            InputError: no frame was written, or not all could be, as on a full disk.
+            InputError: no frame was written, or the disk is full.
         """
         try:
             if kind is not None:
@@ -117,7 +117,7 @@ class VideoWriter:
             self._temporary.unlink(missing_ok=True)
 
     def _opened(self, width: int, height: int) -> av.VideoStream:
-        name = str(self._temporary.absolute())  # FFmpeg takes what stands before a colon for a protocol
+        name = str(self._temporary.absolute())  # FFmpeg reads text before a colon as a protocol
         self._container = self._stack.enter_context(av.open(name, "w", options=_INDEX_FIRST))
         try:
             stream = self._container.add_stream(_ENCODER, self.fps, options=dict(_OPTIONS))

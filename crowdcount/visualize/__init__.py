@@ -1,4 +1,4 @@
-"""Pictures of densities and points, and text on them; never a window."""
+"""Drawings of densities and points with captions, as arrays; no window is opened."""
 
 from typing import TYPE_CHECKING
 

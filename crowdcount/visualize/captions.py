@@ -1,4 +1,4 @@
-"""Text around pictures: captions, colour scales, pictures side by side; sizes follow the picture."""
+"""Captions, colour scales and panels of images side by side; text sizes follow the image."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from crowdcount.images.read import Image
 from crowdcount.visualize.text import INK, PAPER, text_size, text_width, write
 
 _LEAST_SIDE: Final = 160
-"""Smaller pictures are enlarged before text is set beside them."""
+"""Longer side in pixels below which images are enlarged before text is added."""
 _LEAST_LINE: Final = 18
-"""Shortest line, in heights of a digit: text beside a narrower picture reaches over its edge."""
+"""Minimum line width, in digit heights; beside a narrower image, text extends past its edge."""
 
 
 def count_text(count: float | None = None, truth: int | None = None) -> str:
-    """Return a line such as "count 123.4, truth 130, error -6.6" of what is known."""
+    """Format the known values as a line such as "count 123.4, truth 130, error -6.6"."""
     parts = [f"count {count:.1f}"] if count is not None else []
     parts += [f"truth {truth}"] if truth is not None else []
     if count is not None and truth is not None:
@@ -25,37 +25,37 @@ def count_text(count: float | None = None, truth: int | None = None) -> str:
     return ", ".join(parts)
 
 
-def caption(picture: Image, text: str) -> Image:
-    """Put a line of text above a picture, wrapped to its width."""
-    return _join([(text, as_rgb(picture))], text_size(*picture.shape[:2]))
+def caption(image: Image, text: str) -> Image:
+    """Put a line of text above an image, wrapped to its width."""
+    return _join([(text, as_rgb(image))], text_size(*image.shape[:2]))
 
 
-def panel(pictures: Sequence[tuple[str, Image]]) -> Image:
-    """Put pictures side by side, each under its caption; pictures of a few pixels are enlarged.
+def panel(images: Sequence[tuple[str, Image]]) -> Image:
+    """Put images side by side, each under its caption; very small images are enlarged.
 
     Args:
-        pictures: caption and picture, (H, W, 3) or grey (H, W), from left to right.
+        images: pairs of caption and image, (H, W, 3) or grey (H, W), from left to right.
 
     Raises:
-        InputError: there is no picture.
+        InputError: `images` is empty.
     """
-    if not pictures:
-        raise InputError("a panel needs at least one picture")
-    shown = [(text, _enlarged(as_rgb(picture))) for text, picture in pictures]
-    # A panel is wide, so it is looked at from further away.
-    return _join(shown, round(1.3 * max(text_size(*picture.shape[:2]) for _, picture in shown)))
+    if not images:
+        raise InputError("a panel needs at least one image")
+    shown = [(text, _enlarged(as_rgb(image))) for text, image in images]
+    # A panel is wide and usually viewed scaled down, so its text is larger.
+    return _join(shown, round(1.3 * max(text_size(*image.shape[:2]) for _, image in shown)))
 
 
-def _enlarged(picture: Image) -> Image:
-    factor = -(-_LEAST_SIDE // max(picture.shape[:2]))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else picture
+def _enlarged(image: Image) -> Image:
+    factor = -(-_LEAST_SIDE // max(image.shape[:2]))
+    return image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
 
 
-def with_scale(picture: Image, colours: Image, ends: tuple[float, float], label: str) -> Image:
-    """Put a colour scale with ticks and a label under a picture, as wide as the picture but wide enough to read."""
-    picture = _enlarged(picture)
-    text = text_size(*picture.shape[:2])
-    width, margin, high, thick = max(picture.shape[1], _LEAST_LINE * text), text, 7 * text // 2, max(1, text // 10)
+def with_scale(image: Image, colours: Image, ends: tuple[float, float], label: str) -> Image:
+    """Put a colour scale with ticks and a label under an image, as wide as the image or as its text needs."""
+    image = _enlarged(image)
+    text = text_size(*image.shape[:2])
+    width, margin, high, thick = max(image.shape[1], _LEAST_LINE * text), text, 7 * text // 2, max(1, text // 10)
     lines = _wrap(label, width, text)
     paper = np.full((high + _strip(lines, text), width, 3), PAPER, np.uint8)
     left, right = margin, max(margin + 2, width - margin)
@@ -66,12 +66,12 @@ def with_scale(picture: Image, colours: Image, ends: tuple[float, float], label:
         wide = text_width(f"{value:g}", text)
         write(paper, f"{value:g}", min(max(0, x - wide // 2), width - wide), 2.5 * text, text)
     _write_lines(paper[high:], lines, text)
-    blank = ((0, 0), (0, width - picture.shape[1]), (0, 0))
-    return np.vstack([np.pad(picture, blank, constant_values=PAPER), paper])
+    blank = ((0, 0), (0, width - image.shape[1]), (0, 0))
+    return np.vstack([np.pad(image, blank, constant_values=PAPER), paper])
 
 
 def as_rgb(image: Image) -> Image:
-    """Return (H, W, 3) of a colour or grey picture."""
+    """Convert a colour or grey image to (H, W, 3)."""
     flat = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     return np.repeat(flat[..., None], 3, axis=2) if flat.ndim == 2 else flat
 
@@ -87,7 +87,7 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _wrap(words: str, width: int, text: int) -> list[str]:
-    """Break a text into lines that fit, at spaces."""
+    """Wrap a text at spaces into lines that fit."""
     lines = [""]
     for word in words.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -107,16 +107,16 @@ def _write_lines(paper: Image, lines: list[str], text: int) -> None:
         write(paper, line, text // 2, text * (2 * number + 1.25), text)
 
 
-def _join(pictures: list[tuple[str, Image]], text: int) -> Image:
-    """Set captioned pictures side by side on white paper, with a gap between them."""
-    wrapped = [(_wrap(name, max(picture.shape[1], _LEAST_LINE * text), text), picture) for name, picture in pictures]
+def _join(images: list[tuple[str, Image]], text: int) -> Image:
+    """Set captioned images side by side on white paper, with a gap between them."""
+    wrapped = [(_wrap(name, max(image.shape[1], _LEAST_LINE * text), text), image) for name, image in images]
     head = max(_strip(lines, text) for lines, _ in wrapped)
-    height = head + max(picture.shape[0] for _, picture in wrapped)
+    height = head + max(image.shape[0] for _, image in wrapped)
     columns = []
-    for lines, picture in wrapped:
-        width = max([picture.shape[1], *(text_width(line, text) + text for line in lines)])
+    for lines, image in wrapped:
+        width = max([image.shape[1], *(text_width(line, text) + text for line in lines)])
         column = np.full((height, width, 3), PAPER, np.uint8)
-        column[head : head + picture.shape[0], : picture.shape[1]] = picture
+        column[head : head + image.shape[0], : image.shape[1]] = image
         _write_lines(column, lines, text)
         columns += [column, np.full((height, text, 3), PAPER, np.uint8)]
     return np.hstack(columns[:-1])

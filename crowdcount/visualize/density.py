@@ -1,7 +1,7 @@
-"""Densities, points and errors as pictures: functions from arrays to uint8 RGB arrays, never a window.
+"""Drawings of densities, points and errors as uint8 RGB arrays; no window is opened.
 
-A density is (h, w) float32, people per block of `stride` x `stride` pixels, from the top left corner of the picture.
-Smoothing and interpolation are for the eye only: counts are written from the numbers the caller gives.
+A density is (h, w) float32, people per block of `stride` x `stride` pixels, from the top left corner of the image.
+Smoothing and interpolation affect the display only: captions show the numbers the caller passes.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ EXPRESSION_COLOURS: Final = ((255, 60, 60), (70, 150, 255), (60, 210, 90), (255,
 
 
 def true_density(points: Points, height: int, width: int, stride: int) -> Density:
-    """Count the points inside the picture in every block, partial blocks at the right and bottom included.
+    """Count the points in each block of the image, including partial blocks at the right and bottom.
 
     Returns:
         (ceil(height / stride), ceil(width / stride)) float32, the shape of a prediction.
@@ -34,12 +34,12 @@ def true_density(points: Points, height: int, width: int, stride: int) -> Densit
 
 
 def _check(density: Density, height: int, width: int, stride: int) -> None:
-    """Accept ceil(side / stride) blocks, or the floor, which leaves a remainder uncovered."""
+    """Accept ceil(side / stride) blocks, or floor(side / stride), which leaves a remainder uncovered."""
     fits = [n in (side // stride, -(-side // stride)) for n, side in zip(density.shape, (height, width), strict=True)]
     if not all(fits):
         raise InputError(
-            f"a density of {density.shape[0]} x {density.shape[1]} blocks of {stride} pixels does not cover a picture "
-            f"of {height} x {width} pixels; give the picture the network saw, and the network's stride"
+            f"a density of {density.shape[0]} x {density.shape[1]} blocks of {stride} pixels does not cover an image "
+            f"of {height} x {width} pixels; give the image the network saw, and the network's stride"
         )
 
 
@@ -49,17 +49,17 @@ def _pad(pixels: Density, height: int, width: int) -> Density:
 
 
 def smooth_density(density: Density, height: int, width: int, stride: int, smooth: float = 1.0) -> Density:
-    """Return people per block at every pixel of the picture, for display.
+    """Return people per block at every pixel of the image, for display.
 
     Args:
         density: (h, w) people per block.
-        height: picture height in pixels.
-        width: picture width in pixels.
+        height: image height in pixels.
+        width: image width in pixels.
         stride: block side in pixels.
         smooth: standard deviation of a Gaussian, in blocks; 0 shows the blocks as they are.
 
     Raises:
-        InputError: the blocks do not fit the picture.
+        InputError: the blocks do not fit the image.
     """
     _check(density, height, width, stride)
     soft = density.astype(np.float32, copy=False)
@@ -79,10 +79,10 @@ def _blurred(density: Density, smooth: float) -> Density:
 
 
 def scale_top(*densities: Density, smooth: float = 1.0) -> float:
-    """Return the end of a colour scale that suits all the densities: their largest smoothed value.
+    """Return the top of a colour scale shared by all the densities: their largest smoothed value.
 
-    It is never below 0.05 people per block, so that traces on an empty picture do not look like a crowd. Give it to
-    several pictures that shall be compared.
+    It is at least 0.05 people per block, so that traces in an empty image do not look like a crowd. Pass it to the
+    drawings that are to be compared.
     """
     soft = [_blurred(density.astype(np.float32, copy=False), smooth) for density in densities]
     return max([_LEAST_TOP, *(float(np.abs(values).max(initial=0)) for values in soft)])
@@ -91,12 +91,12 @@ def scale_top(*densities: Density, smooth: float = 1.0) -> float:
 def heat_map(
     density: Density, height: int, width: int, stride: int, top: float | None = None, smooth: float = 1.0
 ) -> Image:
-    """Paint a density in colours, with a scale in people per block under it.
+    """Draw a density as a heat map with a colour scale in people per block under it.
 
     Args:
         density: (h, w) people per block.
-        height: picture height in pixels.
-        width: picture width in pixels.
+        height: image height in pixels.
+        width: image width in pixels.
         stride: block side in pixels.
         top: people per block at the end of the scale; without it, the largest value.
         smooth: see `smooth_density`.
@@ -105,7 +105,7 @@ def heat_map(
         (height + scale, width, 3).
 
     Raises:
-        InputError: the blocks do not fit the picture.
+        InputError: the blocks do not fit the image.
     """
     top = top or scale_top(density, smooth=smooth)
     values = smooth_density(density, height, width, stride, smooth)
@@ -116,7 +116,7 @@ def heat_map(
 def overlay(
     image: Image, density: Density, stride: int, top: float | None = None, smooth: float = 1.0, strength: float = 0.75
 ) -> Image:
-    """Lay a density in colours over its picture; where nobody is, the picture shows.
+    """Blend a heat map of a density over its image; the image stays visible where the density is low.
 
     Args:
         image: (H, W, 3), or grey (H, W).
@@ -124,66 +124,66 @@ def overlay(
         stride: block side in pixels.
         top: people per block at the end of the colour scale; without it, the largest value.
         smooth: see `smooth_density`.
-        strength: opacity from a fifth of the scale on, 0 to 1.
+        strength: opacity from a fifth of the scale upwards, 0 to 1.
 
     Raises:
-        InputError: the blocks do not fit the picture.
+        InputError: the blocks do not fit the image.
     """
-    photo = as_rgb(image)
-    height, width = photo.shape[:2]
+    base = as_rgb(image)
+    height, width = base.shape[:2]
     share = smooth_density(density, height, width, stride, smooth) / (top or scale_top(density, smooth=smooth))
     opacity = strength * np.clip(5 * share, 0, 1)[..., None]
-    mixed: NDArray[np.float64] = photo * (1 - opacity) + _coloured(share, _turbo()) * opacity
+    mixed: NDArray[np.float64] = base * (1 - opacity) + _coloured(share, _turbo()) * opacity
     return np.rint(mixed).astype(np.uint8)
 
 
-def image_bytes(picture: Image, suffix: str = ".png", options: Sequence[int] = ()) -> bytes:
-    """Return a picture (H, W, 3) as a file of the format a suffix stands for; options are OpenCV's `IMWRITE_...`."""
-    done, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]), options)
+def image_bytes(image: Image, suffix: str = ".png", options: Sequence[int] = ()) -> bytes:
+    """Encode an image (H, W, 3) in the format of a file suffix; `options` are OpenCV's `IMWRITE_...`."""
+    done, data = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), options)
     assert done, f"OpenCV writes every uint8 image as {suffix}"
     return data.tobytes()
 
 
 def draw_points(image: Image, points: Points, colour: tuple[int, int, int] = (255, 60, 60)) -> Image:
-    """Mark the points with dots; dots shrink where there are many.
+    """Mark points with dots, which are smaller where points are dense.
 
     Args:
         image: (H, W, 3), or grey (H, W).
         points: (N, 2); those outside are not drawn.
         colour: RGB of the dots; their edge is dark.
     """
-    picture = as_rgb(image).copy()
-    height, width = picture.shape[:2]
+    marked = as_rgb(image).copy()
+    height, width = image.shape[:2]
     seen = points[inside(points, width, height)]
     sizes = _dot_sizes(seen, height, width)
     for edge, paint in ((True, (20, 20, 20)), (False, colour)):
         for (x, y), radius in zip(seen.tolist(), sizes.tolist(), strict=True):
             centre = (round(x * 16 - 8), round(y * 16 - 8))
             drawn = 1.3 * radius + 0.4 if edge else radius
-            cv2.circle(picture, centre, round(drawn * 16), paint, -1, cv2.LINE_AA, 4)
-    return picture
+            cv2.circle(marked, centre, round(drawn * 16), paint, -1, cv2.LINE_AA, 4)
+    return marked
 
 
 def expression_panel(image: Image, found: Sequence[tuple[str, Points, int | None]]) -> Image:
-    """Mark what each expression was found to mean, a picture for each with its counts.
+    """Mark the points found for each expression, in one captioned image per expression.
 
     Args:
         image: (H, W, 3), or grey (H, W).
-        found: the expression, the (K, 2) predicted points and the true count where it is known.
+        found: expression, (K, 2) predicted points, and the true count or None.
     """
     pairs = zip(found, cycle(EXPRESSION_COLOURS), strict=False)
-    return panel([expression_picture(image, *each, colour) for each, colour in pairs])
+    return panel([expression_drawing(image, *each, colour) for each, colour in pairs])
 
 
-def expression_picture(
+def expression_drawing(
     image: Image, text: str, points: Points, true: int | None, colour: tuple[int, int, int]
 ) -> tuple[str, Image]:
-    """Return a caption and a picture of what one expression was found to mean; see `expression_panel`."""
+    """Return a caption and the image with the points found for one expression; see `expression_panel`."""
     return f"{text}: {count_text(len(points), true)}", draw_points(as_rgb(image), points, colour)
 
 
 def _dot_sizes(points: Points, height: int, width: int) -> NDArray[np.float64]:
-    """Return a radius in pixels for every point: a fraction of the distance between people around it."""
+    """Return the radius of each dot in pixels: a fraction of the distance to the neighbouring points."""
     longest = max(height, width)
     cell = max(1, round(longest / 24))
     around = true_density(points, height, width, cell)
@@ -201,13 +201,13 @@ def error_map(
     top: float | None = None,
     smooth: float = 1.0,
 ) -> Image:
-    """Paint predicted minus true people: red too many, blue too few, white right, with a symmetric scale under it.
+    """Draw predicted minus true people (red: too many, blue: too few, white: equal) over a symmetric colour scale.
 
     Args:
         predicted: (h, w) people per block.
         true: (h, w) people per block.
-        height: picture height in pixels.
-        width: picture width in pixels.
+        height: image height in pixels.
+        width: image width in pixels.
         stride: block side in pixels.
         top: people per block at the ends of the scale; without it, the largest difference.
         smooth: see `smooth_density`.
@@ -216,7 +216,7 @@ def error_map(
         (height + scale, width, 3).
 
     Raises:
-        InputError: the densities differ in shape, or their blocks do not fit the picture.
+        InputError: the densities differ in shape, or the blocks do not fit the image.
     """
     if predicted.shape != true.shape:
         raise InputError(f"the predicted density is {predicted.shape}, the true one {true.shape}; use one stride")
@@ -229,13 +229,13 @@ def error_map(
 
 
 def _turbo() -> Image:
-    """Return the colours (256, 3) of a density."""
+    """Colour table (256, 3) of densities."""
     ramp = np.arange(256, dtype=np.uint8)
     return np.asarray(cv2.applyColorMap(ramp, cv2.COLORMAP_TURBO), np.uint8).reshape(256, 3)[:, ::-1]
 
 
 def _blue_to_red() -> Image:
-    """Return the colours (256, 3) of a signed error."""
+    """Colour table (256, 3) of signed errors."""
     stops = np.array([[5, 48, 97], [67, 147, 195], [247, 247, 247], [214, 96, 77], [103, 0, 31]])
     where = np.linspace(0, 255, len(stops))
     channels = [np.interp(np.arange(256), where, stops[:, channel]) for channel in range(3)]
@@ -245,5 +245,5 @@ def _blue_to_red() -> Image:
 
 def _coloured(share: NDArray[np.floating], colours: Image) -> Image:
     """Look up values in [0, 1], clipped, in a table of 256 colours."""
-    picture: Image = colours[np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)]
-    return picture
+    image: Image = colours[np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)]
+    return image

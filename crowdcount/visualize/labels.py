@@ -1,4 +1,4 @@
-"""Labels on regions of a picture: where there is room in the region, not over each other, readable on any ground."""
+"""Labels for regions of an image: placed inside the region where possible, without overlap, on a dark background."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from crowdcount.visualize.text import Colour, text_size, text_width, write
 _PAPER: Final = 25
 _OPACITY: Final = 0.85
 _COARSE: Final = 500
-"""Pixels along the longer side in which the place for a label is looked for."""
+"""Longer side in pixels of the grid on which label positions are searched."""
 
 
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels; the last two are outside."""
+"""Left, top, right, bottom in pixels; right and bottom are exclusive."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A line of text on a picture.
+    """A line of text on an image.
 
     Attributes:
         words: the text.
-        spot: x, y of its middle in pixels, where there is room for it.
-        box: what it belongs to; where this is smaller than the text, the text stands beside it.
+        spot: x, y of its preferred centre in pixels.
+        box: bounding box of the region; if the text does not fit inside, it is placed beside it.
         colour: of the bar at its left.
     """
 
@@ -39,13 +39,13 @@ class Label:
 
 
 def roomy_spot(region: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return x, y of a pixel far from the edge of a region, near the middle of its roomiest part.
+    """Return x, y of a pixel far from the edge of a region, near the centre of its widest part.
 
     Args:
-        region: (H, W), not 0 inside; where it is 0 throughout, any pixel may be returned.
+        region: (H, W), nonzero inside; if all zero, any pixel may be returned.
     """
     step = -(-max(region.shape) // _COARSE)
-    # Dilated, so that what is finer than a step stays; with a border, as the edge of the picture is one of the region.
+    # Dilated to keep parts thinner than a step; padded because the edge of the image is also an edge of the region.
     coarse = np.pad(cv2.dilate(region, np.ones((step, step), np.uint8))[::step, ::step], 1)
     room = np.asarray(cv2.distanceTransform(coarse, cv2.DIST_L2, 5))
     parts = np.asarray(cv2.connectedComponents(coarse)[1])
@@ -56,28 +56,28 @@ def roomy_spot(region: NDArray[np.uint8]) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def write_labels(picture: Image, labels: Sequence[Label]) -> None:
-    """Write labels on a picture, in place; one that would lie over another moves up or down if there is room.
+def write_labels(image: Image, labels: Sequence[Label]) -> None:
+    """Write labels on an image, in place; a label that would overlap another moves up or down if there is room.
 
     Args:
-        picture: (H, W, 3).
-        labels: the first ones keep their spots.
+        image: (H, W, 3).
+        labels: in order of priority; earlier ones keep their positions.
     """
-    text = text_size(*picture.shape[:2])
+    text = text_size(*image.shape[:2])
     taken: list[Box] = []
     for label in labels:
-        sign = _sign(label, text, picture)
-        boxes = _places(label, sign, picture)
+        sign = _sign(label, text, image)
+        boxes = _places(label, sign, image)
         free = (box for box in boxes if not any(_overlap(box, other) for other in taken))
         left, top, right, bottom = box = next(free, boxes[0])
         taken.append(box)
-        part = picture[top:bottom, left:right]
+        part = image[top:bottom, left:right]
         part[:] = cv2.addWeighted(part, 1 - _OPACITY, sign, _OPACITY, 0)
 
 
-def _places(label: Label, sign: Image, picture: Image) -> list[Box]:
-    """Return where a sign may be: with its middle on its spot, or else above and below, the nearest first."""
-    (high, wide), (height, width) = sign.shape[:2], picture.shape[:2]
+def _places(label: Label, sign: Image, image: Image) -> list[Box]:
+    """List the candidate boxes of a label: centred on its spot first, then above and below, nearest first."""
+    (high, wide), (height, width) = sign.shape[:2], image.shape[:2]
     left = min(max(0, round(label.spot[0] - wide / 2)), width - wide)
     first = round(label.spot[1] - high / 2)
     gap = high // 4
@@ -93,12 +93,12 @@ def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _sign(label: Label, text: int, picture: Image) -> Image:
-    """Return white words on dark paper behind a coloured bar; smaller where the picture is."""
+def _sign(label: Label, text: int, image: Image) -> Image:
+    """Render white text on a dark background beside a coloured bar, shrunk to fit the image."""
     edge, bar = text // 2 + 1, max(2, text // 3)
     sign = np.full((2 * text, bar + text_width(label.words, text) + 2 * edge, 3), _PAPER, np.uint8)
     sign[:, :bar] = label.colour
     write(sign, label.words, bar + edge, text, text, (255, 255, 255))
-    shrink = min(1.0, picture.shape[0] / sign.shape[0], picture.shape[1] / sign.shape[1])
+    shrink = min(1.0, image.shape[0] / sign.shape[0], image.shape[1] / sign.shape[1])
     size = (max(1, int(shrink * sign.shape[1])), max(1, int(shrink * sign.shape[0])))
     return np.asarray(cv2.resize(sign, size, interpolation=cv2.INTER_AREA), np.uint8)

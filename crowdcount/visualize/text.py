@@ -1,4 +1,4 @@
-"""Text on images: the one place that measures and draws letters, by their height in pixels."""
+"""Text on images: measuring and drawing, sized by digit height in pixels."""
 
 import math
 from contextlib import suppress
@@ -19,16 +19,16 @@ Colour = tuple[int, int, int]
 """RGB, 0 to 255."""
 
 PAPER: Final = 255
-"""Ground of text beside an image, in all three channels."""
+"""Background value (all channels) of text beside an image."""
 
 INK: Final = (30, 30, 30)
 """Colour of text on `PAPER`."""
 
 LEAST_TEXT: Final = 9
-"""Height of a digit in pixels that is still readable."""
+"""Minimum readable digit height in pixels."""
 
 _EM: Final = 1.33
-"""Size of the font in heights of its digits."""
+"""Font size as a multiple of the digit height."""
 
 _OWN: Final = str(Path(__file__).with_name("fonts") / "DejaVuSansCondensed.ttf")
 
@@ -38,31 +38,31 @@ _SYSTEM: Final = (
     *("NotoSansDevanagari-Regular.ttf", "NotoSansThai-Regular.ttf", "Arial Unicode.ttf", "Hiragino Sans GB.ttc"),
     *("AppleSDGothicNeo.ttc", "arial.ttf", "msyh.ttc", "malgun.ttf", "Nirmala.ttc", "seguisym.ttf"),
 )
-"""Fonts that systems often have, for characters that ours lacks; Pillow looks for them in the system's folders."""
+"""Common system fonts for characters that the bundled font lacks; Pillow searches the system's font folders."""
 
 
 def text_size(height: int, width: int) -> int:
-    """Return the height of a digit in pixels that suits an image."""
+    """Return a digit height in pixels that suits the size of an image."""
     return max(LEAST_TEXT, round(0.018 * math.sqrt(height * width)))
 
 
 def text_width(line: str, text: float) -> int:
-    """Return the width in pixels of a line whose digits have a height in pixels."""
+    """Return the width in pixels of a line of text at a given digit height."""
     return math.ceil(sum(width for _, _, width in _runs(line, text)))
 
 
 def write(image: Image, line: str, x: float, y: float, text: float, colour: Colour = INK) -> None:
-    """Write a line on an image, in place; what reaches beyond the image is cut off.
+    """Write a line of text on an image, in place; text beyond the image is cut off.
 
-    Characters that no font here has are escaped, as in a Python string.
+    Characters that no available font contains are escaped, as in a Python string.
 
     Args:
         image: (H, W, 3).
         line: the text.
-        x: left end in pixels.
-        y: middle of the digits in pixels.
-        text: height of a digit in pixels.
-        colour: of the letters.
+        x: left edge in pixels.
+        y: vertical centre of the digits in pixels.
+        text: digit height in pixels.
+        colour: text colour.
 
     Example:
         >>> paper = np.full((40, 200, 3), 255, np.uint8)
@@ -84,7 +84,7 @@ def write(image: Image, line: str, x: float, y: float, text: float, colour: Colo
 
 @lru_cache(1024)
 def _runs(line: str, text: float) -> list[tuple[str, PIL.ImageFont.FreeTypeFont, float]]:
-    """Split a line into stretches of one font each, with their widths in pixels."""
+    """Split a line into runs of one font each, with their widths in pixels."""
     known = (letter if _font_name(letter) else ascii(letter)[1:-1] for letter in normalize("NFC", line))
     size = max(1.0, _EM * text)
     stretches = ((_font(name, size), "".join(run)) for name, run in groupby("".join(known), _font_name) if name)
@@ -93,7 +93,7 @@ def _runs(line: str, text: float) -> list[tuple[str, PIL.ImageFont.FreeTypeFont,
 
 @lru_cache(4096)
 def _font_name(letter: str) -> str | None:
-    """Return the first font that has a character; None for control characters and halves of surrogate pairs, too."""
+    """Return the first font that contains a character; None if there is none, or for control characters."""
     if category(letter) in ("Cc", "Cs"):
         return None
     return _OWN if _has_glyph(_OWN, letter) else next((n for n in _installed() if _has_glyph(n, letter)), None)

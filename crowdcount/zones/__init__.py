@@ -1,4 +1,4 @@
-"""Regions of interest: polygons and masks on a photograph, and how many people are in each."""
+"""Regions of interest: polygons and masks on an image, and the number of people in each."""
 
 from crowdcount.zones.counts import point_counts, zone_counts
 from crowdcount.zones.drawing import draw_zones

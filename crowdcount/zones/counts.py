@@ -1,8 +1,8 @@
-"""Regions of interest: how many people stand in each named part of a photograph.
+"""Number of people in each named region of an image.
 
-Zones are drawn on the photograph as a person sees it, upright, in its pixels: pixel i covers [i, i + 1). The network
+Zones are given in pixels of the upright image: pixel i covers [i, i + 1). The network
 may have seen it at another size. A block of the density that a boundary crosses gives each side its share of the area,
-so that zones that divide the photograph among them add up to the whole count.
+so that the counts of zones that partition the image add up to the whole count.
 """
 
 from collections import Counter
@@ -20,12 +20,12 @@ if TYPE_CHECKING:  # zones need no torch
 
 
 def zone_counts(prediction: "Prediction", zones: Sequence[Zone], height: int, width: int) -> dict[str, float]:
-    """Return how many people stand in each zone, by its name; each is counted on its own where zones overlap.
+    """Return the number of people in each zone by name; overlapping zones are counted independently.
 
     Args:
-        prediction: what the model says of the photograph, at whatever size the network saw it.
+        prediction: prediction of a density model for the image, at any network input size.
         zones: with different names.
-        height: height of the photograph in pixels.
+        height: height of the image in pixels.
         width: its width.
 
     Raises:
@@ -37,12 +37,12 @@ def zone_counts(prediction: "Prediction", zones: Sequence[Zone], height: int, wi
 
 
 def point_counts(points: Points, zones: Sequence[Zone], height: int, width: int) -> dict[str, int]:
-    """Return how many points lie in each zone, by its name; see `Zone.holds` for those on an edge.
+    """Return the number of points in each zone by name; see `Zone.holds` for points on an edge.
 
     Args:
-        points: (N, 2) in pixels of the photograph, such as `PointPrediction.resized(height, width).points`.
+        points: (N, 2) in pixels of the image, such as `PointPrediction.resized(height, width).points`.
         zones: with different names.
-        height: height of the photograph in pixels.
+        height: height of the image in pixels.
         width: its width.
 
     Raises:

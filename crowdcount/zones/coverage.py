@@ -1,8 +1,8 @@
-"""Share of every block of a density map that lies in a region of the image: exact areas, nothing is sampled.
+"""Exact share of each block of a density map that lies in a region of the image, without sampling.
 
-Blocks are given by their edges in pixels of the photograph: (rows + 1,) from top to bottom and (columns + 1,) from left
-to right, the first 0 and the last the side of the photograph. Regions that divide the photograph among them have shares
-that add up to 1 in every block, to rounding.
+Blocks are given by their edges in pixels of the image: (rows + 1,) from top to bottom and (columns + 1,) from left
+to right; the first edge is 0, the last the side of the image. The shares of regions that partition the image add up
+to 1 in every block, up to rounding.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from shapely import MultiPolygon, Polygon
 from crowdcount.errors import InputError
 
 Shares = NDArray[np.float64]
-"""(rows, columns), 0 for a block outside the region, 1 for one inside."""
+"""(rows, columns), from 0 for a block outside the region to 1 for one inside."""
 
 _Edges = NDArray[np.float64]
 _Tiles = NDArray[np.int64]
@@ -21,24 +21,23 @@ _Tiles = NDArray[np.int64]
 
 
 def block_edges(blocks: int, stride: int, seen: int, side: int) -> _Edges:
-    """Return where blocks begin and end along one side of a photograph.
+    """Return the edges of the blocks along one side of an image.
 
     Args:
-        blocks: how many there are along this side.
+        blocks: number of blocks along this side.
         stride: side of a block in pixels of the image as the network saw it.
-        seen: side of that image in pixels. What of the last block reaches beyond it is left out: the people of that
-            block stand in its visible part.
-        side: the same side of the photograph in pixels.
+        seen: side of that image in pixels. The last block is cut there: its people stand in its visible part.
+        side: side of the original image in pixels.
 
     Returns:
-        (blocks + 1,) in pixels of the photograph.
+        (blocks + 1,) in pixels of the original image.
     """
     edges: _Edges = np.minimum(np.arange(blocks + 1) * stride, seen) * float(side) / seen
     return edges
 
 
 def mask_shares(mask: NDArray[np.bool_], ys: _Edges, xs: _Edges) -> Shares:
-    """Return the share of every block that a mask covers, exact also where edges of blocks cut through pixels.
+    """Return the share of each block that a mask covers, exact even where block edges cut through pixels.
 
     Args:
         mask: (height, width), true inside.
@@ -62,10 +61,10 @@ def _between(values: NDArray[np.bool_] | NDArray[np.float64], edges: _Edges) -> 
 
 
 def check_polygons(place: str, area: Polygon | MultiPolygon) -> None:
-    """Refuse polygons whose area is not defined.
+    """Check that polygons have a well-defined area.
 
     Raises:
-        InputError: a ring crosses itself or another, or encloses nothing; names `place` and where.
+        InputError: a ring crosses itself or another, or encloses nothing; the message starts with `place`.
     """
     if area.is_empty:
         raise InputError(f"{place}: its polygon is empty; draw it with at least 3 corners")
@@ -76,13 +75,13 @@ def check_polygons(place: str, area: Polygon | MultiPolygon) -> None:
 
 
 def polygon_shares(area: Polygon | MultiPolygon, ys: _Edges, xs: _Edges) -> Shares:
-    """Return the share of every block that polygons cover.
+    """Return the share of each block that polygons cover.
 
-    Rectangles of blocks are quartered until they lie wholly inside or outside, so that blocks are looked at one by one
-    only along the boundary. The polygons are cut along with them: a block meets the few corners around it, not all.
+    Rectangles of blocks are quartered until they lie wholly inside or outside, so that single blocks are examined only
+    along the boundary. The polygons are cut along with them, so that each block is compared with nearby corners only.
 
     Args:
-        area: valid polygons in pixels of the photograph; they may reach beyond it.
+        area: valid polygons in pixels of the image; they may extend beyond it.
         ys: (rows + 1,) edges of the blocks from top to bottom.
         xs: (columns + 1,) edges of the blocks from left to right.
     """
@@ -103,14 +102,14 @@ def polygon_shares(area: Polygon | MultiPolygon, ys: _Edges, xs: _Edges) -> Shar
 
 
 def _cut(tiles: _Tiles, pieces: NDArray[np.object_], boxes: NDArray[np.object_]) -> tuple[_Tiles, NDArray[np.object_]]:
-    """Cut polygons to the boxes of the tiles, and leave out the tiles in which nothing of them is."""
+    """Clip polygons to the boxes of the tiles, and drop the tiles they do not touch."""
     pieces = np.asarray(shapely.intersection(pieces, boxes), np.object_)
     some = shapely.area(pieces) > 0
     return tiles[some], pieces[some]
 
 
 def _quarters(tiles: _Tiles, pieces: NDArray[np.object_]) -> tuple[_Tiles, NDArray[np.object_]]:
-    """Halve tiles along both axes; of what is one block high or wide, the empty halves are left out."""
+    """Halve tiles along both axes; the empty halves of tiles one block high or wide are dropped."""
     top, bottom, left, right = tiles.T
     row, column = (top + bottom) // 2, (left + right) // 2
     halves = [(rows, columns) for rows in ((top, row), (row, bottom)) for columns in ((left, column), (column, right))]

@@ -1,4 +1,4 @@
-"""Zones on their photograph: outlines, a light tint, and labels with the counts."""
+"""Drawing of zones on their image: outlines, a light tint, and labels with the counts."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -30,54 +30,54 @@ _COLOURS: Final = (
 _DARK: Final = (20, 20, 20)
 _TINT: Final = 0.2
 _FINE: Final = 4
-"""Bits for the fraction of a pixel in coordinates that cv2 is given."""
+"""Fractional bits of the coordinates passed to cv2."""
 
 _Rings = list[NDArray[np.int32]]
-"""(N, 1, 2) outlines in 1 / 16 pixel, in cv2's frame: whole numbers are centres of pixels."""
+"""(N, 1, 2) outlines in 1/16 pixel, in cv2's frame: whole numbers are pixel centres."""
 
 
 def draw_zones(
     image: Image, zones: Sequence[Zone], counts: Mapping[str, float], size: tuple[int, int] | None = None
 ) -> Image:
-    """Outline and tint every zone, and write its name and count on it.
+    """Outline and tint each zone, and write its name and count on it.
 
     Args:
-        image: (H, W, 3), or grey (H, W): the upright photograph, or a picture of it at another size.
-        zones: in the order of drawing, in colours that repeat after eight. What reaches beyond the picture is cut off.
-        counts: people by the name of the zone, integers written as such and others with one decimal; a zone that is
-            not in it is labelled with its name alone.
-        size: height and width in pixels of the photograph that the zones are drawn for, where the picture has another.
+        image: (H, W, 3), or grey (H, W): the upright image, or a drawing of it at another size.
+        zones: zones in drawing order, in colours that repeat after eight. Parts beyond the image are cut off.
+        counts: people by zone name; integers are written as such, floats with one decimal. A zone without an entry is
+            labelled with its name alone.
+        size: height and width in pixels of the image that the zones refer to; by default those of `image`.
 
     Returns:
-        (H, W, 3), a new picture.
+        (H, W, 3), a copy.
 
     Raises:
-        InputError: a mask is of another size than the photograph, or nothing of a zone is inside it.
+        InputError: a mask differs in size from the image, or a zone lies outside the image.
 
     Example:
         >>> image = np.zeros((240, 320, 3), np.uint8)
         >>> draw_zones(image, [Zone("entrance", shapely.box(10, 20, 150, 220))], {"entrance": 12.34}).shape
         (240, 320, 3)
     """
-    picture = as_rgb(image).copy()
-    size = size or (picture.shape[0], picture.shape[1])
+    drawing = as_rgb(image).copy()
+    size = size or (drawing.shape[0], drawing.shape[1])
     for zone in zones:
         zone.check(*size)
     labels, outlines = [], []
     for zone, colour in zip(zones, cycle(_COLOURS), strict=False):
-        region, rings = _shape(zone, size, *picture.shape[:2])
+        region, rings = _shape(zone, size, *drawing.shape[:2])
         left, top, wide, high = cv2.boundingRect(region)
         box = (left, top, left + wide, top + high)
-        _tint(picture, region, box, colour)
+        _tint(drawing, region, box, colour)
         labels.append(Label(_words(zone.name, counts), roomy_spot(region), box, colour))
         outlines.append((rings, colour))
-    _draw_lines(picture, outlines)
-    write_labels(picture, labels)
-    return picture
+    _draw_lines(drawing, outlines)
+    write_labels(drawing, labels)
+    return drawing
 
 
 def _shape(zone: Zone, size: tuple[int, int], height: int, width: int) -> tuple[NDArray[np.uint8], _Rings]:
-    """Return the pixels (H, W) of the picture that are in the zone, not 0, and its outlines."""
+    """Return a mask (H, W) of the pixels in the zone, nonzero inside, and its outlines."""
     if isinstance(zone.area, np.ndarray):
         mask = cv2.resize(zone.area.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
         contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
@@ -88,7 +88,7 @@ def _shape(zone: Zone, size: tuple[int, int], height: int, width: int) -> tuple[
 
 
 def _rings(area: Polygon | MultiPolygon, size: tuple[int, int], height: int, width: int) -> _Rings:
-    # A little more than the photograph: its own border is no outline, and cv2 counts in 32 bits.
+    # Clip slightly outside the image: its border is not an outline, and cv2 uses 32-bit coordinates.
     frame = shapely.box(0, 0, size[1], size[0]).buffer(max(size), join_style="mitre")
     parts = [part for part in shapely.get_parts(shapely.intersection(area, frame)) if isinstance(part, Polygon)]
     lines = [shapely.get_coordinates(line) for part in parts for line in (part.exterior, *part.interiors)]
@@ -96,20 +96,20 @@ def _rings(area: Polygon | MultiPolygon, size: tuple[int, int], height: int, wid
     return [np.rint((line * scale - 0.5) * 2**_FINE).astype(np.int32)[:, None] for line in lines]
 
 
-def _tint(picture: Image, region: NDArray[np.uint8], box: Box, colour: Colour) -> None:
+def _tint(drawing: Image, region: NDArray[np.uint8], box: Box, colour: Colour) -> None:
     cut = (slice(box[1], box[3]), slice(box[0], box[2]))
-    part, held = picture[cut], region[cut] > 0
+    part, held = drawing[cut], region[cut] > 0
     mixed = cv2.addWeighted(part, 1 - _TINT, np.full_like(part, colour), _TINT, 0)
     part[held] = np.asarray(mixed)[held]
 
 
-def _draw_lines(picture: Image, outlines: Sequence[tuple[_Rings, Colour]]) -> None:
-    """Draw all outlines, the dark edges of all of them first."""
-    line = max(1, round(0.0028 * sqrt(picture.shape[0] * picture.shape[1])))
+def _draw_lines(drawing: Image, outlines: Sequence[tuple[_Rings, Colour]]) -> None:
+    """Draw all outlines, starting with all dark edges."""
+    line = max(1, round(0.0028 * sqrt(drawing.shape[0] * drawing.shape[1])))
     for rings, _ in outlines:
-        cv2.polylines(picture, rings, True, _DARK, line + 2 * max(1, line // 2), cv2.LINE_AA, _FINE)
+        cv2.polylines(drawing, rings, True, _DARK, line + 2 * max(1, line // 2), cv2.LINE_AA, _FINE)
     for rings, colour in outlines:
-        cv2.polylines(picture, rings, True, colour, line, cv2.LINE_AA, _FINE)
+        cv2.polylines(drawing, rings, True, colour, line, cv2.LINE_AA, _FINE)
 
 
 def _words(name: str, counts: Mapping[str, float]) -> str:

@@ -18,27 +18,29 @@ from crowdcount.zones.coverage import check_polygons
 from crowdcount.zones.zone import Zone
 
 _Part = tuple[str, Polygon]
-"""The name of a zone, and one of its parts."""
+"""Name of a zone, and one of its parts."""
 
 _NO_AREA: Final = ("point", "points", "line", "linestrip")
-"""Shapes of LabelMe that enclose nothing; heads may be marked in the same file."""
+"""LabelMe shapes without an area; heads may be marked in the same file."""
 
 
 def read_zones(paths: Sequence[Path]) -> list[Zone]:
-    """Read the zones of all the files, in their order.
+    """Read the zones of one or more files, in order.
 
-    A `.json` or `.geojson` file is one of
+    A `.json` or `.geojson` file has one of these forms:
 
-    - `{"name": [[x, y], ...], ...}`, corners of a polygon; or a list of such polygons for a zone of several parts,
-    - a file of LabelMe: its polygons and rectangles, named by their labels; points and lines are passed over,
-    - a GeoJSON FeatureCollection of Polygon and MultiPolygon in pixels, y down, named by `properties.name`.
+    - `{"name": [[x, y], ...], ...}`: the corners of a polygon, or a list of such polygons for a zone of several parts;
+    - LabelMe: polygons and rectangles, named by their labels; points and lines are ignored;
+    - GeoJSON: a FeatureCollection of Polygon and MultiPolygon in pixels, y down, named by `properties.name`.
 
-    Parts of one name in one file are one zone, their union. An image is a mask: the zone is what is not black, and is
-    named like the file without its ending. Coordinates are pixels of the upright photograph, pixel i covers [i, i + 1).
+    Parts with the same name in one file are merged into one zone. An image is read as a mask: the zone consists of the
+    pixels that are not black, and is named by the file's stem. Coordinates are pixels of the upright image; pixel i
+    covers [i, i + 1).
 
     Raises:
         InputError: a file is missing, damaged or without zones; a ring has fewer than 3 corners, crosses itself or has
-            a number that is none; a name is empty, or in two files; names file, zone and value.
+            a coordinate that is not finite; a name is empty or occurs in two files. The message names file, zone and
+            value.
     """
     zones: dict[str, Zone] = {}
     files: dict[str, Path] = {}
@@ -52,7 +54,7 @@ def read_zones(paths: Sequence[Path]) -> list[Zone]:
 
 def _read(path: Path) -> list[Zone]:
     if not path.is_file():
-        raise InputError(f"{path}: no such file of zones")
+        raise InputError(f"{path}: no such zone file")
     ending = path.suffix.lower()
     if ending in (".json", ".geojson"):
         return _polygons(path)
@@ -78,7 +80,7 @@ def _union(parts: list[Polygon]) -> Polygon | MultiPolygon:
 
 
 def _reader(table: dict[str, Any]) -> Callable[[str, dict[str, Any]], Iterator[_Part]]:
-    """Tell the formats apart by what only they hold; a zone may well be called `shapes`."""
+    """Choose the reader by keys that only its format has; a plain zone may be called `shapes`."""
     if table.get("type") == "FeatureCollection":
         return _geojson
     shapes = table.get("shapes")
@@ -98,14 +100,14 @@ def _plain(file: str, table: dict[str, Any]) -> Iterator[_Part]:
 
 
 def _has_parts(value: list[Any]) -> bool:
-    """Tell a list of rings from a ring."""
+    """Return whether a value is a list of rings rather than a ring."""
     return bool(value) and isinstance(value[0], list) and bool(value[0]) and isinstance(value[0][0], list)
 
 
 def _labelme(file: str, table: dict[str, Any]) -> Iterator[_Part]:
     for i, value in enumerate(as_list(f"{file}: 'shapes'", table["shapes"])):
         shape = as_object(f"{file}: shape {i}", value)
-        kind = shape.get("shape_type") or "polygon"  # the first versions knew only polygons, and did not say so
+        kind = shape.get("shape_type") or "polygon"  # early versions had only polygons and did not write the type
         if kind in _NO_AREA:
             continue
         name = as_text(f"{file}: shape {i}: 'label'", get(f"{file}: shape {i}", shape, "label"))
@@ -129,14 +131,14 @@ def _geojson(file: str, table: dict[str, Any]) -> Iterator[_Part]:
         geometry = as_object(f"{place}: 'geometry'", get(place, feature, "geometry"))
         kind = get(f"{place}: 'geometry'", geometry, "type")
         if kind not in ("Polygon", "MultiPolygon"):
-            raise InputError(f"{place}: is a {str(kind)[:80]!r}, expected a Polygon or MultiPolygon; take it out")
+            raise InputError(f"{place}: is a {str(kind)[:80]!r}, expected a Polygon or MultiPolygon; remove it")
         rings = as_list(f"{place}: 'coordinates'", get(f"{place}: 'geometry'", geometry, "coordinates"))
         for part in [rings] if kind == "Polygon" else rings:
             yield name, _polygon(place, as_list(f"{place}: a part", part))
 
 
 def _polygon(place: str, rings: list[Any]) -> Polygon:
-    """Return the polygon of an outline and the outlines of its holes."""
+    """Build a polygon from its outline and the outlines of its holes."""
     shell, *holes = [_ring(place, ring) for ring in rings] or [_ring(place, rings)]
     polygon = Polygon(shell, holes)
     check_polygons(place, polygon)
@@ -156,7 +158,7 @@ def _mask(path: Path) -> Zone:
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"{path}: JPEG blurs the edge of a mask; save it as PNG, black outside")
     data = np.fromfile(path, np.uint8)
-    # As read_image decodes, so that both are upright, but with 16 bits: in 8, the labels 1 to 255 would be black.
+    # Decoded like read_image, so that both are upright, but with 16 bits: in 8, labels 1 to 255 would become black.
     pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
     if pixels is None:
         raise InputError(f"{path}: not a readable image ({data.size} bytes); save the mask again")
@@ -166,7 +168,7 @@ def _mask(path: Path) -> Zone:
         )
     mask = np.asarray(pixels.any(axis=2))
     if not mask.any():
-        raise InputError(f"{path}: zone {path.stem!r} is empty, all pixels are black; paint what shall be counted")
+        raise InputError(f"{path}: zone {path.stem!r} is empty, all pixels are black; paint the area to count in")
     return Zone(path.stem, mask)
 
 

@@ -1,4 +1,4 @@
-"""One region of interest of a photograph, and what of blocks and points lies in it."""
+"""A region of interest of an image, with the blocks and points inside it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,21 +17,21 @@ if TYPE_CHECKING:  # drawing zones needs no torch
 
 _RIGHT: Final = 2.0**-16
 _DOWN: Final = 2.0**-36
-"""Distance in pixels by which a point is moved off an edge it may be on, whatever the edge's slope."""
+"""Distance in pixels by which a point is moved off an edge it may lie on, for any slope of the edge."""
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no one answer to whether they are equal
+@dataclass(frozen=True, eq=False)  # comparing arrays does not give a single truth value
 class Zone:
-    """A named region of a photograph.
+    """A named region of an image.
 
     Attributes:
-        name: not empty; what its count is called.
-        area: valid polygons with x to the right and y down, in several parts and with holes if need be; or a mask
-            (height, width), true inside, of the size of the photograph. Either in pixels of the upright photograph.
-            Polygons may reach beyond it; only what is inside counts.
+        name: name of its count, not empty.
+        area: valid polygons, x to the right and y down, possibly in several parts and with holes; or a mask (height,
+            width) of the size of the image, true inside. Both in pixels of the upright image. Polygons may extend
+            beyond the image; only the part inside counts.
 
     Raises:
-        InputError: the name is empty, the polygons are not valid, or the mask is no array of two axes and truth values.
+        InputError: the name is empty, the polygons are not valid, or the mask is not a 2-D boolean array.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Zone:
 
     def __post_init__(self) -> None:
         if not self.name.strip():
-            raise InputError(f"zone {self.name!r}: has an empty name; give it one to call its count by")
+            raise InputError(f"zone {self.name!r}: has an empty name; give it one")
         if isinstance(self.area, np.ndarray):
             if self.area.ndim != 2 or self.area.dtype != bool:
                 raise InputError(
@@ -50,20 +50,20 @@ class Zone:
             check_polygons(f"zone {self.name!r}", self.area)
 
     def coverage(self, prediction: "Prediction", height: int, width: int) -> Shares:
-        """Return the share of every block of a prediction that lies in the zone.
+        """Return the share of each block of a prediction that lies in the zone.
 
-        Of a block that reaches beyond the image, only the part inside is looked at: there its people stand.
+        A block that extends beyond the image is cut at its edge: its people stand in the part inside.
 
         Args:
-            prediction: what the model says of the photograph, at whatever size the network saw it.
-            height: height of the photograph in pixels.
+            prediction: prediction of a density model for the image, at any network input size.
+            height: height of the image in pixels.
             width: its width.
 
         Returns:
             (rows, columns) float64 in [0, 1], of the shape of the density.
 
         Raises:
-            InputError: see `check`; or the blocks of the prediction do not cover the image it states.
+            InputError: see `check`; or the blocks of the prediction do not cover the image size it states.
         """
         self.check(height, width)
         sides = (prediction.height, prediction.width)
@@ -81,17 +81,16 @@ class Zone:
         )
 
     def holds(self, points: Points, height: int, width: int) -> NDArray[np.bool_]:
-        """Return which points lie in the zone.
+        """Return whether each point lies in the zone.
 
-        Zones that share an edge never both hold a point: one on the edge, or less than 2^-16 pixel to the left of it,
-        belongs to the zone at its right, and on a level edge to the zone below. This holds where both zones have the
-        same corners along the edge; where a slanted edge meets a corner that it lacks itself, rounding opens a gap or
-        an overlap of some 1e-12 pixels. In a mask, a point belongs to the pixel that covers it. Points outside the
-        photograph belong to no zone.
+        Zones that share an edge never both hold a point: a point on the edge, or less than 2^-16 pixel to the left of
+        it, belongs to the zone on the right, or below if the edge is horizontal. This assumes that both zones have the
+        same corners along the edge; otherwise rounding of a slanted edge leaves a gap or an overlap of about 1e-12
+        pixels. In a mask, a point belongs to the pixel that covers it. Points outside the image belong to no zone.
 
         Args:
-            points: (N, 2) in pixels of the photograph.
-            height: height of the photograph in pixels.
+            points: (N, 2) in pixels of the image.
+            height: height of the image in pixels.
             width: its width.
 
         Returns:
@@ -112,23 +111,23 @@ class Zone:
         return held
 
     def check(self, height: int, width: int) -> None:
-        """Refuse a photograph, of this size in pixels, that the zone is not drawn on.
+        """Check that the zone fits an image of this size in pixels.
 
         Raises:
-            InputError: the mask is of another size, or nothing of the zone is inside the photograph.
+            InputError: the mask has another size, or no part of the zone is inside the image.
         """
         if isinstance(self.area, np.ndarray):
             rows, columns = self.area.shape
             if (rows, columns) != (height, width):
                 raise InputError(
-                    f"zone {self.name!r}: its mask is {columns} x {rows} pixels and the photograph {width} x {height} "
-                    "(width x height); paint the mask on this photograph, upright and at full size"
+                    f"zone {self.name!r}: its mask is {columns} x {rows} pixels and the image {width} x {height} "
+                    "(width x height); paint the mask on this image, upright and at full size"
                 )
             if not self.area.any():
-                raise InputError(f"zone {self.name!r}: no pixel of its mask is inside; paint what shall be counted")
+                raise InputError(f"zone {self.name!r}: no pixel of its mask is inside; paint the area to count in")
         elif not shapely.area(shapely.intersection(self.area, shapely.box(0, 0, width, height))):
             left, top, right, bottom = (f"{value:g}" for value in self.area.bounds)
             raise InputError(
-                f"zone {self.name!r}: has no area inside the photograph of {width} x {height} pixels (width x height); "
-                f"it reaches from {left}, {top} to {right}, {bottom}: draw it in pixels of this photograph, x first"
+                f"zone {self.name!r}: has no area inside the image of {width} x {height} pixels (width x height); "
+                f"it reaches from {left}, {top} to {right}, {bottom}: draw it in pixels of this image, x first"
             )

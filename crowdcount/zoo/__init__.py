@@ -1,4 +1,4 @@
-"""From a name to a model ready to count."""
+"""The model zoo: from a name to a model ready to count."""
 
 from typing import TYPE_CHECKING
 

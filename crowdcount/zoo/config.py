@@ -1,4 +1,4 @@
-"""Configuration files of the zoo, those stored in checkpoints, and what they build.
+"""Configurations from the zoo and from checkpoints, and the models they build.
 
 A name is a path: `clip_ebc/vit_b16_sha` is `zoo_configs/clip_ebc/vit_b16_sha.yaml`. There is no other registry.
 """
@@ -25,7 +25,7 @@ from crowdcount.legacy import upgrade_config
 from crowdcount.models.base import CrowdNetwork
 
 SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "resize_preset": ResizePreset}
-"""The keys of `data` that bring an image to a size; one of them at a time."""
+"""Keys of `data` that set a size rule; at most one may be given."""
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -36,17 +36,17 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def configs_folder() -> Path:
-    """Folder of the configurations: in the package when installed, beside it in a clone."""
+    """Return the folder of the configurations: inside the installed package, or beside it in a clone."""
     package = Path(__file__).parents[1]
     inside = package / "zoo_configs"
     return inside if inside.is_dir() else package.parent / "zoo_configs"
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """Return what the configuration of a model of the zoo says of counting; see `counting_part`.
+    """Read the configuration of a model of the zoo, reduced to its `counting_part`.
 
     Raises:
-        InputError: there is no such model (names those near it), or its file holds none.
+        InputError: there is no such model (the message lists similar names), or its file is invalid.
     """
     path = configs_folder() / f"{name}.yaml"
     if name not in list_models():
@@ -60,12 +60,12 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def find_config(word: str) -> Path:
-    """Return the file that is meant by a path, or by a name in the zoo such as `ebc/vgg19ae_sha`.
+    """Return the file of a path, or of a name in the zoo such as `ebc/vgg19ae_sha`.
 
     The paths of a clone, `zoo_configs/ebc/vgg19ae_sha.yaml`, are found from any folder.
 
     Raises:
-        InputError: there is no such file; names those near it.
+        InputError: there is no such file; the message lists similar names.
     """
     folder = configs_folder()
     name = word.removeprefix("zoo_configs/").removesuffix(".yaml")
@@ -78,10 +78,10 @@ def find_config(word: str) -> Path:
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """Return the content of a configuration file, with keys of earlier versions under their present names.
+    """Return the content of a configuration file, with keys of earlier versions renamed to the current ones.
 
     Raises:
-        InputError: it cannot be read, or is not YAML, or holds no keys.
+        InputError: the file cannot be read, is not YAML, or holds no keys.
     """
     try:
         content = upgrade_config(yaml.safe_load(read_text(path)))
@@ -93,15 +93,15 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def stored_config(text: str, source: str | Path) -> dict[str, Any]:
-    """Return the configuration in a checkpoint; it may name only classes whose package is already imported.
+    """Return the configuration stored in a checkpoint; it may only name classes of packages already imported.
 
     Raises:
-        InputError: it names no network, or a class of another package.
+        InputError: it names no network, or a class of a package that is not imported.
     """
     try:
         config: dict[str, Any] = upgrade_config(yaml.safe_load(text))
-    except (ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:  # it may be no text
-        raise InputError(f"{source}: its configuration is no YAML ({error})") from error
+    except (ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:  # it may not be text
+        raise InputError(f"{source}: its configuration is not YAML ({error})") from error
     part = counting_part(config, str(source))
     classes, texts = _class_paths(part), _texts(part)
     for name in [*classes, *filter(_names_a_class, texts)]:
@@ -113,7 +113,7 @@ def stored_config(text: str, source: str | Path) -> dict[str, Any]:
 
 def _advice(package: str) -> str:
     if not package.isidentifier():
-        return "an object that is written as a text is not built; remove it"
+        return "objects written as text are not built; remove it"
     return f"give --import {package} (or import it in Python) if you trust the file"
 
 
@@ -128,7 +128,7 @@ def _class_paths(value: Any) -> list[Any]:
 
 
 def _texts(value: Any) -> list[str]:
-    """Return every text in nested dicts and lists."""
+    """Return every string in nested dicts and lists."""
     if isinstance(value, dict):
         return [text for item in value.values() for text in _texts(item)]
     if isinstance(value, list):
@@ -137,9 +137,9 @@ def _texts(value: Any) -> list[str]:
 
 
 def _names_a_class(text: str) -> bool:
-    """Return whether the configuration system would import something for a text where it expects an object.
+    """Return whether jsonargparse would import something for a string where it expects an object.
 
-    It takes `package.Class` for a class, and a text of braces for a whole object.
+    It reads `package.Class` as a class, and a string in braces as a whole object.
     """
     if "{" in text or "class_path" in text:
         return True
@@ -148,18 +148,18 @@ def _names_a_class(text: str) -> bool:
 
 
 def counting_part(config: Any, source: str) -> dict[str, Any]:
-    """Return what of a training configuration is about counting: network, inference and size rule.
+    """Return the part of a training configuration that concerns counting: network, inference and size rule.
 
     Args:
         config: as read from YAML.
-        source: where it comes from, for the messages.
+        source: its origin, for messages.
 
     Returns:
-        `model.init_args.network` with a `class_path` and `init_args`, `inference` beside it, and the size rule in
-        `data`; the latter two where they are given.
+        `model.init_args.network` with `class_path` and `init_args`; and, if given, `inference` beside it and the size
+        rule in `data`.
 
     Raises:
-        InputError: it names no network.
+        InputError: the configuration names no network.
     """
     arguments = _section(_section(config, "model", source), "init_args", f"{source}: model")
     data = _section(config, "data", source, required=False)
@@ -171,7 +171,7 @@ def counting_part(config: Any, source: str) -> dict[str, Any]:
 
 
 def _section(config: Any, key: str, where: str, required: bool = True) -> dict[str, Any]:
-    """Return a part of a configuration that holds keys and values."""
+    """Return a section of a configuration, checked to hold keys and values."""
     if not isinstance(config, dict):
         raise InputError(f"{where}: holds no keys and values, but {_shown(config)}")
     section = config.get(key)
@@ -183,7 +183,7 @@ def _section(config: Any, key: str, where: str, required: bool = True) -> dict[s
 
 
 def _network(value: Any, where: str) -> dict[str, Any]:
-    """Return class and arguments of a network; a class that takes none may be given as its import path alone."""
+    """Return class and arguments of a network; a class without arguments may be given by its import path alone."""
     network = {"class_path": value} if isinstance(value, str) else value
     if not isinstance(network, dict) or not isinstance(network.get("class_path"), str):
         raise InputError(f"{where}: give class_path, such as crowdcount.models.Ebc, and init_args; got {_shown(value)}")
@@ -201,10 +201,10 @@ def network_class(config: dict[str, Any], name: str) -> type[CrowdNetwork]:
 
     Args:
         config: the part.
-        name: where it comes from, for the messages.
+        name: its origin, for messages.
 
     Raises:
-        InputError: there is no such class, or it is no network.
+        InputError: there is no such class, or it is not a network.
     """
     path = config["model"]["init_args"]["network"]["class_path"]
     module, _, kind = path.rpartition(".")
@@ -213,20 +213,20 @@ def network_class(config: dict[str, Any], name: str) -> type[CrowdNetwork]:
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{name}: network: {path} cannot be imported ({error})") from error
     if not isinstance(found, type) or not issubclass(found, CrowdNetwork):
-        raise InputError(f"{name}: network: {path} is no subclass of CrowdNetwork")
+        raise InputError(f"{name}: network: {path} is not a subclass of CrowdNetwork")
     return found
 
 
 def build(config: dict[str, Any], name: str, origin: dict[str, Any] | None = None) -> CrowdModel:
-    """Build the model of a configuration, with random weights; the module, optimizer and data are not touched.
+    """Build the model of a configuration with random weights; module, optimizer and data are ignored.
 
     Args:
-        config: as in a file of the zoo.
-        name: where it comes from.
-        origin: what is known of the weights that it will get.
+        config: configuration as in a file of the zoo.
+        name: name of the model.
+        origin: facts about the weights to be loaded into it.
 
     Raises:
-        InputError: a key or a value is wrong, or no kind of model takes the network.
+        InputError: a key or a value is invalid, or no kind of model accepts the network.
     """
     part = counting_part(config, name)
     values = part["model"]["init_args"]
@@ -249,11 +249,11 @@ def _kind(network: CrowdNetwork, name: str) -> type[CrowdModel]:
         if isinstance(network, kind.network_type):
             return kind
     names = " nor ".join(kind.network_type.__name__ for kind in KINDS)
-    raise InputError(f"{name}: network: {type(network).__name__} is neither {names}; nothing counts with it")
+    raise InputError(f"{name}: network: {type(network).__name__} is neither {names}; no model accepts it")
 
 
 def _instantiated(parser: ArgumentParser, values: dict[str, Any], name: str) -> Any:
-    """Return the objects that a parser makes of values from YAML."""
+    """Instantiate the objects of a parser from YAML values."""
     try:
         parsed = parser.parse_object(values)
     except (ArgumentError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The zoo in Python: names -> networks, weights -> models ready to count."""
+"""Networks and models of the zoo by name or file."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ __all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weigh
 logger = logging.getLogger(__name__)
 
 RELEASE = "model.safetensors"
-"""File name of the weights in the folder of a release."""
+"""Name of the weights file in the folder of a release."""
 
 
 def create_model(
@@ -35,11 +35,11 @@ def create_model(
         weights: the tag of an entry of the index, such as "authors" (`list_weights(name + "*")` shows them), which is
             downloaded once; or a local file: a checkpoint of `crowdcount train`, a safetensors file, or a published
             checkpoint of the family. None leaves the network untrained; nothing is fetched.
-        allow_unverified: download also what the index gives no SHA-256 for.
+        allow_unverified: also download files without a SHA-256 in the index.
         **overrides: arguments of the network that replace those of the configuration.
 
     Raises:
-        InputError: no such name, argument or tag, the weights cannot be had, or the file does not hold this network's.
+        InputError: there is no such name, argument or tag, or the weights cannot be obtained or do not fit.
     """
     config = read_config(name)
     found = None
@@ -56,23 +56,21 @@ def create_model(
 
 
 def load_model(source: str | Path, weights: str | Path | None = None, allow_unverified: bool = False) -> CrowdModel:
-    """Return a trained model, ready to count: a `Model`, or of the family rec a `ReferringModel`.
+    """Load a trained model, ready to count: a `Model`, or a `ReferringModel` for the family rec.
 
     Args:
-        source: a checkpoint of `crowdcount train`, or a file or folder of `crowdcount convert`, which hold their
-            own configuration; or a name of `list_models()` or `list_weights()`.
-        weights: of a name, see `create_model`; by default the first entry of the index for it.
+        source: a checkpoint of `crowdcount train`, or a file or folder of `crowdcount convert`, which contain their
+            configuration; or a name of `list_models()` or `list_weights()`.
+        weights: weights for a name, see `create_model`; by default its first entry in the index.
         allow_unverified: see `create_model`.
 
     Raises:
-        InputError: the source is none of these, its weights cannot be had or do not fit.
+        InputError: the source is none of these, or its weights cannot be obtained or do not fit.
     """
     file = Path(source) / RELEASE if Path(source).is_dir() else Path(source)
     if file.is_file():
         if weights is not None:
-            raise InputError(
-                f"{file}: is a file with weights of its own; leave weights out, or name the model it is of"
-            )
+            raise InputError(f"{file}: is a file with weights of its own; leave weights out, or name its model instead")
         return _load_file(file)
     entry = _resolve(str(source), weights)
     name = entry.model if entry else str(source)
@@ -92,9 +90,9 @@ def load_model(source: str | Path, weights: str | Path | None = None, allow_unve
 def _load_file(path: Path) -> CrowdModel:
     checkpoint, about = read_checkpoint(path), read_metadata(path)
     text = about.get("config", checkpoint.get("config"))
-    if not isinstance(text, str):  # published files may hold a configuration of another kind
+    if not isinstance(text, str):  # published files may contain another kind of configuration
         raise InputError(
-            f"{path}: holds no configuration; say which model of the zoo it is of: load_model(NAME, weights="
+            f"{path}: holds no configuration; name its model in the zoo: load_model(NAME, weights="
             f"{str(path)!r}), or --model NAME on the command line"
         )
     config = stored_config(text, path)
@@ -111,29 +109,29 @@ def _load_file(path: Path) -> CrowdModel:
 
 
 def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
-    """Return the entry of the index that a name and its weights mean; None where the weights are a local file.
+    """Return the index entry for a name and its weights; None if the weights are a local file.
 
     Raises:
-        InputError: there is no such model, tag or file, or nothing that counts.
+        InputError: there is no such model, tag or file, or the entry is not a model that counts.
     """
     index = read_index()
     if weights is None and name not in index:
-        read_config(name)  # names the models near a misspelt one
+        read_config(name)  # raises for a misspelt name
         if not entries_for(name):
-            raise InputError(f"{name}: the index has no weights of it; train it, or give a file as weights")
+            raise InputError(f"{name}: the index has no weights for it; train it, or give a file as weights")
     entry = index.get(name, next(iter(entries_for(name)), None)) if weights is None else index.get(f"{name}.{weights}")
     if entry is None and not Path(str(weights)).is_file():
         tags = ", ".join(each.tag for each in entries_for(name)) or "none"
         raise InputError(f"{weights}: no such checkpoint, nor a tag of {name} in the index; its tags: {tags}")
     if entry is not None and entry.config is None:
-        raise InputError(f"{entry.name}: is where a training starts, not a model that counts")
+        raise InputError(f"{entry.name}: is a starting point for training, not a model that counts")
     return entry
 
 
 def _stated_arguments(
     config: dict[str, Any], checkpoint: dict[str, Any], found: WeightsFile, name: str
 ) -> dict[str, Any]:
-    """Return the arguments of the network that weights ask for: as a published file states them, or by the index."""
+    """Return the network arguments that weights require, as stated by a published file or by the index."""
     network = network_class(config, name)
     with _naming_file(network.__name__, found.path):
         stated = network.published_arguments(checkpoint)
@@ -152,16 +150,16 @@ def _load_weights(network: CrowdNetwork, checkpoint: dict[str, Any], path: Path)
 
 
 def _restore_normalization(network: CrowdNetwork, checkpoint: dict[str, Any], path: Path) -> None:
-    """Normalise as the weights were trained; a bare or published state dict goes by the network's backbone."""
+    """Restore the normalisation of the training; for a bare or published state dict the backbone's stays."""
     about = read_metadata(path)
     if "preprocessing" in about:  # a release
         network.restore_normalization(stored_object(about, "preprocessing", path))
-    elif any(key.startswith("network.") for key in checkpoint.get("state_dict", {})):  # a training's checkpoint
+    elif any(key.startswith("network.") for key in checkpoint.get("state_dict", {})):  # a training checkpoint
         network.restore_normalization(checkpoint.get("normalization", {}))
 
 
 def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the network's part of one of our checkpoints, or a bare state dict as it is."""
+    """Return the network's part of a training checkpoint, or a bare state dict unchanged."""
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise InputError(f"its state_dict holds {type(state).__name__}, not names and tensors")
@@ -170,7 +168,7 @@ def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 @contextmanager
 def _naming_file(kind: str, path: Path) -> Iterator[None]:
-    """Name the file in whatever is said of weights that do not fit."""
+    """Add the file name to errors about weights that do not fit."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""A model as a folder to pass on: one safetensors file that says what it is, and a card for people."""
+"""Releases: a model as a folder with one self-describing safetensors file and a model card."""
 
 import json
 from pathlib import Path
@@ -22,28 +22,28 @@ CARD = "README.md"
 def save_release(model: CrowdModel, folder: Path, name: str, half: bool = False) -> Path:
     """Write `model.safetensors`, which `crowdcount.load_model` reads without any other file, and a model card.
 
-    The file's metadata are texts: `name`, `config` (YAML: network, inference, size rule), `preprocessing` and `origin`
-    (JSON). The same model gives the same bytes.
+    The file's metadata are strings: `name`, `config` (YAML: network, inference, size rule), `preprocessing` and
+    `origin` (JSON). The same model gives the same bytes.
 
     Args:
-        model: what to write.
-        folder: where to; made if it is not there.
-        name: what the model is called from now on.
-        half: store the weights in half the room, as float16; they are float32 again once loaded, but rounded.
+        model: model to write.
+        folder: target folder, created if missing.
+        name: name of the released model.
+        half: store the weights as float16, in half the space; they are converted back to float32 when loaded.
 
     Returns:
-        The file of the weights.
+        Path of the weights file.
 
     Raises:
-        InputError: the folder holds a release already, or the disk is too small, or a weight is too large for float16.
+        InputError: the folder already holds a release, the disk is full, or a weight is too large for float16.
     """
     path, card = folder / RELEASE, folder / CARD
     for file in (path, card):
         if file.exists():
-            raise InputError(f"{file}: is there already; give another folder, or remove it")
+            raise InputError(f"{file}: already exists; give another folder, or remove it")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder")
-    # safetensors refuses tensors that share memory
+    # safetensors rejects tensors that share memory
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.network.state_dict().items()}
     if half:
         state = {key: _halved(key, value) for key, value in state.items()}
@@ -65,12 +65,12 @@ def _halved(key: str, value: Tensor) -> Tensor:
         return value
     rounded = value.half()
     if not torch.isfinite(rounded).all():
-        raise InputError(f"{key}: holds numbers that float16 cannot; save the model without --half")
+        raise InputError(f"{key}: holds numbers too large for float16; save the model without --half")
     return rounded
 
 
 def preprocessing(model: CrowdModel) -> dict[str, Any]:
-    """Return what an image has to go through before the network sees it, and what the network makes of its sides."""
+    """Return the preprocessing of an image, and the stride and size divisor of the network."""
     data = model.config.get("data", {})
     network = model.network
     sides = {key: getattr(network, key) for key in ("stride", "size_divisor") if hasattr(network, key)}
@@ -84,7 +84,7 @@ def preprocessing(model: CrowdModel) -> dict[str, Any]:
 
 
 def model_card(model: CrowdModel, name: str) -> str:
-    """Return a card in the form of the Hugging Face hub: a head that machines read, and what people should know."""
+    """Return a model card for the Hugging Face hub: a YAML header, then usage, figures, preprocessing and terms."""
     origin = model.origin
     lines = [
         f"# {name}",
@@ -114,18 +114,18 @@ def _metadata(model: CrowdModel, name: str) -> dict[str, str]:
 
 
 def _sort_header(path: Path) -> None:
-    """Bring the names in a safetensors file into order: the library writes the metadata in a random one."""
+    """Sort the names in a safetensors header: the library writes the metadata in random order."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
         text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
-        assert len(text) == size, "the same names and numbers take the same room"
+        assert len(text) == size, "the same names and numbers take the same space"
         file.seek(8)
         file.write(text)
 
 
 def _head(origin: dict[str, Any]) -> dict[str, Any]:
-    # the hub takes this for the licence of the weights, whatever that of the code is
+    # the hub reads this as the licence of the weights, not of the code
     licence = origin.get("weights_license")
     stated = {"license": licence.lower()} if licence else {"license": "other", "license_name": "see-terms-below"}
     return {"library_name": "crowdcount", **stated, "tags": ["crowd-counting", "pytorch"]}
@@ -185,10 +185,10 @@ def _figures(origin: dict[str, Any]) -> str:
 
 
 def _terms(origin: dict[str, Any]) -> str:
-    """Return the terms of weights of the index; those of others are their makers' to state."""
+    """Return the terms of weights in the index; for other weights, those who publish them must state the terms."""
     if "code_license" not in origin:
-        data = origin.get("trained_on") or "data that are not named"
-        return f"Trained on `{data}`. Whoever passes these weights on states their licence and the terms of the data."
+        data = origin.get("trained_on") or "unnamed data"
+        return f"Trained on `{data}`. When you publish these weights, state their licence and the terms of the data."
     terms = [
         f"- Licence of the authors' code: {_shown(origin['code_license'])}",
         f"- Licence of the weights: {_shown(origin.get('weights_license'))}",

@@ -23,7 +23,7 @@ from crowdcount.errors import InputError
 from crowdcount.images.files import read_photo
 from crowdcount.images.read import read_image
 from crowdcount.inference.density import Prediction
-from crowdcount.inference.plotting import density_picture
+from crowdcount.inference.plotting import density_overlay
 from crowdcount.inference.points import PointInference
 from crowdcount.predictor import Predictor, find_device
 from crowdcount.video.counting import count_video
@@ -296,17 +296,17 @@ def test_overlays_show_the_picture_with_its_caption(tool, release, photos, tmp_p
     drawn = read_image(tmp_path / "out" / "a_overlay.png")
     below = drawn[-60:, :90]
     prediction = crowdcount.predict(photos / "a.png", release)
-    np.testing.assert_array_equal(below, density_picture(picture(), prediction))
+    np.testing.assert_array_equal(below, density_overlay(picture(), prediction))
     assert (below != picture()).any() and drawn.shape[0] > 70
 
 
 @pytest.mark.parametrize("size", [(60, 90), (120, 180), (30, 45), (1, 3)])
-def test_density_pictures_are_no_larger_than_asked(size):
+def test_density_overlays_are_no_larger_than_asked(size):
     prediction = Prediction(4.0, np.full((8, 12), 4 / 96, np.float32), 8, 60, 90)
-    assert density_picture(picture(*size), prediction).shape == (60, 90, 3)
-    assert density_picture(picture(*size), prediction, 50).shape == (30, 45, 3)
-    assert density_picture(picture(*size), prediction, 5).shape == (8, 12, 3)  # a pixel for each block is the least
-    drawn = density_picture(picture(*size), prediction, 30)
+    assert density_overlay(picture(*size), prediction).shape == (60, 90, 3)
+    assert density_overlay(picture(*size), prediction, 50).shape == (30, 45, 3)
+    assert density_overlay(picture(*size), prediction, 5).shape == (8, 12, 3)  # a pixel for each block is the least
+    drawn = density_overlay(picture(*size), prediction, 30)
     assert cv2.imdecode(np.frombuffer(image_bytes(drawn), np.uint8), cv2.IMREAD_COLOR_RGB).tolist() == drawn.tolist()
 
 
@@ -445,7 +445,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(tool, release, referring, 
         ([photo], tmp_path / "weights.ckpt", "weights.ckpt"),
         ([photo, "--weights", "x"], release, "leave weights out"),
         ([photo, "--zones", tmp_path / "zones.json"], release, "draw at least 3"),
-        ([photo, "--zones", tmp_path / "none.json"], release, "no such file of zones"),
+        ([photo, "--zones", tmp_path / "none.json"], release, "no such zone file"),
         ([photo, "--max-memory", "0"], release, "max_memory: 0.0 must be"),
         ([photo, "--max-memory", "nan"], release, "max_memory: nan must be"),
         ([photo, "--long-side", "0"], release, "long_side: 0 must be"),
@@ -471,8 +471,8 @@ def test_mistakes_are_one_line_and_nothing_is_written(tool, release, referring, 
 @pytest.mark.parametrize("device", ["cuda:99", "meta", "nonsense", "privateuseone"])
 def test_devices_that_are_not_here(tool, release, photos, capsys, device):
     assert tool.main([str(photos), "--model", release, "--device", device]) == 2
-    assert capsys.readouterr().err.startswith(f"crowdcount predict: device: {device} is not here (")
-    with pytest.raises(InputError, match=f"device: {device} is not here"):
+    assert capsys.readouterr().err.startswith(f"crowdcount predict: device: {device} is not available (")
+    with pytest.raises(InputError, match=f"device: {device} is not available"):
         Predictor(release, device=device)
 
 
@@ -550,7 +550,7 @@ def test_zones_that_partition_the_picture_add_up(tool, release, photos, tmp_path
         assert float(row["left, half"]) + float(row["right"]) == pytest.approx(float(row["count"]), rel=1e-6)
         assert float(row["inner"]) + float(row["error (part)"]) == pytest.approx(float(row["count"]), rel=1e-6)
         assert float(row["inner"]) > 0 and row["error"] == ""
-    assert "its mask is 90 x 60 pixels and the photograph 50 x 40" in wrong["error"] and wrong["count"] == ""
+    assert "its mask is 90 x 60 pixels and the image 50 x 40" in wrong["error"] and wrong["count"] == ""
     assert names(out) == ["a_overlay.png", "b_overlay.png", "counts.csv", "counts.json"]
     parts = json.loads((out / "counts.json").read_text())["images"][0]["parts"]
     assert list(parts) == ["left, half", "right", "inner", "error"]
@@ -740,7 +740,7 @@ def test_what_half_precision_cannot_hold_is_counted_in_float32(overflowing, mode
     lossy, calls = overflowing(always=False)
     found = Predictor(lossy, precision="bfloat16").predict(picture())
     assert calls == [True, False] and found.count == pytest.approx(expected, rel=1e-6)
-    assert "tiny: bfloat16 is not enough for this picture; counted in float32" in caplog.text
+    assert "tiny: bfloat16 is not enough for this image; counted in float32" in caplog.text
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -766,7 +766,7 @@ def test_devices():
 def test_the_model_is_on_the_device_and_batches_are_of_one_size(model):
     predictor = Predictor(model, device="cpu")
     assert {each.device for each in model.network.parameters()} == {predictor.device}
-    with pytest.raises(InputError, match="images of several sizes are no batch"):
+    with pytest.raises(InputError, match="a batch takes images of one size"):
         predictor.predict_batch([picture(), picture(40, 50)])
     one, two = predictor.predict_batch([picture(), picture(seed=1)])
     assert one.count == pytest.approx(predictor.predict(picture()).count, rel=1e-5)

@@ -116,7 +116,7 @@ def test_impossible_windows_are_refused():
         Inference(window=-8)
     with pytest.raises(InputError, match="window_batch: 0"):
         Inference(window_batch=0)
-    with pytest.raises(InputError, match=r"window_stride: 6 is no multiple of 4, as this network needs"):
+    with pytest.raises(InputError, match=r"window_stride: 6 is not a multiple of 4, as this network needs"):
         Inference(window=16, window_stride=6)(Convolution().eval(), torch.zeros(3, 32, 32))
-    with pytest.raises(InputError, match=r"inference\.window: 12 is no multiple of 8"):
+    with pytest.raises(InputError, match=r"inference\.window: 12 is not a multiple of 8"):
         Inference(window=12)(Convolution().eval(), torch.zeros(3, 32, 32))

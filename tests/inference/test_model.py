@@ -98,7 +98,7 @@ def test_predictions_are_drawn_beside_the_annotation():
 def test_a_network_of_no_kind_is_refused(monkeypatch):
     monkeypatch.setattr("crowdcount.zoo.config.KINDS", (crowdcount.ReferringModel,))
     config = {"model": {"init_args": {"network": f"{__name__}.Brightness"}}}
-    with pytest.raises(InputError, match=r"mine: network: Brightness is neither ReferringDetector; nothing counts"):
+    with pytest.raises(InputError, match=r"mine: network: Brightness is neither ReferringDetector; no model accepts"):
         build(config, "mine")
     monkeypatch.undo()
     assert isinstance(build(config, "mine"), CrowdModel)

@@ -302,7 +302,7 @@ def test_predict(network):
     ]
     pixels = torch.from_numpy(ShortSide(100, 200)(image, np.empty((0, 2), np.float32))[0].transpose(2, 0, 1).copy())
     seen = PointInference(0.0, 0.0, crowded_fraction=1)(network, pixels, ["person in red"])[0]
-    np.testing.assert_allclose(found[0].points * 2, seen.points, atol=1e-2)  # in pixels of the photograph
+    np.testing.assert_allclose(found[0].points * 2, seen.points, atol=1e-2)  # in pixels of the image
     np.testing.assert_allclose(found[0].sizes * 2, seen.sizes, rtol=1e-3)
     (alone,) = everything(network, resize=ShortSide(100, 200)).predict(image, ["blue"])
     np.testing.assert_allclose(alone.points, found[1].points, atol=1e-3)

@@ -106,7 +106,9 @@ def test_networks_that_see_the_whole_image_have_no_exact_tiles(name, caplog):
     with caplog.at_level(logging.WARNING):
         maps, exact = count_tiles(network, noise(100, 700)[None], 100 * 450)
     assert not exact and torch.isfinite(maps).all()
-    reason = "does not count alike at all places of an image" if name == "swin" else "sees the whole image at once"
+    reason = (
+        "does not count in the same way everywhere in an image" if name == "swin" else "sees the whole image at once"
+    )
     assert f"{reason}: its density depends on the tiles" in caplog.text
 
 
@@ -205,7 +207,7 @@ def test_corners_that_keep_their_centres_are_noticed(by_image, caplog):
     whole = Inference()(network, image).density
     assert exact is by_image is (receptive_margin(network) is not None)
     assert np.allclose(maps[0, 0], whole, rtol=1e-4) is by_image
-    named = "Enlarged resizes by the size of what it is given (align_corners=True; crowdcount.models.tile_context"
+    named = "Enlarged resizes relative to the size of its input (align_corners=True; use crowdcount.models.tile_context"
     assert (named in caplog.text) is not by_image and (inexact_reason(network) == "") is by_image
 
 

@@ -124,7 +124,7 @@ def test_published_losses(case, golden):
     recorded, _, output, _ = run(case, golden)
     tolerance = max(CASES[case][0], 1e-6)
     density, images = torch.from_numpy(recorded["gt_x100"]) / SCALE, len(output.maps)
-    target = Target.of(density, output)
+    target = Target.from_density(density, output)
     close(density_errors(output.maps, target).sum(dim=0), recorded["loss/mse_sum"], tolerance)
     close(attention_loss(output.attention, target), recorded["loss/attention"], tolerance)
     close(released_local_counting(hard_regions(output.maps, target, 16, 9)), recorded["loss/rel"], tolerance)
@@ -140,7 +140,7 @@ def test_published_losses(case, golden):
 def test_published_hard_regions(case, golden):
     recorded, _, output, _ = run(case, golden)
     maps = output.maps[:, -1:].detach().requires_grad_()
-    hard = hard_regions(maps, Target.of(torch.from_numpy(recorded["gt_x100"]) / SCALE, output), 16, 9)
+    hard = hard_regions(maps, Target.from_density(torch.from_numpy(recorded["gt_x100"]) / SCALE, output), 16, 9)
     order = np.argsort(-recorded["rel/hard_gt_count_x100"], axis=1, kind="stable")
     for name, ours in (
         ("index", hard.index),
@@ -364,7 +364,7 @@ def test_windows_of_the_released_form():
     network = Hmode(SMALL, pretrained=False, compat="released").eval()
     image = torch.randint(0, 256, (3, 75, 101), dtype=torch.uint8)
     assert Inference(window=64, window_stride=32)(network, image).density.shape == (19, 26)
-    with pytest.raises(InputError, match="window: 66 is no multiple of 4"):
+    with pytest.raises(InputError, match="window: 66 is not a multiple of 4"):
         Inference(window=66)(network, image)
 
 
@@ -495,7 +495,7 @@ def test_local_counting_is_the_plain_formula(form, plain, size):
 
 def test_only_our_local_term_sets_a_level():
     output, density = example()
-    target = Target.of(density, output)
+    target = Target.from_density(density, output)
 
     def gradient(form):
         hard = hard_regions(output.maps, target, 16, 9)

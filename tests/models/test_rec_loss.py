@@ -22,7 +22,7 @@ ALL = {"label_weight": 5.0, "point_weight": 1.0, "image_text_weight": 0.06, "con
 # --- recorded numbers
 
 
-def phrases_of(sizes, columns):
+def make_phrases(sizes, columns):
     """Return expressions of so many tokens; the last two are "." and [SEP]."""
     place, size = torch.arange(columns), torch.tensor(sizes)[:, None]
     tokens, labels = place < size, place < size - 2
@@ -36,7 +36,7 @@ def case(request, golden):
     expressions = range(int(recorded["n_captions"]))
     leaves = {key: torch.from_numpy(recorded[key]).requires_grad_() for key in ("logits", "points", "img", "txt")}
     columns = leaves["logits"].shape[2]
-    phrases = phrases_of([int(recorded[f"t{i}_caption_size"]) for i in expressions], columns)
+    phrases = make_phrases([int(recorded[f"t{i}_caption_size"]) for i in expressions], columns)
     wanted = [torch.from_numpy(recorded[f"t{i}_labels"][0]).bool() for i in expressions]
     assert torch.equal(phrases.labels, torch.stack(wanted))
     attributes = torch.from_numpy(recorded["tok_mask"]).bool()
@@ -90,19 +90,19 @@ def test_released_labels_follow_the_last_full_stop(golden):
     recorded = np.load(golden / "rec_targets.npz")
     sizes = [int(recorded[f"t{i}_caption_size"]) for i in range(3)]
     labels = np.stack([recorded[f"t{i}_labels"][0] for i in range(3)])
-    assert np.array_equal(phrases_of(sizes, 256).labels.numpy(), labels.astype(bool))
+    assert np.array_equal(make_phrases(sizes, 256).labels.numpy(), labels.astype(bool))
 
 
 def test_selected_queries_are_the_recorded_ones(golden):
     recorded = np.load(golden / "rec_threshold.npz")
-    phrases = phrases_of([int(end) + 2 for end in recorded["end_idx"]], 256)
+    phrases = make_phrases([int(end) + 2 for end in recorded["end_idx"]], 256)
     kept = selected(torch.from_numpy(recorded["logits"]), phrases).numpy()
     for i, row in enumerate(kept):
         assert np.array_equal(recorded["boxes"][i][row], recorded[f"keep{i}_boxes"])
 
 
 def test_selection_needs_the_class_token_and_every_word():
-    phrases = phrases_of([5], 6)  # [CLS] two words . [SEP] padding
+    phrases = make_phrases([5], 6)  # [CLS] two words . [SEP] padding
     probabilities = torch.tensor([[0.26, 0.36, 0.36], [0.24, 0.9, 0.9], [0.9, 0.34, 0.9], [0.9, 0.9, 0.34]])
     logits = torch.full((1, 4, 6), -math.inf)
     logits[0, :, :3] = probabilities.logit()
@@ -117,7 +117,7 @@ def scene(sizes, counts, images, queries=12, width=6, columns=9, seed=0):
     """Return random detections in double precision, padded with -inf, and points."""
     draw = torch.Generator().manual_seed(seed)
     rows = len(sizes)
-    phrases = phrases_of(sizes, columns)
+    phrases = make_phrases(sizes, columns)
     phrases.attributes = phrases.tokens & (torch.rand(rows, columns, generator=draw) < 0.6)
     phrases.attributes[:, 0] = True
     logits = torch.randn(rows, queries, columns, generator=draw, dtype=torch.float64)
@@ -132,7 +132,7 @@ def scene(sizes, counts, images, queries=12, width=6, columns=9, seed=0):
     return detections, [torch.rand(count, 2, generator=draw, dtype=torch.float64) for count in counts]
 
 
-def leaves_of(detections):
+def leaf_tensors(detections):
     return [detections.logits, detections.points, detections.queries, detections.text]
 
 
@@ -260,7 +260,7 @@ def test_terms_and_gradients_are_those_of_plain_loops(busy):
     assert terms.keys() == expected.keys()
     for name, value in expected.items():
         assert terms[name].item() == pytest.approx(value.item(), rel=1e-9)
-        leaves = leaves_of(detections)
+        leaves = leaf_tensors(detections)
         got = torch.autograd.grad(terms[name], leaves, materialize_grads=True, retain_graph=True)
         plain = torch.autograd.grad(value, leaves, materialize_grads=True, retain_graph=True)
         for ours, theirs in zip(got, plain, strict=True):
@@ -316,7 +316,7 @@ def test_top_n_is_the_hungarian_choice_when_the_sets_agree(busy):
             detections.queries[row, query] += 5 * plain_pooled(detections, row)
     after = [loss(detections, targets)["contrast"] for loss in losses.values()]
     assert after[0].item() == after[1].item()
-    gradients = [torch.autograd.grad(loss, leaves_of(detections)[2:], materialize_grads=True) for loss in after]
+    gradients = [torch.autograd.grad(loss, leaf_tensors(detections)[2:], materialize_grads=True) for loss in after]
     assert torch.equal(gradients[0][0], gradients[1][0])
     assert gradients[1][1].abs().amax() == 0  # the text chooses; it is not trained
 
@@ -356,7 +356,7 @@ def test_every_term_has_finite_gradients(counts, images, positives, negatives):
     if sum(counts) == 0:
         assert [terms[name].item() for name in ("point", "image_text", "contrast")] == [0, 0, 0]
     sum(terms.values()).backward()
-    for leaf in leaves_of(detections):
+    for leaf in leaf_tensors(detections):
         assert leaf.grad.isfinite().all()
     padding = ~detections.phrases.tokens[:, None].expand_as(detections.logits)
     assert (detections.logits.grad[padding] == 0).all()

@@ -57,7 +57,7 @@ def tables():
     return json.loads((GOLDEN / "zip_bins.json").read_text())
 
 
-def bins_of(table):
+def make_bins(table):
     intervals = [f"{low}+" if high == "inf" else low if low == high else f"{low}-{high}" for low, high in table["bins"]]
     return Bins(intervals, table["centers"])
 
@@ -68,7 +68,7 @@ def read(request, name):
     return np.load(folder / f"{name}.npz")
 
 
-def run_of(name, images):
+def recorded_options(name, images):
     """The options of a recorded run, and whether it has one head."""
     batch = {"ot_weight": 0.1 * images, **PUBLISHED}
     parts = name.removeprefix("k_").removeprefix("aux_").split("_")
@@ -101,9 +101,9 @@ def test_totals_terms_and_gradients_equal_the_recorded_ones(file, case, run, tab
     arrays = read(request, file)
     inputs = read(request, "zip_loss") if file == "zip_loss_alt" else arrays
     stride, _ = inputs[f"{case}/args"]
-    bins = bins_of(tables[f"{inputs[f'{case}/dataset']}{stride}"])
+    bins = make_bins(tables[f"{inputs[f'{case}/dataset']}{stride}"])
     points = [inputs[f"{case}/points{index}"] for index in range(len(inputs[f"{case}/kinds"]))]
-    loss, single = run_of(run, len(points))
+    loss, single = recorded_options(run, len(points))
     names = ["logits_k"] if single else ["logits_pi", "logits_lambda"]
     logits = [torch.tensor(inputs[f"{case}/{name}"], requires_grad=True) for name in names]
     output = Head(bins, stride).decode(*logits) if single else Heads(bins, stride).combine(*logits)
@@ -156,7 +156,7 @@ def test_blocks_and_classes_equal_the_recorded_ones(tables, request, clamped):
         points = [arrays[f"{case}/points{index}"] for index in range(len(arrays[f"{case}/kinds"]))]
         blocks = clamped(points, torch.from_numpy(arrays[f"{case}/density"]), int(stride), True)
         np.testing.assert_array_equal(blocks, arrays[f"{case}/blocks"])
-        bins = bins_of(tables[f"{arrays[f'{case}/dataset']}{stride}"])
+        bins = make_bins(tables[f"{arrays[f'{case}/dataset']}{stride}"])
         np.testing.assert_array_equal(bins.classes(blocks[:, 0]), arrays[f"{case}/classes"])
 
 

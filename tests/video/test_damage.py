@@ -62,7 +62,7 @@ def test_sound_alone(tmp_path):
 def test_no_frames(films, tmp_path):
     (tmp_path / "none.mp4").write_bytes(films(".mp4").read_bytes()[: packets(films(".mp4"))[0][0] + 9])
     frames, message = read_until_error(tmp_path / "none.mp4")
-    assert frames == [] and "none.mp4: not one frame can be decoded (bytes of it are missing)" in message
+    assert frames == [] and "none.mp4: no frame can be decoded (bytes of it are missing)" in message
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_cut_before_the_index(films, tmp_path):
     write_video(tmp_path / "whole.mp4", [picture(0)] * 5, "mpeg4")
     data, path = (tmp_path / "whole.mp4").read_bytes(), tmp_path / "cut.mp4"
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match=r"cut.mp4: not a readable video .* not all of it is there: copy the file"):
+    with pytest.raises(InputError, match=r"cut.mp4: not a readable video .* is incomplete: copy the file"):
         next(read_frames(path))
 
 

@@ -154,7 +154,7 @@ def test_annotated_density_of_another_size(height, width):
 
 
 def test_density_that_does_not_fit_is_refused():
-    with pytest.raises(InputError, match="does not cover a picture of 240 x 320"):
+    with pytest.raises(InputError, match="does not cover an image of 240 x 320"):
         annotate(
             np.zeros((120, 160, 3), np.uint8), Reading(0, 0, 2, 2), Seen(0, np.zeros((9, 9), np.float32), 8, 240, 320)
         )
@@ -170,7 +170,7 @@ def test_colour_scale_never_falls():
     assert (same[0] != same[2]).any()
 
 
-def line_of(paper):
+def chart_line(paper):
     """Return the height of the chart's line above its ground in every column, -1 where there is none."""
     right = paper[:, paper.shape[1] // 2 + 40 :].astype(int)
     blue = (right[..., 2] > right[..., 0] + 100).any(axis=0)
@@ -181,7 +181,7 @@ def line_of(paper):
 def test_chart_follows_the_series():
     strip, series = Strip(720, 1280), [*range(100), *range(100, 0, -1)]
     strip.draw_chart(series)
-    drawn = line_of(strip.paper)
+    drawn = chart_line(strip.paper)
     drawn = drawn[drawn >= 0]
     assert len(drawn) > 400
     peak = drawn[20:-20].argmax() + 20
@@ -195,7 +195,7 @@ def test_chart_keeps_its_scale_in_time(expected):
     for shown in (10, 50, 100):
         strip = Strip(720, 1280)
         strip.draw_chart([5.0] * shown, expected)
-        ends.append(np.flatnonzero(line_of(strip.paper) >= 0)[-1])
+        ends.append(np.flatnonzero(chart_line(strip.paper) >= 0)[-1])
     if expected:
         assert ends[1] - ends[0] == pytest.approx((ends[2] - ends[0]) * 40 / 90, abs=3)
     else:

@@ -42,7 +42,7 @@ def random_density(rows, columns, seed=0):
 
 @pytest.mark.parametrize("function", [visualize.smooth_density, visualize.heat_map])
 def test_blocks_that_do_not_fit_are_refused(function):
-    with pytest.raises(InputError, match="5 x 9 blocks of 8 pixels does not cover a picture of 48 x 72"):
+    with pytest.raises(InputError, match="5 x 9 blocks of 8 pixels does not cover an image of 48 x 72"):
         function(random_density(5, 9), 48, 72, 8)
 
 

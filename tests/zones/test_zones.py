@@ -1,4 +1,4 @@
-"""Zones that share a photograph out among them add up to its count, and each has what a plain rule gives it."""
+"""Zones that share an image out among them add up to its count, and each has what a plain rule gives it."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def predict(rng, stride, seen):
 
 @st.composite
 def scenes(draw):
-    """Return random numbers, a prediction, and the size of a photograph that the network saw at its own or another."""
+    """Return random numbers, a prediction, and the size of an image that the network saw at its own or another."""
     side = st.integers(1, 150)
     height, width = draw(side), draw(side)
     seen = draw(st.just((height, width)) | st.tuples(side, side))
@@ -80,7 +80,7 @@ def labels(rng, height, width):
     return [label == number for number in range(4)]
 
 
-def zones_of(areas):
+def make_zones(areas):
     kept = [area for area in areas if (area.any() if isinstance(area, np.ndarray) else area.area)]
     return [Zone(f"part {number}", area) for number, area in enumerate(kept)]
 
@@ -92,7 +92,7 @@ PARTITIONS = [grid, slanted, voronoi, island, labels]
 @given(scene=scenes())
 def test_zones_that_divide_the_photograph_add_up(divide, scene):
     rng, prediction, height, width = scene
-    zones = zones_of(divide(rng, height, width))
+    zones = make_zones(divide(rng, height, width))
     counts = zone_counts(prediction, zones, height, width)
     assert sum(counts.values()) == pytest.approx(prediction.count, rel=1e-9)
     shares = [zone.coverage(prediction, height, width) for zone in zones]
@@ -182,7 +182,7 @@ def test_a_mask_and_the_polygons_of_its_pixels_are_one_zone(scene):
 
 def test_shares_by_hand():
     prediction = Prediction(6.0, np.array([[1, 2], [3, 0]], np.float32), 8, 12, 10)
-    # The photograph is twice as high and as wide: blocks end at 16 and 20 across, at 16 and 24 down.
+    # The image is twice as high and as wide: blocks end at 16 and 20 across, at 16 and 24 down.
     half = Zone("left half", box(0, 0, 8, 24))
     np.testing.assert_array_equal(half.coverage(prediction, 24, 20), [[0.5, 0], [0.5, 0]])
     corner = Zone("corner", Polygon([[16, 16], [20, 16], [20, 24]]))
@@ -237,7 +237,7 @@ def whole_grid(rng, height, width):
 @given(scene=scenes())
 def test_zones_that_divide_the_photograph_count_every_point_once(divide, scene):
     rng, _, height, width = scene
-    zones = zones_of(divide(rng, height, width))
+    zones = make_zones(divide(rng, height, width))
     whole = rng.integers(0, [width, height], (300, 2))  # many on edges and corners
     last = np.nextafter(np.float32([width, height]), np.float32(0))
     points = np.concatenate([as_points(whole), as_points(whole / 2), as_points(rng.uniform(0, last, (50, 2))), [last]])
@@ -296,12 +296,12 @@ def test_what_is_no_zone_is_refused(name, area, message):
     [
         (
             box(50, 3, 60, 9),
-            "no area inside the photograph of 40 x 30 .*reaches from 50, 3 to 60, 9: draw it in pixels",
+            "no area inside the image of 40 x 30 .*reaches from 50, 3 to 60, 9: draw it in pixels",
         ),
-        (box(-5, 0, 0, 9), "no area inside the photograph of 40 x 30"),
+        (box(-5, 0, 0, 9), "no area inside the image of 40 x 30"),
         (
             np.ones((40, 30), bool),
-            "its mask is 30 x 40 pixels and the photograph 40 x 30 .*on this photograph, upright",
+            "its mask is 30 x 40 pixels and the image 40 x 30 .*on this image, upright",
         ),
         (np.zeros((30, 40), bool), "no pixel of its mask is inside; paint"),
     ],
@@ -490,7 +490,7 @@ BOW = [[0, 0], [4, 4], [4, 0], [0, 4]]
         ({"type": "Feature", "geometry": {}}, "zone 'type' is 'Feature', expected a list"),
     ],
 )
-def test_faults_in_json_are_named(tmp_path, table, message):
+def test_errors_in_json_are_named(tmp_path, table, message):
     path = write(tmp_path / "zones.json", table)
     with pytest.raises(InputError, match=message) as error:
         read_zones([path])
@@ -507,7 +507,7 @@ def test_names_in_two_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("none.json", None, "no such file of zones"),
+        ("none.json", None, "no such zone file"),
         ("zones.txt", b"1 2", r"zones are \.json and \.geojson files, and masks \.jpg"),
         ("m.png", b"", r"not a readable image \(0 bytes\); save the mask again"),
         ("m.png", b"no image", r"not a readable image \(8 bytes\)"),
@@ -516,7 +516,7 @@ def test_names_in_two_files_are_refused(tmp_path):
         ("m.png", cv2.imencode(".png", np.eye(64, dtype=np.uint8))[1].tobytes()[:-60], "not a readable image"),
     ],
 )
-def test_faults_of_files_are_named(tmp_path, name, content, message):
+def test_errors_of_files_are_named(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as error:

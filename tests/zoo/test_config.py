@@ -56,7 +56,7 @@ def checkpoint(path, config):
     return path, network
 
 
-def of_network(network, **more):
+def network_config(network, **more):
     return {"model": {"class_path": "crowdcount.training.BlockwiseModule", "init_args": {"network": network, **more}}}
 
 
@@ -65,11 +65,11 @@ def of_network(network, **more):
     [{"class_path": f"{HERE}.Plain"}, {"class_path": f"{HERE}.Plain", "init_args": None}, f"{HERE}.Plain"],
 )
 def test_a_network_without_arguments(zoo, tmp_path, network):
-    name = zoo(of_network(network))
+    name = zoo(network_config(network))
     assert type(crowdcount.create_model(name)).__name__ == "Plain"
     with pytest.raises(InputError, match=r"surplus: no such key"):
         crowdcount.create_model(name, surplus=1)
-    file, trained = checkpoint(tmp_path / "own.ckpt", of_network(network))
+    file, trained = checkpoint(tmp_path / "own.ckpt", network_config(network))
     for model in (crowdcount.load_model(file), crowdcount.load_model(name, weights=file)):
         assert torch.equal(model.network.layer.weight, trained.layer.weight)
 
@@ -83,15 +83,15 @@ def test_a_network_without_arguments(zoo, tmp_path, network):
         ("model: []", r"model should hold keys and values; got \[\]"),
         ("trainer: {max_epochs: 1}", "model should hold keys and values; got nothing"),
         ("model: {class_path: crowdcount.training.BlockwiseModule}", "model: init_args should hold .*; got nothing"),
-        (of_network(None), "model.network: give class_path, .*; got nothing"),
-        (of_network([]), r"model.network: give class_path, .*; got \[\]"),
-        (of_network({"init_args": {}}), "model.network: give class_path"),
-        (of_network({"class_path": 3}), "model.network: give class_path"),
-        (of_network({"class_path": f"{HERE}.Plain", "init_args": [1]}), "model.network: init_args should hold"),
-        (of_network({"class_path": f"{HERE}.Plane"}), "has no Plane; did you mean Plain"),
-        (of_network({"class_path": f"{HERE}.Bare"}), "Bare does not correspond to a subclass of CrowdNetwork"),
-        (of_network({"class_path": "crowdcount.models.base.DensityNetwork"}), "network: .*DensityNetwork"),
-        ({**of_network(f"{HERE}.Plain"), "data": [1]}, "data should hold keys and values"),
+        (network_config(None), "model.network: give class_path, .*; got nothing"),
+        (network_config([]), r"model.network: give class_path, .*; got \[\]"),
+        (network_config({"init_args": {}}), "model.network: give class_path"),
+        (network_config({"class_path": 3}), "model.network: give class_path"),
+        (network_config({"class_path": f"{HERE}.Plain", "init_args": [1]}), "model.network: init_args should hold"),
+        (network_config({"class_path": f"{HERE}.Plane"}), "has no Plane; did you mean Plain"),
+        (network_config({"class_path": f"{HERE}.Bare"}), "Bare does not correspond to a subclass of CrowdNetwork"),
+        (network_config({"class_path": "crowdcount.models.base.DensityNetwork"}), "network: .*DensityNetwork"),
+        ({**network_config(f"{HERE}.Plain"), "data": [1]}, "data should hold keys and values"),
     ],
 )
 def test_a_malformed_configuration_names_file_and_key(zoo, tmp_path, config, message):
@@ -105,22 +105,22 @@ def test_a_malformed_configuration_names_file_and_key(zoo, tmp_path, config, mes
 
 @pytest.mark.parametrize("path", ["nowhere.Net", f"{HERE}.Plane", f"{HERE}.Bare", "Plain", "os.path.join", ""])
 def test_weights_for_a_class_that_is_no_network(zoo, tmp_path, path):
-    file, _ = checkpoint(tmp_path / "own.ckpt", of_network(f"{HERE}.Plain"))
-    name = zoo(of_network({"class_path": path}))
+    file, _ = checkpoint(tmp_path / "own.ckpt", network_config(f"{HERE}.Plain"))
+    name = zoo(network_config({"class_path": path}))
     for call in (crowdcount.create_model, crowdcount.load_model):
         with pytest.raises(InputError, match="own/plain: network: "):
             call(name, weights=file)
 
 
 def test_an_inference_of_another_kind_of_model_is_refused(zoo):
-    name = zoo(of_network(f"{HERE}.Plain", inference={"cls_threshold": 0.5}))
+    name = zoo(network_config(f"{HERE}.Plain", inference={"cls_threshold": 0.5}))
     with pytest.raises(InputError, match=r"own/plain: inference.cls_threshold: no such key"):
         crowdcount.create_model(name)
 
 
 def test_a_class_that_cannot_be_imported(zoo):
     with pytest.raises(InputError, match=r"own/plain: network: .*nowhere"):
-        crowdcount.create_model(zoo(of_network({"class_path": "nowhere.Net"})))
+        crowdcount.create_model(zoo(network_config({"class_path": "nowhere.Net"})))
 
 
 @pytest.mark.parametrize("text", [": [", "a: !!python/object:os.system {}", "2020-13-45", "&a [*a]", 7, {"a": 1}, None])
@@ -131,7 +131,7 @@ def test_a_stored_configuration_that_is_no_text(tmp_path, text):
 
 
 def test_foreign_weights_need_a_family_that_converts_them(zoo, tmp_path):
-    name = zoo(of_network(f"{HERE}.Plain"))
+    name = zoo(network_config(f"{HERE}.Plain"))
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "theirs.pth")
     message = r"theirs\.pth: .*names than those of Plain \('conv1.weight' is unknown\).*override Plain.load_published"
     with pytest.raises(InputError, match=message):
@@ -146,7 +146,7 @@ JUNK = st.sampled_from([
     {"class_path": None}, {"init_args": {}}, {"window": "wide"}, {"window": 0}, {"cls_threshold": 2}, "None", "null",
     {"class_path": "crowdcount.inference.density.Inference", "init_args": {"window": 224}}, "os.system", "builtins.int",
 ])  # fmt: skip
-VALID = of_network(
+VALID = network_config(
     {"class_path": "crowdcount.models.Ebc", "init_args": {"backbone": "vgg11_ae", "bins": {"intervals": [0, "1+"]}}},
     inference={"window": 224, "window_stride": 112},
 ) | {"data": {"resize": {"min_side": 448, "multiple": 32}}}

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = crowdcount.list_models()
 
 
-def config_of(name):
+def model_config(name):
     return yaml.safe_load((ROOT / "zoo_configs" / f"{name}.yaml").read_text())
 
 
@@ -55,7 +55,7 @@ def test_every_configuration_is_accepted_by_the_command(name, capsys):
         train.main(["fit", "--config", str(ROOT / "zoo_configs" / f"{name}.yaml"), "--print_config"])
     assert stopped.value.code in (None, 0)
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed["trainer"]["max_epochs"] == config_of(name)["trainer"]["max_epochs"]
+    assert printed["trainer"]["max_epochs"] == model_config(name)["trainer"]["max_epochs"]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_every_configuration_is_accepted_by_the_command(name, capsys):
 )
 def test_published_recipes(name):
     """The numbers of the authors' code (commit b52a594), data set by data set."""
-    config = config_of(name)
+    config = model_config(name)
     model, data = config["model"]["init_args"], config["data"]
     dataset, transformer = name.rsplit("_", 1)[1], "/vit_" in name
     bins = Bins(**model["network"]["init_args"]["bins"])
@@ -86,7 +86,7 @@ def test_published_recipes(name):
 def test_recipes_of_referring_expression_counting(model, dataset):
     """GroundingREC's as in the authors' code (commit e8f5a54); the others as reconstructed, which each file says."""
     name = f"rec/{model}_swint_{dataset}"
-    config = config_of(name)
+    config = model_config(name)
     arguments, data = config["model"]["init_args"], config["data"]
     grounding = model == "grounding_rec"
     assert arguments["optimizer"]["init_args"] == {"lr": 1e-5, "weight_decay": 1e-4}
@@ -145,7 +145,7 @@ def test_wrong_names_and_arguments_are_refused():
         crowdcount.create_model("ebc/vgg19ae_sha", backbon="vgg16_ae")
     with pytest.raises(InputError, match=r"'vgg18_ae' is unknown; did you mean"):
         crowdcount.create_model("ebc/vgg19ae_sha", backbone="vgg18_ae")
-    with pytest.raises(InputError, match="ebc/vgg19ae_sha: the index has no weights of it; train it, or give a file"):
+    with pytest.raises(InputError, match="ebc/vgg19ae_sha: the index has no weights for it; train it, or give a file"):
         crowdcount.load_model("ebc/vgg19ae_sha")
 
 
@@ -215,7 +215,7 @@ def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch):
     strange = [{"model": {"init_args": {"network": network}}} for network in (outer, inner)]
     strange.append({"model": {"init_args": {"network": {"class_path": "crowdcount.X"}}}, "data": {"resize": outer}})
     refusals = [(yaml.safe_dump(config), "give --import evilmodule ") for config in strange]
-    for config, message in [*refusals, ("model: [", "its configuration is no YAML")]:
+    for config, message in [*refusals, ("model: [", "its configuration is not YAML")]:
         torch.save({"config": config}, "strange.ckpt")
         with pytest.raises(InputError, match=message):
             crowdcount.load_model("strange.ckpt")
@@ -237,7 +237,7 @@ def test_a_text_in_a_stored_configuration_imports_nothing(tmp_path, monkeypatch,
     data = {}
     {"inference": model, "bins": arguments}.get(place, data)[place] = text
     torch.save({"config": yaml.safe_dump({"model": {"init_args": model}, "data": data}), "state_dict": {}}, "odd.ckpt")
-    advice = "an object that is written as a text is not built" if "{" in text else "give --import evilmodule "
+    advice = "objects written as text are not built" if "{" in text else "give --import evilmodule "
     with pytest.raises(InputError, match=rf"odd\.ckpt: is made of .*; {advice}"):
         crowdcount.load_model("odd.ckpt")
     assert not Path("exploded").exists() and "evilmodule" not in sys.modules

@@ -99,7 +99,7 @@ def test_a_release_is_not_overwritten(published, tmp_path, capsys):
         folder.mkdir()
         (folder / file).write_text("mine")
         assert convert.main([NAME, "--output", str(folder)]) == 2
-        assert f"{file}: is there already" in capsys.readouterr().err
+        assert f"{file}: already exists" in capsys.readouterr().err
         assert [path.read_text() for path in folder.iterdir()] == ["mine"]
 
 
@@ -172,10 +172,10 @@ def test_what_is_no_model(local_index, tmp_path, capsys):
     for source, message in {
         str(
             tmp_path / "bare.safetensors"
-        ): "holds no configuration; say which model of the zoo it is of: load_model(NAME, weights=",
-        "rec/swin_t.hub": "is where a training starts, not a model that counts",
+        ): "holds no configuration; name its model in the zoo: load_model(NAME, weights=",
+        "rec/swin_t.hub": "is a starting point for training, not a model that counts",
         "clip_ebc/rn50_shaa": "near it: clip_ebc/rn50_sha",
-        "clip_ebc/vit_b16_sha": "the index has no weights of it",
+        "clip_ebc/vit_b16_sha": "the index has no weights for it",
         str(tmp_path): "is neither a file nor a model of the zoo",
     }.items():
         assert convert.main([source, "--output", str(tmp_path / "out")]) == 2

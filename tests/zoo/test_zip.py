@@ -28,7 +28,7 @@ BACKBONES = {
 }  # fmt: skip
 
 
-def config_of(name):
+def model_config(name):
     return yaml.safe_load((ROOT / "zoo_configs" / f"{name}.yaml").read_text())
 
 
@@ -36,7 +36,7 @@ def config_of(name):
 @pytest.mark.parametrize("dataset", SETS)
 def test_published_recipes(size, dataset):
     """The numbers of the authors' code (commit bada31d), data set by data set."""
-    config = config_of(f"zip/{size}_{dataset}")
+    config = model_config(f"zip/{size}_{dataset}")
     model, data = config["model"]["init_args"], config["data"]
     network, transformer = model["network"]["init_args"], (size, dataset) == ("b", "sha")
     block, crop, most = SETS[dataset]
@@ -71,7 +71,7 @@ def test_trained_parameters(size):
 
 @pytest.mark.parametrize("start", ["efficientnet_lite0_sha_imagenet", "mobilenetv4_sha_scratch"])
 def test_heads_are_compared_at_equal_recipes(start):
-    ours, theirs = (config_of(f"{family}/{start}") for family in ("zip", "ebc"))
+    ours, theirs = (model_config(f"{family}/{start}") for family in ("zip", "ebc"))
     for config in (ours, theirs):
         model = config["model"]["init_args"]
         assert model["network"]["init_args"].pop("backbone_stride", 16) == 16
@@ -137,7 +137,7 @@ def test_a_published_file_says_its_block_side_and_bins(tmp_path):
 
 def test_a_published_file_alone_is_not_enough(tmp_path):
     path = write_published("p_sha16", tmp_path / "best_mae.pth")
-    with pytest.raises(InputError, match="holds no configuration; say which model of the zoo it is of"):
+    with pytest.raises(InputError, match="holds no configuration; name its model in the zoo"):
         crowdcount.load_model(path)
     torch.save({"config": torch.load(path)["config"], "weights": None}, tmp_path / "model_info.pth")
     with pytest.raises(InputError, match="give the one with the weights"):

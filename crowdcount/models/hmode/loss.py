@@ -38,7 +38,7 @@ class Target:
     coarse_side: int
 
     @classmethod
-    def of(cls, density: Tensor, output: ExpertMaps) -> "Target":
+    def from_density(cls, density: Tensor, output: ExpertMaps) -> "Target":
         """Return the target for an output.
 
         Args:
@@ -111,7 +111,7 @@ class HmodeLoss:
         Raises:
             InputError: the images are not made of whole cells or are smaller than a region.
         """
-        target = Target.of(density, output)
+        target = Target.from_density(density, output)
         weights = self.map_weights(output.maps)
         images, published = len(density), self.reduction == "sum"
         scale = 1 / images if published else 1 / density.numel()

@@ -129,9 +129,9 @@ class ZipLoss:
                 "transport": self.ot_weight * transport(density, points, stride),
                 "variation": self.tv_weight * variation(density, blocks, counts),
             }
-        return {term: self._of_blocks(term, output, blocks).flatten(1).sum(dim=1)}
+        return {term: self._block_losses(term, output, blocks).flatten(1).sum(dim=1)}
 
-    def _of_blocks(self, term: DensityTerm, output: CountMap, blocks: Tensor) -> Tensor:
+    def _block_losses(self, term: DensityTerm, output: CountMap, blocks: Tensor) -> Tensor:
         """Return the loss of each block, (B, 1, rows, columns)."""
         if term == "poisson":
             return poisson_nll(output.density, blocks, self.epsilon)
