@@ -1,4 +1,4 @@
-"""Networks by family: what they take, return and declare. No Lightning, no data, no inference."""
+"""Networks by family. They do not depend on Lightning, data or inference."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Base classes of networks: inputs, outputs and declarations."""
+"""Base classes of networks, their outputs and declarations."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ class CountMap:
     Attributes:
         density: (B, 1, H / stride, W / stride), people per block; its sum is the count.
         logits: (B, K, H / stride, W / stride) class scores of blockwise classifiers, otherwise None.
-        variance: (B, 1, H / stride, W / stride) variance of the count of each block, whose mean is the density, where
-            the network predicts its distribution; otherwise None. Errors of blocks go together: the variance of the sum
-            is not the sum of these.
+        variance: (B, 1, H / stride, W / stride) variance of the count of each block (the density is its mean) if the
+            network predicts a distribution, otherwise None. Errors of blocks are correlated, so the sum of the
+            variances is not the variance of the sum.
     """
 
     density: Tensor
@@ -35,32 +35,33 @@ class CountMap:
 
 
 class CrowdNetwork(nn.Module, ABC):
-    """Base of every network of the zoo, whatever it returns.
+    """Base class of all networks.
 
     Attributes:
-        mean: per-channel mean (RGB, in [0, 1]) taken off the image; ImageNet's unless the backbone expects another.
-        std: per-channel standard deviation the image is divided by, likewise.
+        mean: per-channel mean (RGB, in [0, 1]) subtracted from the image; ImageNet's unless the backbone expects
+            another.
+        std: per-channel standard deviation by which the image is divided; likewise.
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
     def normalize(self, image: Tensor) -> Tensor:
-        """Turn uint8 (or float in [0, 1]) RGB (B, 3, H, W) into what `forward` takes."""
+        """Normalise uint8 (or float in [0, 1]) RGB images (B, 3, H, W) for `forward`."""
         if image.dtype == torch.uint8:
             image = image.float() / 255
         shape = (1, 3, 1, 1)
         return (image - image.new_tensor(self.mean).view(shape)) / image.new_tensor(self.std).view(shape)
 
     def restore_normalization(self, stored: Mapping[str, Any]) -> None:
-        """Normalise images from now on as in the training of some weights.
+        """Set the normalisation of images to that used in the training of some weights.
 
         Args:
-            stored: `mean` and `std`, as they are kept with the weights. Without them the weights are of a version that
-                normalised by the class, whatever the backbone: with ImageNet's unless the class says otherwise.
+            stored: `mean` and `std` stored with the weights. Weights of early versions lack them; they were normalised
+                by the defaults of the class, regardless of the backbone.
 
         Raises:
-            InputError: they are not three numbers each, or a deviation is not above 0.
+            InputError: the values are not three numbers each, or a deviation is not above 0.
         """
         self.mean = _channels(stored.get("mean", type(self).mean), "mean")
         self.std = _channels(stored.get("std", type(self).std), "std")
@@ -68,9 +69,9 @@ class CrowdNetwork(nn.Module, ABC):
             raise InputError(f"normalization: std {self.std} must be above 0")
 
     def load_pretrained(self) -> None:
-        """Fetch the pretrained towers the network was configured with; a training starts with this call.
+        """Load the pretrained weights the network was configured with; called at the start of a training.
 
-        Constructing a network never touches the disk or the internet.
+        Constructing a network accesses neither the disk nor the internet.
 
         Raises:
             InputError: the weights could not be fetched.
@@ -78,21 +79,21 @@ class CrowdNetwork(nn.Module, ABC):
 
     @classmethod
     def published_arguments(cls, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments of the network that a published checkpoint states itself; most state none.
+        """Return the network arguments that a published checkpoint states; most state none.
 
         Args:
-            checkpoint: the content of the file.
+            checkpoint: content of the file.
 
         Raises:
-            InputError: it states what the family does not have.
+            InputError: the checkpoint states arguments that the family does not support.
         """
         return {}
 
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
-        """Load a checkpoint in the authors' form; a family whose authors published weights overrides this.
+        """Load a checkpoint in the authors' format; overridden by families with published weights.
 
         Args:
-            state_dict: the published state dict, or a dict that holds it where the authors wrapped it.
+            state_dict: the published state dict, or the dict in which the authors wrapped it.
 
         Raises:
             InputError: a key belongs to no published checkpoint of the family, or the family has none.
@@ -117,12 +118,12 @@ def _channels(numbers: Any, name: str) -> tuple[float, float, float]:
 
 
 class DensityNetwork(CrowdNetwork):
-    """Base of every density network.
+    """Base class of density networks.
 
     Attributes:
         stride: side in pixels of the block that one density cell covers.
-        size_divisor: image sides are padded to a multiple of this by `crowdcount.inference`; what `forward` makes of
-            other sides is the network's own affair (the published ones ignore a remainder).
+        size_divisor: `crowdcount.inference` pads image sides to a multiple of this. The behaviour of `forward` for
+            other sides is up to the network (the published ones ignore a remainder).
     """
 
     stride: int
@@ -133,10 +134,10 @@ class DensityNetwork(CrowdNetwork):
         """Count in a normalised image batch (B, 3, H, W)."""
 
     def check_sizes(self) -> None:
-        """Refuse a network that does not say how large its cells are.
+        """Check that the network declares its cell size.
 
         Raises:
-            InputError: `stride` or `size_divisor` is missing or no whole number above 0.
+            InputError: `stride` or `size_divisor` is missing or not a positive integer.
         """
         for name in ("stride", "size_divisor"):
             value = getattr(self, name, None)
@@ -148,10 +149,10 @@ class DensityNetwork(CrowdNetwork):
 
 
 def count_map(network: DensityNetwork, image: Tensor) -> CountMap:
-    """Return what a network makes of a normalised image batch (B, 3, H, W), held to what it declares.
+    """Run a density network on a normalised image batch (B, 3, H, W) and check the shape of its output.
 
     Raises:
-        InputError: it is no `CountMap`, or its density has not one cell for each block of `stride` pixels.
+        InputError: the output is not a `CountMap`, or its density does not have one cell per block of `stride` pixels.
     """
     output, name = network(image), type(network).__name__
     if not isinstance(output, CountMap):

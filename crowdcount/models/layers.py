@@ -1,4 +1,4 @@
-"""Small pieces that the blockwise families share: resampling, residual decoder blocks, initialisation."""
+"""Layers shared by the blockwise families: resampling, residual decoder blocks, initialisation."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from crowdcount.errors import InputError
 def upsample(features: Tensor, scale: float) -> Tensor:
     """Resize (B, C, H, W) bilinearly by `scale` to floor(side * scale).
 
-    The given factor, not the ratio of the sizes, drives the coordinates: at fractional factors the two differ.
+    Coordinates are computed from the given factor, not from the ratio of the sizes; for fractional factors they differ.
     """
     if scale == 1:
         return features
@@ -85,7 +85,7 @@ def decoder(block: type[BasicBlock | Bottleneck], in_channels: int, channels: li
 
 
 def dilated_context(channels: int, dilations: Sequence[int]) -> nn.Sequential:
-    """Stack a `BasicBlock` for each dilation: what surrounds a block of the image, on the grid of the blocks.
+    """Stack a `BasicBlock` for each dilation, to add context around each block of the image.
 
     Raises:
         InputError: a dilation is below 1.

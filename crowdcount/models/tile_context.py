@@ -1,4 +1,4 @@
-"""The position of a tile in the whole image, for operations that depend on the size of the image."""
+"""Position of a tile in the whole image, for operations that depend on the image size."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class TileContext:
-    """A tile of an image that is too large for one pass; all in pixels, multiples of what the network needs.
+    """A tile of an image that is too large for one pass, in pixels; all multiples of the network's tile multiple.
 
     Attributes:
         top: first row of the tile.
@@ -27,19 +27,19 @@ class TileContext:
     width: int
 
 
-# Not an argument of `forward`: every layer down to the one that resizes would have to hand it on, in every network.
-# A context variable, not a global: threads count different images at the same time.
+# Not an argument of `forward`: all layers down to the one that resizes would have to pass it on.
+# A context variable, not a global: threads may count different images at the same time.
 _tile: ContextVar[TileContext | None] = ContextVar("tile", default=None)
 
 
 def current_tile() -> TileContext | None:
-    """Return the tile that the networks are given, None where it is a whole image."""
+    """Return the tile that networks currently receive, None for a whole image."""
     return _tile.get()
 
 
 @contextmanager
 def tile_context(tile: TileContext) -> Iterator[None]:
-    """Let the networks inside see their input as a tile of a larger image."""
+    """Make networks inside the context treat their input as a tile of a larger image."""
     token = _tile.set(tile)
     try:
         yield
@@ -48,15 +48,15 @@ def tile_context(tile: TileContext) -> Iterator[None]:
 
 
 def interpolate_aligned(features: Tensor, size: Sequence[int], image: Sequence[int]) -> Tensor:
-    """Resize (B, C, h, w) bilinearly so that the corner cells of the image keep their centres (`align_corners`).
+    """Resize (B, C, h, w) bilinearly, aligning the centres of the corner cells of the image (`align_corners`).
 
-    The step between two samples then depends on the size of the image. In a tile they are taken where those of the
-    whole image lie.
+    The sampling step then depends on the size of the image. In a tile, samples are taken at the positions of those of
+    the whole image.
 
     Args:
-        features: of the image, or of the tile.
-        size: rows and columns wanted.
-        image: height and width in pixels of what the network was given.
+        features: features of the image or the tile.
+        size: target rows and columns.
+        image: height and width in pixels of the network's input.
     """
     tile = current_tile()
     if tile is None:

@@ -1,4 +1,4 @@
-"""timm models as sources of feature maps: how the families build them and fetch their pretrained weights."""
+"""timm models as feature extractors: construction and pretrained weights."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -19,21 +19,21 @@ Channels = tuple[float, float, float]
 
 
 class FeaturePyramid(nn.Module):
-    """Feature maps of a timm model at several strides: a normalised image (B, 3, H, W) -> [(B, C_k, H_k, W_k)].
+    """Feature maps of a timm model at several strides, from images (B, 3, H, W) to a list of (B, C_k, H_k, W_k).
 
     Args:
         name: a timm model, with or without the tag of its pretrained weights.
-        strides: pixels a cell of each wanted map covers, from the finest; where a model has several maps of one stride,
-            the last of them is taken.
+        strides: strides of the maps in pixels, from the finest; if a model has several maps of one stride, the last is
+            taken.
 
     Attributes:
         channels: C_k of each map.
-        size_divisor: an image whose sides are multiples of it has maps of exactly H / stride x W / stride.
-        mean: per-channel mean of the images that the pretrained weights expect, see `CrowdNetwork`.
-        std: per-channel standard deviation of these images.
+        size_divisor: images whose sides are multiples of it have maps of exactly H / stride x W / stride.
+        mean: per-channel image mean that the pretrained weights expect, see `CrowdNetwork`.
+        std: per-channel standard deviation that they expect.
 
     Raises:
-        InputError: timm has no such model, or the model has no map of such a stride, or takes images of one size only.
+        InputError: timm has no such model, or the model lacks a map of some stride or accepts only one image size.
     """
 
     def __init__(self, name: str, strides: Sequence[int]) -> None:
@@ -44,7 +44,7 @@ class FeaturePyramid(nn.Module):
         self.trunk, self._arguments = create(name, levels)
         self.channels: list[int] = cast(Any, self.trunk.feature_info).channels()
         self.size_divisor, idle = _probe(name, levels, strides)
-        for parameter in idle:  # without a gradient they would stop distributed training
+        for parameter in idle:  # unused parameters would stop distributed training
             self.trunk.get_parameter(parameter).requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -52,10 +52,10 @@ class FeaturePyramid(nn.Module):
         return channels_first(self.trunk, self.trunk(image))
 
     def load_pretrained(self, file: Path | None = None) -> None:
-        """Copy the pretrained weights of the model in, fetched or from a file.
+        """Load the pretrained weights of the model, downloaded or from a file.
 
         Raises:
-            InputError: they could not be fetched, or the file is not of this model.
+            InputError: the weights could not be fetched, or the file does not match this model.
         """
         source = fetch(self.name, self._arguments, file).state_dict()
         self.trunk.load_state_dict({key: source[key] for key in self.trunk.state_dict()})
@@ -68,12 +68,12 @@ def create(
 
     Args:
         name: a timm model.
-        levels: which feature maps, counted from 0 (the finest); None for all.
+        levels: indices of the feature maps, from 0 (the finest); None for all.
         input_size: image side in pixels, for models built for one size.
-        near: further names to propose where there is no such model.
+        near: further names to suggest if there is no such model.
 
     Returns:
-        The model, and the arguments it was built with, for `fetch`.
+        The model, and the arguments it was built with, which `fetch` needs.
 
     Raises:
         InputError: timm has no such model, or the model has no such feature map.
@@ -100,7 +100,7 @@ def create(
 
 
 def normalization(name: str) -> tuple[Channels, Channels]:
-    """Return mean and standard deviation (RGB, in [0, 1]) of the images that a timm model's weights expect."""
+    """Return the image mean and standard deviation (RGB, in [0, 1]) that a timm model's weights expect."""
     config = timm.get_pretrained_cfg(name)
     if config is None:
         return IMAGENET_MEAN, IMAGENET_STD
@@ -109,21 +109,21 @@ def normalization(name: str) -> tuple[Channels, Channels]:
 
 
 def weights_file(pretrained: bool | str) -> Path | None:
-    """Return the file of a network's option `pretrained`, None where the weights are fetched."""
+    """Return the file given by a network's option `pretrained`, None if the weights are to be downloaded."""
     return Path(pretrained) if isinstance(pretrained, str) else None
 
 
 def fetch(weights: str, arguments: Mapping[str, Any], file: Path | None = None) -> nn.Module:
-    """Return the timm model `weights` with its pretrained weights, from a file, the cache or the internet.
+    """Return a timm model with its pretrained weights, from a file, the cache or the internet.
 
     Args:
         weights: timm name, with or without a tag.
-        arguments: further ones for `timm.create_model`.
-        file: a state dict of the whole model under timm's names, as safetensors or by torch.save, with or without the
-            classifier; None fetches the weights.
+        arguments: further arguments of `timm.create_model`.
+        file: a state dict of the whole model under timm's names, in safetensors or torch.save format, with or without
+            the classifier; None downloads the weights.
 
     Raises:
-        InputError: there are no such weights, the download failed, or the file is not of this model.
+        InputError: there are no such weights, the download failed, or the file does not match this model.
     """
     if file is not None:
         _check_file(weights, file)
@@ -132,7 +132,7 @@ def fetch(weights: str, arguments: Mapping[str, Any], file: Path | None = None) 
         raise InputError(f"timm has no pretrained weights for {weights}; train with `pretrained: false`")
     try:
         model: nn.Module = timm.create_model(weights, pretrained=True, **arguments)
-    # the hub clients raise exceptions of their own, which differ between their versions
+    # the hub clients raise their own exceptions, which differ between versions
     except Exception as error:
         raise InputError(
             f"could not fetch the pretrained weights {weights} ({type(error).__name__}: {error}); check the "
@@ -143,7 +143,7 @@ def fetch(weights: str, arguments: Mapping[str, Any], file: Path | None = None) 
 
 
 def _check_file(name: str, file: Path) -> None:
-    """Refuse a file whose tensors are not those of the model: timm leaves out what does not fit, without a word."""
+    """Check that a file has the tensors of the model, since timm silently skips those that do not fit."""
     with torch.device("meta"):
         model = timm.create_model(name)
     classifier = cast(Any, model).pretrained_cfg["classifier"] or ()
@@ -162,14 +162,14 @@ def _check_file(name: str, file: Path) -> None:
 
 
 def channels_first(backbone: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
-    """Return the feature maps of `backbone` as (B, C, H, W), whichever order it keeps."""
+    """Return the feature maps of `backbone` as (B, C, H, W), converting channels-last maps."""
     if str(getattr(backbone, "output_fmt", "")).endswith("NHWC"):
         return [each.permute(0, 3, 1, 2) for each in maps]
     return list(maps)
 
 
 def _levels(name: str, strides: Sequence[int]) -> tuple[int, ...]:
-    with torch.device("meta"):  # a look at the strides alone
+    with torch.device("meta"):  # only the strides are needed
         backbone, _ = create(name, None)
     offered: list[int] = cast(Any, backbone.feature_info).reduction()
     level = {stride: index for index, stride in enumerate(offered)}
@@ -180,9 +180,9 @@ def _levels(name: str, strides: Sequence[int]) -> tuple[int, ...]:
 
 
 def _probe(name: str, levels: tuple[int, ...], strides: Sequence[int]) -> tuple[int, list[str]]:
-    """Return what image sides must be a multiple of, and the parameters that no map depends on.
+    """Return the divisor required of image sides, and the parameters that no map depends on.
 
-    Shapes alone are computed. Networks that join their scales need more than their coarsest stride.
+    Only shapes are computed. Networks that merge scales may need more than their coarsest stride.
     """
     with torch.device("meta"):
         backbone, _ = create(name, levels)
@@ -205,12 +205,12 @@ def _create_fixed(name: str, input_size: int, arguments: dict[str, Any]) -> tupl
     try:
         flexible = {**arguments, "dynamic_img_size": True}
         return timm.create_model(name, **flexible), flexible
-    except TypeError:  # this architecture has no such argument: it stays with one size
+    except TypeError:  # this architecture lacks the argument and is fixed to one size
         fixed = {**arguments, "img_size": input_size}
         return timm.create_model(name, **fixed), fixed
 
 
 def _prune(backbone: nn.Module) -> None:
-    """Remove the blocks behind the last feature map: without a gradient they would stop distributed training."""
+    """Remove the blocks after the last feature map: unused parameters would stop distributed training."""
     if isinstance(backbone, EfficientNetFeatures | MobileNetV3Features):
         del backbone.blocks[backbone.feature_info.get_dicts()[-1]["stage"] :]

@@ -44,7 +44,7 @@ class HmodeModule(CountingModule):
     ) -> None:
         if not isinstance(network, Hmode):
             raise InputError(
-                f"model.network: {type(network).__name__} is no mixture of experts, which this loss needs; train it "
+                f"model.network: {type(network).__name__} is not a mixture of experts, which this loss needs; train it "
                 "with crowdcount.training.DensityModule and one of its losses"
             )
         super().__init__(network, optimizer, schedule, inference)

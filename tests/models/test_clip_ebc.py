@@ -225,7 +225,7 @@ def test_openai_s_towers_come_from_the_index(tmp_path, local_index):
         tower.half().float()
         expected = functional.normalize(tower.encode_text(network.tokens), dim=-1)
     torch.testing.assert_close(network.text_features, expected)
-    with pytest.raises(InputError, match=r"'visual\.conv1\.weight' is missing, so this is no"):
+    with pytest.raises(InputError, match=r"'visual\.conv1\.weight' is missing, so this is not a"):
         from_openai({"conv1.weight": torch.zeros(1)})
 
 

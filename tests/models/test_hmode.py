@@ -231,7 +231,7 @@ def test_weights_of_one_form_are_not_run_in_the_other():
 
 
 def test_foreign_keys_are_refused():
-    with pytest.raises(InputError, match=r"'features6\.0\.weight' is no key of a published HMoDE checkpoint"):
+    with pytest.raises(InputError, match=r"'features6\.0\.weight' is not a key of a published HMoDE checkpoint"):
         from_authors({"features6.0.weight": torch.zeros(1)})
 
 

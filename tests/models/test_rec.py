@@ -81,7 +81,7 @@ def test_joint_projections_are_split_in_order():
 
 @pytest.mark.parametrize("key", ["backbone.0.layers.0.blocks.0.norm3.bias", "transformer.strange", "fc.weight"])
 def test_an_unknown_key_is_refused(key):
-    with pytest.raises(InputError, match=f"'{key}' is no key of a Grounding DINO"):
+    with pytest.raises(InputError, match=f"'{key}' is not a key of a Grounding DINO"):
         from_authors({f"module.{key}": torch.zeros(1)})
 
 

@@ -290,11 +290,11 @@ def test_a_file_says_what_network_it_is_of(recorded):
 
 def test_conversion_refuses_other_checkpoints(recorded):
     weight = torch.zeros(1)
-    with pytest.raises(InputError, match=r"'classifier\.weight' is no key of a published ZIP"):
+    with pytest.raises(InputError, match=r"'classifier\.weight' is not a key of a published ZIP"):
         from_authors({"classifier.weight": weight})
-    with pytest.raises(InputError, match=r"nothing of 'rate_head\.' is in it"):
+    with pytest.raises(InputError, match=r"it has no key with 'rate_head\.'"):
         from_authors({"bin_centers": weight, "pi_head.weight": weight})
-    with pytest.raises(InputError, match="'weights' holds NoneType, no state dict"):
+    with pytest.raises(InputError, match="'weights' holds NoneType, not a state dict"):
         from_authors({"config": {}, "weights": None})
     file = published(recorded("p_sha16")[0])
     centres = [float(centre) for centre in file["config"]["bin_centers"]]
@@ -355,7 +355,7 @@ def test_nothing_is_fetched_without_a_start():
     [
         (lambda: tiny(block="heavy"), "block: 'heavy' is not one of conv, light, lighter"),
         (lambda: tiny(backbone_stride=128), "strides: mobilenetv4_conv_small_035 has no feature map of stride 128"),
-        (lambda: tiny(reduction=4), "reduction: 4 is none of 8, 16, 32, 64"),
+        (lambda: tiny(reduction=4), "reduction: 4 is not one of 8, 16, 32, 64"),
         (lambda: Zip("mobilenetv4_conv_small_035", Bins(["0-1", "2+"])), "bins: the first must be 0"),
         (lambda: Zip("mobilenetv4_conv_smal", BINS), "mobilenetv4_conv_small"),
         (lambda: ClipZip("RN51", BINS), "open_clip has no model 'RN51'"),

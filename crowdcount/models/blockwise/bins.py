@@ -1,4 +1,4 @@
-"""Count bins of blockwise classifiers: which counts make a class, and what a class is worth.
+"""Count bins of blockwise classifiers: the counts in each class and its anchor.
 
 Source: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwise Classification", arXiv 2403.09281.
 """
@@ -19,12 +19,12 @@ class Bins:
     """Classes of a block count.
 
     Args:
-        intervals: the bins from 0 up, without gaps: a count `2`, a range `"4-5"`, last an open bin `"8+"`.
-        anchors: what a block of each class counts: numbers, or "middle" of the bins (of an open bin its
-            lower edge).
+        intervals: the bins from 0 up, without gaps: a count `2`, a range `"4-5"`, and finally an open bin `"8+"`.
+        anchors: count that each class stands for: numbers, or "middle" of the bins (for an open bin its lower edge).
 
     Raises:
-        InputError: the bins leave a gap, overlap or do not end open; anchors of the wrong number or order.
+        InputError: the bins leave a gap, overlap or do not end in an open bin; or the anchors have the wrong number or
+            order.
     """
 
     intervals: list[int | str]
@@ -57,7 +57,7 @@ class Bins:
 
     @property
     def edges(self) -> list[tuple[int, float]]:
-        """Lowest and highest count of each bin; the last highest is infinity."""
+        """Lowest and highest count of each bin; infinity for the last bin."""
         return list(self._edges)
 
     @property
@@ -66,7 +66,7 @@ class Bins:
         return list(self._anchors)
 
     def classes(self, counts: Tensor) -> Tensor:
-        """Return the int64 class of every whole block count; the shape stays."""
+        """Return the class of each integer block count as int64, in the same shape."""
         lows = counts.new_tensor([low for low, _ in self._edges])
         return torch.bucketize(counts, lows, right=True) - 1
 

@@ -1,4 +1,4 @@
-"""The head every blockwise classifier ends in: class scores of a block -> expected count of the block."""
+"""Head of blockwise classifiers: from the class scores of a block to its expected count."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from crowdcount.models.blockwise.bins import Bins
 
 
 class BlockwiseCounter(DensityNetwork):
-    """Base of networks that classify the count of every block (EBC, arXiv 2403.09281).
+    """Base class of networks that classify the count of each block (EBC, arXiv 2403.09281).
 
     The density of a block is the expected anchor under the class distribution: sum_k softmax(logits)_k a_k.
 
@@ -22,11 +22,11 @@ class BlockwiseCounter(DensityNetwork):
         super().__init__()
         self.bins = bins
         self.stride = stride
-        # not in the state dict: published checkpoints do not hold the anchors either, the config does
+        # not in the state dict, like in published checkpoints: the anchors are part of the configuration
         self.register_buffer("anchors", torch.tensor(bins.values), persistent=False)
 
     def decode(self, logits: Tensor) -> CountMap:
-        """Turn (B, K, H, W) class scores into a count map, in float32 whatever the precision before it."""
+        """Convert class scores (B, K, H, W) to a count map, always in float32."""
         logits = logits.float()
         density = (logits.softmax(dim=1) * self.anchors.view(1, -1, 1, 1)).sum(dim=1, keepdim=True)
         return CountMap(density=density, logits=logits)

@@ -26,21 +26,21 @@ CountLoss = Literal["mae", "mse", "dmcount"]
 class Dace:
     """The DACE loss: cross-entropy of the block classes plus `weight` times a count loss.
 
-    Every term is a mean over the images of the batch, so its weight does not depend on the batch size, the number of
-    processes or the accumulation of gradients. The published code sums the transport term over the batch, times 0.1:
-    at the batch of 8 of its CNN and CLIP-ResNet recipe that is `ot_weight: 0.8`, at the 32 crops of its ViT recipe 3.2.
+    Each term is a mean over the images of the batch, so its weight does not depend on the batch size, the number of
+    processes or gradient accumulation. The published code sums the transport term over the batch, times 0.1: with the
+    batch of 8 in its CNN and CLIP-ResNet recipes this equals `ot_weight: 0.8`, with the 32 crops of its ViT recipe 3.2.
 
     Args:
         count_loss: mae or mse (sums over the blocks of an image), or dmcount: count error, optimal transport and
             total variation, used for every published model.
-        weight: of the count loss as a whole.
-        ot_weight: of the optimal transport within dmcount.
-        tv_weight: of the total variation within dmcount.
+        weight: weight of the count loss as a whole.
+        ot_weight: weight of the optimal transport within dmcount.
+        tv_weight: weight of the total variation within dmcount.
         once_per_pixel: several points in one pixel count once in the block classes and in the truth of mae, mse and the
             total variation, as in the published label maps; the count error of dmcount still counts all points.
 
     Raises:
-        InputError: an unknown count loss; a weight that is negative or not finite.
+        InputError: the count loss is unknown, or a weight is negative or not finite.
     """
 
     count_loss: CountLoss = "dmcount"

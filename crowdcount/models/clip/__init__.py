@@ -1,1 +1,1 @@
-"""Pieces of CLIP that families share: image towers, their weights, numbers in words."""
+"""Parts of CLIP shared by families: image towers, their weights, numbers in words."""

@@ -1,4 +1,4 @@
-"""Numbers in words, as the published text prompts spell them."""
+"""Numbers in words, spelled as in the published text prompts."""
 
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -8,7 +8,7 @@ _TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
 
 
 def number_words(number: int) -> str:
-    """Spell out 0 to 99, the full hundreds and one thousand; other numbers stay digits, as published."""
+    """Spell out 0 to 99, full hundreds and one thousand; other numbers are written in digits, as published."""
     if number < 20:
         return _ONES[number]
     if number < 100:

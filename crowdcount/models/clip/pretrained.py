@@ -1,4 +1,4 @@
-"""CLIP's towers with pretrained weights, where a training starts from them."""
+"""Pretrained weights of CLIP's towers, from which a training starts."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def fetch_clip(name: str, pretrained: str, quick_gelu: bool | None = None) -> An
     Args:
         name: a model that open_clip knows.
         pretrained: "openai" for the weights in the index, another of open_clip's tags, or the path of a checkpoint.
-        quick_gelu: whether the towers compute with QuickGELU; None for what open_clip configures under that name.
+        quick_gelu: whether the towers use QuickGELU; None takes open_clip's configuration of that name.
 
     Raises:
         InputError: the weights could not be fetched.
@@ -36,7 +36,7 @@ def fetch_clip(name: str, pretrained: str, quick_gelu: bool | None = None) -> An
     try:
         quick = config.get("quick_gelu", False)
         return open_clip.create_model(name, pretrained=pretrained, force_custom_text=True, force_quick_gelu=quick)
-    except Exception as error:  # whatever the hub client, the file system or the format of the file raise
+    except Exception as error:  # the hub client, the file system and the file format raise various exceptions
         raise InputError(
             f"the weights {pretrained!r} of {name} could not be fetched ({type(error).__name__}: {error}).\n"
             "Check the connection, give the path of a checkpoint, or start from random weights: pretrained: null"
@@ -47,18 +47,18 @@ def from_openai(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the keys of OpenAI's CLIP to those of open_clip's `CustomTextCLIP`; the result loads with strict=True.
 
     Raises:
-        InputError: this is no CLIP.
+        InputError: the state dict is not a CLIP model.
     """
     missing = [key for key in ("visual.conv1.weight", "text_projection", "logit_scale") if key not in state_dict]
     if missing:
-        raise InputError(f"{missing[0]!r} is missing, so this is no checkpoint of OpenAI's CLIP")
+        raise InputError(f"{missing[0]!r} is missing, so this is not a checkpoint of OpenAI's CLIP")
     weights = {key: value for key, value in state_dict.items() if not _NO_WEIGHT.fullmatch(key)}
     own = ("visual.", "logit_scale")
     return {key if key.startswith(own) else f"text.{key}": value.float() for key, value in weights.items()}
 
 
 def _openai(name: str, config: dict[str, Any]) -> Any:
-    """Return a model with OpenAI's weights, which are in the index of weights."""
+    """Return a model with OpenAI's weights from the index."""
     model = re.sub(r"^vit-(.)-", r"vit_\1", name.removesuffix("-quickgelu").lower()).replace("-", "_")
     try:
         path = ensure_downloaded(find_entry(f"clip_ebc/{model}.openai"))

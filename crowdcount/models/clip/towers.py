@@ -1,7 +1,7 @@
-"""The image towers of CLIP as open_clip builds them, cut and prompted for dense maps.
+"""Image towers of CLIP from open_clip, adapted to return dense feature maps.
 
-Every tower maps a normalised image (B, 3, H, W) to features (B, channels, H / stride, W / stride) and says which
-`channels` and `stride` it has.
+Each tower maps a normalised image (B, 3, H, W) to features (B, channels, H / stride, W / stride) and has the attributes
+`channels` and `stride`.
 """
 
 import math
@@ -26,7 +26,7 @@ CLIP_BACKBONES = (
     "ViT-B-32-quickgelu",
     "ViT-L-14-quickgelu",
 )
-"""open_clip's names of the published towers. OpenAI trained with QuickGELU: the plain names compute something else."""
+"""open_clip's names of the published towers. OpenAI trained with QuickGELU, which the plain names do not use."""
 
 
 def clip_config(name: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def build_clip(name: str) -> Any:
     """Return open_clip's model `name` with separate `visual` and `text` towers, with random weights.
 
     Args:
-        name: a model that is built like OpenAI's CLIP, see `CLIP_BACKBONES`.
+        name: a model with the architecture of OpenAI's CLIP, see `CLIP_BACKBONES`.
 
     Raises:
         InputError: no such model.
@@ -64,7 +64,7 @@ def build_visual(name: str, quick_gelu: bool) -> Any:
 
     Args:
         name: a model that open_clip knows.
-        quick_gelu: whether a vision transformer computes with QuickGELU; other towers do not use it.
+        quick_gelu: whether a vision transformer uses QuickGELU; ignored by other towers.
 
     Raises:
         InputError: no such model.
@@ -74,11 +74,11 @@ def build_visual(name: str, quick_gelu: bool) -> Any:
 
 
 class ClipResNet(nn.Module):
-    """CLIP's modified ResNet without attention pooling; its last stage keeps stride 16 where `reduction` asks for it.
+    """CLIP's modified ResNet without attention pooling, and without the last downsampling for a `reduction` up to 16.
 
     Args:
         tower: open_clip's `ModifiedResNet`.
-        reduction: block side in pixels; up to 16 the last stage does not downsample.
+        reduction: block side in pixels; up to 16, the last stage keeps a stride of 16.
     """
 
     def __init__(self, tower: Any, reduction: int) -> None:
@@ -111,12 +111,12 @@ class ClipVit(nn.Module):
 
     Args:
         tower: open_clip's `VisionTransformer`.
-        prompts: number of prompt tokens in a layer.
-        deep: a set of prompts for each layer; otherwise the first layer's are carried through.
+        prompts: number of prompt tokens per layer.
+        deep: use separate prompts for each layer; otherwise those of the first layer pass through all layers.
         dropout: dropout on the prompts.
-        input_size: side the position table is resized to for good; None keeps the side CLIP was trained at. Other
-            sizes at run time resize it on the fly.
-        antialias: filter where the position table shrinks. CLIP-EBC does not, ZIP does.
+        input_size: side to which the stored position table is resized; None keeps the side CLIP was trained at. Inputs
+            of other sizes resize it at run time.
+        antialias: antialias when the position table shrinks, as ZIP does and CLIP-EBC does not.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class ClipVit(nn.Module):
         return self
 
     def forward(self, image: Tensor) -> Tensor:
-        """Encode (B, 3, H, W); a remainder at the right or bottom that fills no patch is not seen."""
+        """Encode images (B, 3, H, W); a remainder at the right or bottom that does not fill a patch is ignored."""
         tower = self.trunk
         patches = tower.conv1(image)
         rows, columns = patches.shape[-2:]
@@ -169,7 +169,7 @@ class ClipVit(nn.Module):
         return features
 
     def _run_blocks(self, x: Tensor) -> Tensor:
-        """Run the transformer on the class token and the patches; the prompts join after ln_pre and leave again."""
+        """Run the transformer on class token and patches, with prompts added after ln_pre and removed at the end."""
         blocks = self.trunk.transformer.resblocks
         if self.deep:
             for index, block in enumerate(blocks):
@@ -182,7 +182,7 @@ class ClipVit(nn.Module):
         return x[:, : -prompts.shape[1]]
 
     def _prompts(self, index: int, x: Tensor) -> Tensor:
-        """Return a layer's prompts, (1, P, C), or (B, P, C) where each image drops out others."""
+        """Return a layer's prompts, (1, P, C), or (B, P, C) with dropout per image."""
         prompts = self.prompts[index].to(x.dtype).unsqueeze(0)
         if self.training and self.dropout.p:
             prompts = prompts.expand(len(x), -1, -1)
@@ -190,7 +190,7 @@ class ClipVit(nn.Module):
         return dropped
 
     def load(self, tower: nn.Module) -> None:
-        """Copy the weights of a freshly fetched tower, its position table resized to ours."""
+        """Copy the weights of a pretrained tower, resizing its position table to ours."""
         weights = {key: value for key, value in tower.state_dict().items() if key != "proj"}
         key = "positional_embedding"
         weights[key] = self._positions(weights[key], self.side, self.side)
@@ -201,7 +201,7 @@ class ClipVit(nn.Module):
 
 
 class TimmTower(nn.Module):
-    """An image tower that open_clip takes from timm (ConvNeXt, MobileCLIP's FastViT), without pooling and projection.
+    """Image tower that open_clip takes from timm (ConvNeXt, MobileCLIP's FastViT), without pooling and projection.
 
     Args:
         tower: open_clip's `TimmModel`.
@@ -226,7 +226,7 @@ class TimmTower(nn.Module):
 
 
 def resize_positions(table: Tensor, rows: int, columns: int, antialias: bool = False) -> Tensor:
-    """Resize a position table (1 + side * side, C) to (1 + rows * columns, C); the class token's row stays."""
+    """Resize a position table (1 + side * side, C) to (1 + rows * columns, C), keeping the class token's row."""
     side = math.isqrt(len(table) - 1)
     if (rows, columns) == (side, side):
         return table

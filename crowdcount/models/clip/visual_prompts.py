@@ -1,4 +1,4 @@
-"""A block of a frozen transformer that looks at learned prompts."""
+"""Attention of a frozen transformer block to learned prompts."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from torch.nn import functional
 
 
 def prompted(block: Any, x: Tensor, prompts: Tensor) -> Tensor:
-    """Run a block of open_clip on tokens (B, T, C) that also look at prompts (1 or B, P, C).
+    """Run an open_clip block on tokens (B, T, C) that also attend to prompts (1 or B, P, C).
 
-    What the block would make of the prompts themselves is dropped after it, as published, so only their keys and values
-    are computed: once for all images of a batch.
+    The published code drops the block's output for the prompts themselves, so only their keys and values are computed,
+    once for all images of a batch.
     """
     attention, width = block.attn, x.shape[-1]
     weight, bias = attention.in_proj_weight, attention.in_proj_bias

@@ -1,4 +1,4 @@
-"""Published CLIP-EBC checkpoints -> ours."""
+"""Conversion of published CLIP-EBC checkpoints."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def from_authors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state_dict: keys as in the authors' release (commit b52a594), optionally prefixed with `module.` or `model.`.
 
     Raises:
-        InputError: a key belongs to no CLIP-EBC checkpoint.
+        InputError: a key does not belong to a CLIP-EBC checkpoint.
     """
     return {_rename(key): value for key, value in state_dict.items()}
 
@@ -33,4 +33,4 @@ def _rename(key: str) -> str:
     for pattern, replacement in _RULES:
         if re.fullmatch(pattern, bare):
             return re.sub(pattern, replacement, bare)
-    raise InputError(f"{key!r} is no key of a published CLIP-EBC checkpoint; is this another model's file?")
+    raise InputError(f"{key!r} is not a key of a published CLIP-EBC checkpoint; is this another model's file?")

@@ -34,22 +34,22 @@ _DECODERS = {
 
 
 class ClipEbc(BlockwiseCounter):
-    """Blockwise count classifier whose classes are text prompts: logits = exp(scale) * cos(image block, text).
+    """Blockwise count classifier with text prompts as classes: logits = exp(scale) * cos(image block, text).
 
-    Images (B, 3, H, W) give a density (B, 1, H / reduction, W / reduction). ResNet towers are trained whole;
+    Maps images (B, 3, H, W) to a density (B, 1, H / reduction, W / reduction). ResNet towers are trained in full;
     transformers stay frozen and learn visual prompts; the text tower is always frozen.
 
     Args:
         backbone: open_clip's name of the CLIP model, such as RN50-quickgelu or ViT-B-16-quickgelu.
         bins: count classes and their anchors.
         reduction: block side in pixels.
-        pretrained: "openai" for the weights in the index, another of open_clip's tags, or a checkpoint's path; fetched
-            when a training starts. null starts from random weights.
-        prompt_style: numbers in the text prompts as words or digits.
-        vpt: number of visual prompts in a layer (transformers).
-        deep_vpt: prompts of their own for each layer, otherwise for the first one only.
+        pretrained: "openai" for the weights in the index, another of open_clip's tags, or the path of a checkpoint;
+            loaded when a training starts. null starts from random weights.
+        prompt_style: write numbers in the text prompts as words or digits.
+        vpt: number of visual prompts per layer (transformers).
+        deep_vpt: use separate prompts for each layer, otherwise for the first one only.
         vpt_dropout: dropout on the visual prompts.
-        input_size: side in pixels that a transformer's position table is resized to for good; null keeps CLIP's own.
+        input_size: side in pixels to which the stored position table of a transformer is resized; null keeps CLIP's.
 
     Raises:
         InputError: open_clip has no such model, or the input size does not fit its patches.
@@ -98,7 +98,7 @@ class ClipEbc(BlockwiseCounter):
         self.register_buffer("tokens", open_clip.get_tokenizer(self.backbone)(sentences), persistent=False)
         self.register_buffer("text_features", None, persistent=False)
         self._encode_text()
-        # the features belong to the text tower in the checkpoint, not to the one of the constructor
+        # the text features must be those of the text tower in the checkpoint, not of the constructor's
         self.register_load_state_dict_post_hook(_refresh_text)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
@@ -113,7 +113,7 @@ class ClipEbc(BlockwiseCounter):
         return self
 
     def forward(self, image: Tensor) -> CountMap:
-        """Count in a normalised image batch (B, 3, H, W) of any size; sides are floored to whole patches."""
+        """Count in a normalised image batch (B, 3, H, W) of any size; sides are rounded down to whole patches."""
         x = self.projection(self._decoded(self.visual(image), self.visual.stride / self.stride))
         x = functional.normalize(x.permute(0, 2, 3, 1), dim=-1)
         logits = self.logit_scale.exp() * x @ self.text_features.to(x.dtype).t()
@@ -130,10 +130,10 @@ class ClipEbc(BlockwiseCounter):
         return x
 
     def load_pretrained(self) -> None:
-        """Fetch the CLIP towers (see the argument `pretrained`); decoder and projection stay as they are.
+        """Load pretrained CLIP towers (see `pretrained`); decoder and projection are unchanged.
 
         Raises:
-            InputError: they could not be fetched.
+            InputError: the weights could not be fetched.
         """
         if self.pretrained is None:
             return

@@ -1,4 +1,4 @@
-"""Text prompts for count bins, worded as in the published CLIP-EBC (arXiv 2403.09281)."""
+"""Text prompts for count bins, with the wording of the published CLIP-EBC (arXiv 2403.09281)."""
 
 import math
 from typing import Literal
@@ -11,8 +11,8 @@ PromptStyle = Literal["word", "number"]
 def prompt(low: int, high: float, style: PromptStyle) -> str:
     """Return the sentence for a bin of the counts `low` to `high`.
 
-    The open bin "`low` or more" reads "more than `low`": a slip of the published prompts that its checkpoints were
-    trained with. Ranges, which the published code cannot word (it raises), read as its authors meant them.
+    The open bin "`low` or more" reads "more than `low`": an error in the published prompts with which its checkpoints
+    were trained. Ranges, for which the published code raises an exception, are worded as its authors intended.
     """
     say = number_words if style == "word" else str
     if high == math.inf:

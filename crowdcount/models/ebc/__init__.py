@@ -1,1 +1,1 @@
-"""Enhanced blockwise classification without CLIP: the same head on other backbones (arXiv 2403.09281)."""
+"""EBC: enhanced blockwise classification without CLIP, on image backbones (arXiv 2403.09281)."""

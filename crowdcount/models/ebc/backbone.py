@@ -1,4 +1,4 @@
-"""Protocol of the backbones of the blockwise head."""
+"""Base class of the backbones of EBC."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -9,13 +9,13 @@ from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Backbone(nn.Module, ABC):
-    """Image (B, 3, H, W) -> features (B, channels, H / reduction, W / reduction).
+    """Backbone from images (B, 3, H, W) to features (B, channels, H / reduction, W / reduction).
 
     Attributes:
-        channels: depth of the features.
-        native: pixels one feature of the backbone covers, before it is resampled to the wanted reduction.
-        mean: per-channel mean of the images that the pretrained weights expect, see `CrowdNetwork`.
-        std: per-channel standard deviation of these images.
+        channels: number of feature channels.
+        native: stride of the backbone in pixels, before resampling to `reduction`.
+        mean: per-channel image mean that the pretrained weights expect, see `CrowdNetwork`.
+        std: per-channel standard deviation that they expect.
     """
 
     channels: int
@@ -29,11 +29,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def load_pretrained(self, file: Path | None = None) -> None:
-        """Copy the ImageNet weights of the backbone in, fetched or from a file.
+        """Load the ImageNet weights of the backbone, downloaded or from a file.
 
         Args:
             file: see `crowdcount.models.timm_backbone.fetch`.
 
         Raises:
-            InputError: they could not be fetched, or the file is not of this backbone.
+            InputError: the weights could not be fetched, or the file does not match this backbone.
         """

@@ -1,4 +1,4 @@
-"""Every backbone by name: the published ones, and any timm model that gives feature maps."""
+"""Backbones by name: the published ones, and any timm model with feature maps."""
 
 import itertools
 import logging
@@ -35,9 +35,9 @@ PUBLISHED = (
     *("csrnet", "csrnet_bn", "cannet", "cannet_bn"),
     *SIZES,
 )
-"""Backbones of the published code; it also takes any timm model that gives feature maps."""
+"""Backbones of the published code, which also accepts any timm model with feature maps."""
 
-# where the last stride of these families is taken, by the start of the timm name
+# location of the last stride of these families, by prefix of the timm name
 _LAST_STRIDE = {"resnet": "layer4", "mobilenetv2": "blocks.5", "densenet": "features_transition3"}
 
 
@@ -45,12 +45,12 @@ def build_backbone(name: str, reduction: int, input_size: int, feature_level: in
     """Build the backbone `name` with random weights; see `crowdcount.models.ebc.network.Ebc` for the arguments.
 
     Raises:
-        InputError: no such backbone or feature level.
+        InputError: there is no such backbone or feature level.
     """
     if name not in PUBLISHED:
         return TimmBackbone(name, reduction, input_size, feature_level)
     if feature_level is not None:
-        raise InputError(f"feature_level: only for timm backbones; {name} is published with a fixed one. Leave it out")
+        raise InputError(f"feature_level: only for timm backbones; {name} is published with a fixed one, leave it out")
     if name in SIZES:
         return Vit(SIZES[name], reduction, input_size)
     if name in _RESNETS:
@@ -64,16 +64,16 @@ def build_backbone(name: str, reduction: int, input_size: int, feature_level: in
 
 
 class TimmBackbone(Backbone):
-    """A feature map of a timm model, resampled: (B, channels, H / reduction, W / reduction).
+    """Resampled feature map of a timm model, (B, channels, H / reduction, W / reduction).
 
-    The last map of resnet*, mobilenetv2* and densenet* is brought from stride 32 to 16 for a `reduction` of 16 or
-    less by dropping the last stride, as published.
+    For a `reduction` of 16 or less, the last stride of resnet*, mobilenetv2* and densenet* is removed, as published, so
+    that their last map has stride 16 instead of 32.
 
     Args:
         name: a timm model, with or without the tag of its pretrained weights.
         reduction: pixels one output cell covers.
         input_size: image side, for models built for one size.
-        feature_level: which feature map, from 0; None takes the last.
+        feature_level: index of the feature map, from 0; None takes the last.
 
     Raises:
         InputError: timm has no such model, or the model has no such feature map.
@@ -94,7 +94,7 @@ class TimmBackbone(Backbone):
         """Extract the features.
 
         Raises:
-            InputError: the model does not keep to its stride, so the map cannot be laid over the image.
+            InputError: the size of the map does not match the model's stride.
         """
         features = channels_first(self.encoder, self.encoder(image))[-1]
         sides = zip(image.shape[-2:], features.shape[-2:], strict=True)
@@ -106,7 +106,7 @@ class TimmBackbone(Backbone):
         return upsample(features, self.native / self.reduction)
 
     def load_pretrained(self, file: Path | None = None) -> None:
-        """Copy the pretrained weights of the model in, fetched or from a file."""
+        """Load the pretrained weights of the model, downloaded or from a file."""
         source = fetch(self.name, self._arguments, file).state_dict()
         self.encoder.load_state_dict({key: source[key] for key in self.encoder.state_dict()})
 
@@ -132,7 +132,7 @@ class ResNetEncoderDecoder(TimmBackbone):
 
 
 def _drop_last_stride(backbone: nn.Module, name: str, native: int) -> int:
-    """Take the last stride out where that is published; return the stride the backbone then has."""
+    """Remove the last stride of backbones published without it; return the resulting stride."""
     modules = dict(backbone.named_modules())
     path = next((path for family, path in _LAST_STRIDE.items() if name.startswith(family)), "")
     if not path or path not in modules:

@@ -1,4 +1,4 @@
-"""Published EBC checkpoints -> the state dict of `Ebc`."""
+"""Conversion of published EBC checkpoints to state dicts of `Ebc`."""
 
 import re
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ _PARTS = ("backbone.", "classifier.")
 def from_authors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the state dict of a published classifier without CLIP; the result loads with `strict=True`.
 
-    The key names are the same; only the prefixes that wrappers add (`module.`, `model.`) are taken off.
+    The key names are the same; only the prefixes of wrappers (`module.`, `model.`) are removed.
 
     Raises:
-        InputError: this is no such state dict; the message shows what does not belong there.
+        InputError: the state dict is not of a published EBC model; the message names unexpected or missing keys.
     """
     state = {re.sub(r"^((module|model)\.)+", "", key): value for key, value in state_dict.items()}
     strange = [key for key, value in state.items() if not (key.startswith(_PARTS) and isinstance(value, Tensor))]
@@ -24,8 +24,8 @@ def from_authors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if strange or missing:
         found = f"unexpected: {', '.join(strange[:4])}" if strange else f"nothing begins with {' or '.join(missing)}"
         raise InputError(
-            f"this is no state dict of a published EBC model (tensors under backbone. and classifier.): {found}. "
-            "A training checkpoint keeps the state dict under a key of its own: give that; CLIP models are converted "
+            f"this is not a state dict of a published EBC model (tensors under backbone. and classifier.): {found}. "
+            "In a training checkpoint, the state dict is stored under a key: give that; CLIP models are converted "
             "by crowdcount.models.clip_ebc.convert"
         )
     return state

@@ -22,23 +22,23 @@ _HIDDEN = 512
 
 
 class Ebc(BlockwiseCounter):
-    """Backbone, resampling to one feature a block, 1x1 convolutions to the classes of `bins`.
+    """Backbone, resampling to one feature per block, and 1x1 convolutions to the classes of `bins`.
 
     Args:
-        backbone: a published name (vgg19_ae, resnet50_ae, csrnet, cannet, vit_b_16 ...) or any timm model that gives
-            feature maps, such as mobilenetv4_conv_small, with or without the tag of its weights.
-        bins: the classes of a block count and what each is worth.
+        backbone: a published name (vgg19_ae, resnet50_ae, csrnet, cannet, vit_b_16 ...) or any timm model with feature
+            maps, such as mobilenetv4_conv_small, with or without the tag of its weights.
+        bins: count classes and their anchors.
         reduction: block side in pixels.
-        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built. Or the
-            path of a file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
-        input_size: image side in pixels the position table of a vision transformer is stored for. The vit_* backbones
-            take any size at run time; some timm models take this size only.
-        feature_level: which feature map of a timm model, counted from 0 (the finest); by default the last.
-        context: dilations of residual blocks between the features and the classes, on the grid of the blocks, such as
-            [2, 4]: a light backbone sees little around a block.
+        pretrained: start trainings from ImageNet weights, which are downloaded when a training starts; or the path of a
+            file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
+        input_size: image side in pixels for which the position table of a vision transformer is stored. The vit_*
+            backbones accept any size at run time; some timm models accept only this size.
+        feature_level: index of the feature map of a timm model, from 0 (the finest); by default the last.
+        context: dilations of residual blocks between the features and the classes, on the block grid, such as [2, 4].
+            They enlarge the small receptive field of a light backbone.
 
     Raises:
-        InputError: an unknown backbone (the message names the closest ones) or feature level.
+        InputError: the backbone (the message lists similar names) or the feature level is unknown.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class Ebc(BlockwiseCounter):
     def forward(self, image: Tensor) -> CountMap:
         """Count in a normalised image batch (B, 3, H, W).
 
-        Sides that are no multiple of `size_divisor` give what the backbone makes of them, as published: most floor,
-        residual networks round up at each of their own strides.
+        The backbone handles sides that are not multiples of `size_divisor`, as published: most round down, residual
+        networks round up at each stride.
         """
         return self.decode(self.classifier(self.context(self.backbone(image))))
 
     def load_pretrained(self) -> None:
-        """Load the ImageNet weights of the backbone, unless the network was configured without them.
+        """Load the ImageNet weights of the backbone, if configured.
 
         Raises:
-            InputError: the weights could not be fetched, or the file is not of this backbone.
+            InputError: the weights could not be fetched, or the file does not match this backbone.
         """
         if self.pretrained:
             self.backbone.load_pretrained(weights_file(self.pretrained))

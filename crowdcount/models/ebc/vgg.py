@@ -29,7 +29,7 @@ _CSRNET_DECODER = [512, 512, 512, 512, 256, 128, 64]
 
 
 class _Vgg(Backbone):
-    """VGG convolutions up to the last one of stage `stages`; a max-pool lies between two stages."""
+    """VGG convolutions of the first `stages` stages, with max-pooling between them."""
 
     def __init__(self, vgg: str, stages: int, reduction: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _Vgg(Backbone):
         return self.native / self.reduction
 
     def load_pretrained(self, file: Path | None = None) -> None:
-        """Copy the ImageNet weights of the VGG layers in, fetched or from a file."""
+        """Load the ImageNet weights of the VGG layers, downloaded or from a file."""
         source = cast(nn.Module, fetch(self._weights, {}, file).features).state_dict()
         self.features.load_state_dict({key: source[key] for key in self.features.state_dict()})
 
@@ -54,7 +54,7 @@ class VggEncoder(_Vgg):
     """VGG features without the last max-pool, resampled: (B, 512, H / reduction, W / reduction).
 
     Args:
-        vgg: vgg11, vgg13, vgg16 or vgg19, with `_bn` for batch norm.
+        vgg: vgg11, vgg13, vgg16 or vgg19, with the suffix `_bn` for batch norm.
         reduction: pixels one output cell covers.
     """
 
@@ -70,7 +70,7 @@ class VggEncoderDecoder(VggEncoder):
     """`VggEncoder` followed by two convolutions: (B, 128, H / reduction, W / reduction).
 
     Args:
-        vgg: as for `VggEncoder`; vgg19 makes the network of Bayesian loss and DM-Count.
+        vgg: as for `VggEncoder`; vgg19 gives the network of Bayesian loss and DM-Count.
         reduction: pixels one output cell covers.
     """
 
@@ -90,7 +90,7 @@ class CsrNet(_Vgg):
     """Ten VGG-16 convolutions, then six dilated ones: (B, 64, H / reduction, W / reduction).
 
     Args:
-        batch_norm: follow every convolution with a batch norm.
+        batch_norm: follow each convolution with a batch norm.
         reduction: pixels one output cell covers.
     """
 
@@ -107,10 +107,10 @@ class CsrNet(_Vgg):
 
 
 class CanNet(CsrNet):
-    """CSRNet with a context module between the two halves: (B, 64, H / reduction, W / reduction).
+    """CSRNet with a context module between encoder and decoder: (B, 64, H / reduction, W / reduction).
 
     Args:
-        batch_norm: follow every VGG and decoder convolution with a batch norm.
+        batch_norm: follow each VGG and decoder convolution with a batch norm.
         reduction: pixels one output cell covers.
     """
 
@@ -125,7 +125,7 @@ class CanNet(CsrNet):
 
 
 class _Context(nn.Module):
-    """Mix features with their means over coarse grids, weighted by contrast; (B, C, H, W) stays (arXiv 1811.10452)."""
+    """Mix features (B, C, H, W) with their means over coarse grids, weighted by contrast (arXiv 1811.10452)."""
 
     def __init__(self, channels: int, grids: tuple[int, ...] = (1, 2, 3, 6)) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Vision transformer backbone with the key names of torchvision, as the published checkpoints have them.
+"""Vision transformer backbone with torchvision's key names, which the published checkpoints use.
 
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv 2010.11929.
 """
@@ -22,15 +22,15 @@ from crowdcount.models.timm_backbone import fetch
 
 @dataclass(frozen=True)
 class VitSize:
-    """Dimensions of a transformer, and the timm weights that fit it.
+    """Dimensions of a transformer, and matching timm weights.
 
     Attributes:
         patch: side of a patch in pixels.
-        width: length of a token.
+        width: token dimension.
         depth: number of layers.
-        heads: attention heads of a layer.
-        weights: timm name. torchvision's own ImageNet weights are not among timm's: these are other trainings of the
-            same architecture.
+        heads: attention heads per layer.
+        weights: timm name. timm does not have torchvision's own ImageNet weights; these come from other trainings of
+            the same architecture.
     """
 
     patch: int
@@ -55,7 +55,7 @@ class Vit(Backbone):
     Args:
         size: dimensions.
         reduction: pixels one output cell covers.
-        input_size: image side the position table is stored for; at any other size it is resampled on the way.
+        input_size: image side for which the position table is stored; for other sizes it is resampled at run time.
 
     Raises:
         InputError: `input_size` is less than one patch.
@@ -83,7 +83,7 @@ class Vit(Backbone):
         return upsample(tokens.mT.reshape(-1, self.channels, rows, columns), self.scale)
 
     def load_pretrained(self, file: Path | None = None) -> None:
-        """Copy ImageNet weights in and fold the normalisation they expect into the patch projection."""
+        """Load ImageNet weights and fold the normalisation they expect into the patch projection."""
         source = fetch(self.size.weights, {"img_size": self.input_size}, file)
         state = from_timm(source.state_dict())
         config = cast(dict[str, Any], source.pretrained_cfg)
@@ -92,7 +92,7 @@ class Vit(Backbone):
 
 
 class _Encoder(nn.Module):
-    """Position table, transformer layers and the last norm; (B, 1 + rows * columns, width) stays."""
+    """Position table, transformer layers and final norm on tokens (B, 1 + rows * columns, width)."""
 
     def __init__(self, size: VitSize, grid: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class _Layer(nn.Module):
         self.ln_1 = nn.LayerNorm(width, eps=1e-6)
         self.self_attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.ln_2 = nn.LayerNorm(width, eps=1e-6)
-        # the identity holds the place of a dropout: the layers are numbered 0 and 3 in the checkpoints
+        # the identity stands in for dropout: the layers are numbered 0 and 3 in the checkpoints
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Identity(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ _FROM_TIMM = (
 
 
 def from_timm(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of a timm vision transformer to torchvision's, leaving out its classifier."""
+    """Rename the keys of a timm vision transformer to torchvision's, dropping its classifier."""
     state = {}
     for key, value in state_dict.items():
         if not key.startswith("head."):
@@ -159,7 +159,7 @@ def from_timm(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fold(state: dict[str, Tensor], mean: Tensor, std: Tensor) -> None:
-    """Let the patch projection take ImageNet-normalised images in place of (image - mean) / std."""
+    """Adapt the patch projection to ImageNet-normalised images instead of (image - mean) / std."""
     weight = state["conv_proj.weight"]
     shift = ((torch.tensor(IMAGENET_MEAN) - mean) / std).view(1, 3, 1, 1)
     gain = (torch.tensor(IMAGENET_STD) / std).view(1, 3, 1, 1)

@@ -1,4 +1,4 @@
-"""Published HMoDE checkpoints -> the state dict of `Hmode` with `compat="released"`."""
+"""Conversion of published HMoDE checkpoints to state dicts of `Hmode` with `compat="released"`."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from crowdcount.errors import InputError
 
-_LAYERS = {  # published name before a layer's number n -> our name, a, b: our number is a n + b
+_LAYERS = {  # published name before a layer's number n -> our name, a, b, where our number is a n + b
     "features1.": ("encoder.trunk.features_", 1, 0),
     "features2.": ("encoder.trunk.features_", 1, 6),
     "features3.": ("encoder.trunk.features_", 1, 13),
@@ -31,11 +31,11 @@ def from_authors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
             the key `model` of a training checkpoint.
 
     Raises:
-        InputError: a key belongs to no HMoDE checkpoint.
+        InputError: a key does not belong to an HMoDE checkpoint.
     """
     content = state_dict.get("model", state_dict)
     if not isinstance(content, Mapping):
-        raise InputError("'model' holds no state dict; is this another model's file?")
+        raise InputError("'model' is not a state dict; is this another model's file?")
     state = {_rename(key): value for key, value in content.items()}
     return {**state, "released": torch.tensor(True)}
 
@@ -44,6 +44,6 @@ def _rename(key: str) -> str:
     bare = key.removeprefix("module.").replace("mask.output.", "mask.conv3.")
     match = re.fullmatch(r"(\w+\.(?:conv)?)(\d+)(?:\.conv)?\.(\w+)", bare)
     if match is None or match[1] not in _LAYERS:
-        raise InputError(f"{key!r} is no key of a published HMoDE checkpoint; is this another model's file?")
+        raise InputError(f"{key!r} is not a key of a published HMoDE checkpoint; is this another model's file?")
     ours, factor, offset = _LAYERS[match[1]]
     return f"{ours}{factor * int(match[2]) + offset}.{match[3]}"

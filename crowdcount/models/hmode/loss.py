@@ -1,8 +1,8 @@
 """The HMoDE losses: density on all levels, attention, expert importance, relative local counting.
 
 Source: Du et al., arXiv 2208.02894, and the authors' code (commit 693c104). D is the true density and P_j are the maps
-(experts, groups, output), all in people per pixel times `SCALE`. A map is constant on its cells, so that no map is ever
-enlarged to pixels: over a cell, sum (P - D)^2 = area ((P - mean D)^2 + var D).
+(experts, groups, output), all in people per pixel times `SCALE`. A map is constant on its cells, so maps need not be
+upsampled to pixels: over a cell, sum (P - D)^2 = area ((P - mean D)^2 + var D).
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
 from crowdcount.models.hmode.network import SCALE, ExpertMaps
 
-_PERSON = 1e-5  # people per pixel above which somebody is there, as published
+_PERSON = 1e-5  # people per pixel above which a pixel counts as occupied, as published
 
 
 @dataclass
 class Target:
-    """The true density on the grids of the network.
+    """True density on the grids of the network.
 
     Attributes:
         mean: (B, 1, H / s, W / s), D averaged over the cells of the maps.
-        variance: (B, 1, H / s, W / s), of D within each of those cells.
-        presence: (B, 1, H / S, W / S), share of the pixels of a cell of the attention map where somebody is.
+        variance: (B, 1, H / s, W / s), variance of D within each of those cells.
+        presence: (B, 1, H / S, W / S), fraction of occupied pixels in each cell of the attention map.
         side: s, pixels of a cell of the maps.
         coarse_side: S, pixels of a cell of the attention map.
     """
@@ -43,7 +43,7 @@ class Target:
 
         Args:
             density: (B, H, W), people per pixel.
-            output: what the network made of the same images.
+            output: output of the network for the same images.
 
         Raises:
             InputError: the images are not made of whole cells.
@@ -58,28 +58,28 @@ class Target:
 
 @dataclass
 class HmodeLoss:
-    """The weighted sum of four terms.
+    """HMoDE loss, a weighted sum of four terms.
 
     Args:
         expert_weight: weight of each expert's map in the density and the relative term.
         group_weight: weight of each group's map.
         output_weight: weight of the mixture, the prediction.
-        attention_weight: weight of the cross-entropy between the attention map and where people are.
-        importance_weight: weight of the squared coefficient of variation of the experts' use.
-        relative: relative local counting term: "local" is the absolute count error of the hard regions, with
-            gradient, and the figure's order of their counts; "released" is the released code's form, which orders the
-            regions but has no gradient on their level; null leaves it out.
-        relative_weight: weight of that term. "local" is in people for each region; "released" in squared errors and
-            people times `SCALE` for each image, divided as `reduction` says; its weight in the authors' code, where it
-            is switched off, is 1.
-        regions: hard regions of an image: those with the largest squared error of the density.
+        attention_weight: weight of the cross-entropy between the attention map and the occupied pixels.
+        importance_weight: weight of the squared coefficient of variation of the experts' total shares.
+        relative: relative local counting term: "local" is the absolute count error of the hard regions, with gradient,
+            plus the ordering of their counts from the paper's figure; "released" is the form of the released code,
+            which orders the regions but has no gradient on their level; null omits the term.
+        relative_weight: weight of that term. "local" is in people per region; "released" is in squared errors and
+            people times `SCALE` per image, divided according to `reduction`. In the authors' code, where it is switched
+            off, its weight is 1.
+        regions: number of hard regions per image, which have the largest squared error of the density.
         region: side of a region in pixels, a multiple of the maps' stride.
-        reduction: "mean" divides the published sums by the pixels of the batch, so that the size of the crop does not
-            shift the balance with the importance term; "sum" divides them by the images alone, as published, and the
-            importance term as well.
+        reduction: "mean" divides the published sums by the number of pixels in the batch, so that the crop size does
+            not affect the balance with the importance term; "sum" divides them, and the importance term, by the number
+            of images only, as published.
 
     Raises:
-        InputError: a weight or number is out of its range.
+        InputError: a weight or number is out of range.
     """
 
     expert_weight: float = 1.0
@@ -109,7 +109,7 @@ class HmodeLoss:
             density: (B, H, W), the true density, people per pixel.
 
         Raises:
-            InputError: the images are not made of whole cells or are smaller than a region.
+            InputError: the images do not consist of whole cells or are smaller than a region.
         """
         target = Target.from_density(density, output)
         weights = self.map_weights(output.maps)
@@ -134,17 +134,18 @@ class HmodeLoss:
 
 
 def density_errors(maps: Tensor, target: Target) -> Tensor:
-    """Return sum over the pixels of (P_j - D)^2 for each image and map, (B, M).
+    """Return the sum over pixels of (P_j - D)^2 for each image and map, (B, M).
 
-    In the released code the target of each image of a batch meets the predictions of all; here it meets its own.
+    The released code compares the target of each image with the predictions for all images of a batch; here it is
+    compared with its own.
     """
     return target.side**2 * ((maps - target.mean).square() + target.variance).sum(dim=(2, 3))
 
 
 def attention_loss(logits: Tensor, target: Target) -> Tensor:
-    """Return the binary cross-entropy of the attention map with where people are, summed over images and pixels.
+    """Return the binary cross-entropy of the attention map with the occupied pixels, summed over images and pixels.
 
-    With logits it needs no small number inside the logarithms (published: 1e-10).
+    Computed from logits, it needs no epsilon inside the logarithms (published: 1e-10).
     """
     loss = functional.binary_cross_entropy_with_logits(logits, target.presence, reduction="sum")
     return target.coarse_side**2 * loss
@@ -154,7 +155,7 @@ def importance_loss(gates: Tensor) -> Tensor:
     """Return the squared coefficient of variation (unbiased) of the experts' total shares, summed over the groups.
 
     Args:
-        gates: (B, G, K, h, w), the shares of the K experts of each group; a group of one has nothing to balance.
+        gates: (B, G, K, h, w), shares of the K experts in each group; a group of one expert contributes 0.
     """
     use = gates.float().sum(dim=(0, 3, 4))
     if use.shape[1] < 2:
@@ -167,10 +168,10 @@ class HardRegions:
     """The R regions of each image and map with the largest squared error, ordered by their true count.
 
     Attributes:
-        index: (B, M, R), number of the region, row by row.
+        index: (B, M, R), row-major index of the region.
         error: (B, M, R), sum over its pixels of (P_j - D)^2, without gradient.
         predicted: (B, M, R), sum over its pixels of P_j: people times `SCALE`.
-        true: (B, M, R), sum over its pixels of D, largest first; equal ones in the order of their error.
+        true: (B, M, R), sum over its pixels of D, in descending order; ties are ordered by error.
     """
 
     index: Tensor
@@ -180,16 +181,16 @@ class HardRegions:
 
 
 def hard_regions(maps: Tensor, target: Target, region: int, count: int) -> HardRegions:
-    """Return the hard regions: square tiles from the top left corner; a remainder belongs to none.
+    """Return the hard regions among square tiles from the top left corner, ignoring a remainder.
 
     Args:
         maps: (B, M, H / s, W / s).
         target: the true density.
         region: side of a region in pixels.
-        count: regions of each map and image; where there are fewer, all of them.
+        count: number of regions per map and image; all of them if there are fewer.
 
     Raises:
-        InputError: no region fits, or it is not made of whole cells.
+        InputError: no region fits, or a region does not consist of whole cells.
     """
     side, left = divmod(region, target.side)
     if left or min(maps.shape[-2:]) < side:
@@ -211,10 +212,10 @@ def hard_regions(maps: Tensor, target: Target, region: int, count: int) -> HardR
 def local_counting(hard: HardRegions) -> Tensor:
     """Return the local counting error of each map in people, summed over the images, (M,).
 
-    For an image: the mean over its hard regions of |x - y|, plus the mean over the pairs of ranks (j, j + 3) of
-    max(0, x_{j+3} - x_j), where x are predicted and y true counts and ranks follow y. The abstract names a local
-    counting map and relative count differences among hard-predicted regions, and the authors' figure has the formula of
-    the second part; that the first is taken on the same regions, and that both are averaged and added, is our reading.
+    For each image: the mean over its hard regions of |x - y|, plus the mean over the pairs of ranks (j, j + 3) of
+    max(0, x_{j+3} - x_j), where x are predicted and y true counts, ranked by y. The abstract mentions a local counting
+    map and relative count differences among hard-predicted regions, and the paper's figure has the formula of the
+    second part. Using the same regions for the first part, and averaging and adding both, is our interpretation.
     """
     level = (hard.predicted - hard.true).abs().mean(dim=2)
     order = _misorder(hard, steps=(3,))
@@ -223,22 +224,23 @@ def local_counting(hard: HardRegions) -> Tensor:
 
 
 def released_local_counting(hard: HardRegions) -> Tensor:
-    """Return the released code's form for each map, summed over the images, (M,).
+    """Return the relative term of the released code for each map, summed over the images, (M,).
 
-    Squared errors of the hard regions, which carry no gradient, and max(0, x_{j+3} - x_j) + max(0, x_{j+6} - x_j), in
-    people times `SCALE`. Its gradient adds up to zero over the regions: it orders them and sets no level.
+    It consists of the squared errors of the hard regions, which carry no gradient, and
+    max(0, x_{j+3} - x_j) + max(0, x_{j+6} - x_j), in people times `SCALE`. Its gradient sums to zero over the regions:
+    it affects their order, but not their level.
     """
     return (hard.error.sum(dim=2) + _misorder(hard, steps=(3, 6))).sum(dim=0)
 
 
 def _misorder(hard: HardRegions, steps: tuple[int, ...]) -> Tensor:
-    """Return how far regions further down by `steps` ranks exceed those above, (B, M)."""
+    """Return the excess of regions over those `steps` ranks above, (B, M)."""
     x = hard.predicted
     return torch.stack([(x[..., step:] - x[..., : max(x.shape[2] - step, 0)]).relu().sum(2) for step in steps]).sum(0)
 
 
 def _side(image: Tensor, grid: Tensor) -> int:
-    """Return the pixels of a cell's side."""
+    """Return the side of a cell in pixels."""
     side = image.shape[-1] // grid.shape[-1]
     if any(cells * side != pixels for cells, pixels in zip(grid.shape[-2:], image.shape[-2:], strict=True)):
         height, width = image.shape[-2:]

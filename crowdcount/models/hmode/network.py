@@ -1,4 +1,4 @@
-"""The HMoDE network: density experts on a multi-scale backbone, mixed by two levels of pixel-wise gates.
+"""HMoDE network: density experts on a multi-scale backbone, mixed by two levels of pixel-wise gates.
 
 Source: Du et al., "Redesigning Multi-Scale Neural Network for Crowd Counting", arXiv 2208.02894, IEEE Transactions on
 Image Processing 32, 2023, and the authors' code (commit 693c104). The leave-one-out groups are written for any number
@@ -24,20 +24,20 @@ from crowdcount.models.tile_context import interpolate_aligned
 from crowdcount.models.timm_backbone import FeaturePyramid, weights_file
 
 SCALE = 100.0
-"""The maps hold people per pixel times this, as published: the peak of one person's kernel is then about 1."""
+"""Unit of the maps, people per pixel times this, as published: the peak of one person's kernel is then about 1."""
 
-_FIRST_GUESS = 0.05  # of every expert before training, in the unit of the maps: one person in 2000 pixels
+_FIRST_GUESS = 0.05  # initial output of each expert, in the unit of the maps: one person in 2000 pixels
 
 
 @dataclass(kw_only=True)
 class ExpertMaps(CountMap):
-    """The output of HMoDE for a batch; E experts, s the finest stride, S the coarsest.
+    """Output of HMoDE for a batch, with E experts, finest stride s and coarsest stride S.
 
     Attributes:
         maps: (B, 2 E + 1, H / s, W / s), people per pixel times `SCALE`: the experts from the finest to the coarsest,
             the groups, and the mixture of the groups, which is the prediction.
-        gates: (B, E, E - 1, H / s, W / s): for each group the shares of its experts, which add up to 1.
-        attention: (B, 1, H / S, W / S), logits of where people are.
+        gates: (B, E, E - 1, H / s, W / s), shares of the experts in each group, which sum to 1.
+        attention: (B, 1, H / S, W / S), logits of the presence of people.
     """
 
     maps: Tensor
@@ -46,28 +46,28 @@ class ExpertMaps(CountMap):
 
 
 class Hmode(DensityNetwork):
-    """Experts at several scales compete in groups that each leave one of them out; the groups are mixed.
+    """Mixture of density experts at several scales, combined in leave-one-out groups.
 
-    Every expert is a density map decoded from one scale of the backbone. A first gate weighs, in each cell, the experts
-    of each group; a second gate, which looks where the attention map sees people, weighs the groups.
+    Each expert is a density map decoded from one scale of the backbone. In each cell, a first gate weights the experts
+    of each group, and a second gate, guided by the attention map, weights the groups.
 
-    By default the network differs from the released code in what keeps that from training (its experts start dead in
-    many seeds): maps are softplus instead of ReLU and start at a positive density, gates are a softmax of signed
-    logits, the new layers are initialised by their width, and `crowdcount.inference` pads images to whole cells, where
-    the released code stretches the maps.
+    By default the network differs from the released code where that hinders training (its experts start dead with many
+    seeds): maps use softplus instead of ReLU and start at a positive density, gates are a softmax of signed logits, new
+    layers are initialised by their width, and `crowdcount.inference` pads images to whole cells, where the released
+    code stretches the maps.
 
     Args:
-        backbone: a timm model that gives feature maps at all `strides` for images of any size, with or without the tag
-            of its weights.
-        strides: pixels a cell of each expert covers, from the finest to the coarsest; at least two. With two experts a
-            group is one expert, and the first gate has nothing to weigh. The widths, and above all the size of the
-            second gate, follow from the backbone's at the coarsest stride.
-        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built. Or the
-            path of a file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
-        compat: "released" computes exactly what the authors' code computes; their checkpoints need it.
+        backbone: a timm model with feature maps at all `strides` for images of any size, with or without the tag of its
+            weights.
+        strides: cell side of each expert in pixels, from the finest to the coarsest; at least two. With two experts,
+            each group is a single expert and the first gate has no effect. The layer widths, and above all the size of
+            the second gate, follow from the backbone's width at the coarsest stride.
+        pretrained: start trainings from ImageNet weights, which are downloaded when a training starts; or the path of a
+            file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
+        compat: "released" reproduces the authors' code exactly, as their checkpoints require.
 
     Raises:
-        InputError: an unknown backbone, or strides it does not have.
+        InputError: the backbone is unknown, or does not have these strides.
     """
 
     released: Tensor
@@ -87,21 +87,21 @@ class Hmode(DensityNetwork):
         self.strides, self.stride, self.pretrained, self.compat = strides, strides[0], pretrained, compat
         self.encoder = FeaturePyramid(backbone, strides)
         self.mean, self.std = self.encoder.mean, self.encoder.std
-        # as published an image of any size is taken as it is, and the maps are stretched over it
+        # as published: images of any size are not padded, and the maps are stretched over them
         self.size_divisor = 1 if compat else self.encoder.size_divisor
         self._build_layers(self.encoder.channels)
         groups = list(combinations(range(len(strides)), len(strides) - 1))
         self.register_buffer("members", torch.tensor(groups), persistent=False)
-        # in the state dict, so that weights of one form are not run in the other
+        # stored in the state dict, so that weights of one form are not loaded into the other
         self.register_buffer("released", torch.tensor(compat is not None))
         self.register_load_state_dict_pre_hook(_check_form)  # type: ignore[no-untyped-call]
         self._initialise()
 
     def _build_layers(self, channels: list[int]) -> None:
-        """Build the layers behind the backbone; all widths follow from the backbone's, by the published ratios."""
+        """Build the layers after the backbone, with widths in the published ratios to the backbone's."""
         experts, deep = len(channels), channels[-1]
         widths = [[2 * deep, deep]] + [[width, width // 2] for width in reversed(channels[:-1])]  # coarse to fine
-        inputs = [0, *(width[-1] for width in widths)]  # what comes up from the coarser scale
+        inputs = [0, *(width[-1] for width in widths)]  # features from the coarser scale
         decoders = [
             _convolutions(skip + below, *width)
             for skip, below, width in zip(reversed(channels), inputs, widths, strict=False)
@@ -115,9 +115,9 @@ class Hmode(DensityNetwork):
     def forward(self, image: Tensor) -> ExpertMaps:
         """Count in a normalised image batch (B, 3, H, W).
 
-        Where the sides are no multiples of the coarsest stride the maps are stretched over the image, as published.
-        Experts and groups are by-products of the mixture on its own grid, so that evaluation returns them too; what
-        training alone needs is computed by the loss, and no map is enlarged to pixels where the sides are multiples.
+        If the sides are not multiples of the coarsest stride, the maps are stretched over the image, as published.
+        Experts and groups are by-products of the mixture, so evaluation returns them too. What only training needs is
+        computed by the loss, and maps are not upsampled to pixels if the sides are multiples.
         """
         size = image.shape[-2:]
         least = self.strides[-1]
@@ -143,7 +143,7 @@ class Hmode(DensityNetwork):
         return torch.cat([_nearest(positive(_full(map_)), heads[0].shape[-2:]) for map_ in heads], dim=1)
 
     def _gates(self, deepest: Tensor, size: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the shares in the groups (B, E, E - 1, ...), of the groups (B, E, ...), and the attention logits."""
+        """Return the shares within groups (B, E, E - 1, ...), of groups (B, E, ...), and the attention logits."""
         attention = _full(self.attention(deepest))
         within = _full(self.group_gate(deepest))
         between = _full(self.mixture_gate(attention.sigmoid().to(deepest.dtype) * deepest))
@@ -164,10 +164,10 @@ class Hmode(DensityNetwork):
         return mixture * (side * side / SCALE)
 
     def load_pretrained(self) -> None:
-        """Load the ImageNet weights of the backbone, unless the network was configured without them.
+        """Load the ImageNet weights of the backbone, if configured.
 
         Raises:
-            InputError: the weights could not be fetched, or the file is not of this backbone.
+            InputError: the weights could not be fetched, or the file does not match this backbone.
         """
         if self.pretrained:
             self.encoder.load_pretrained(weights_file(self.pretrained))
@@ -188,7 +188,7 @@ class Hmode(DensityNetwork):
 
 
 def _convolutions(*channels: int, kernel: int = 3) -> list[nn.Module]:
-    """Return convolutions from each number of channels to the next, each with a ReLU."""
+    """Return convolutions between successive numbers of channels, each followed by a ReLU."""
     layers: list[nn.Module] = []
     for a, b in pairwise(channels):
         layers += [nn.Conv2d(a, b, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
@@ -196,7 +196,7 @@ def _convolutions(*channels: int, kernel: int = 3) -> list[nn.Module]:
 
 
 def _scores(*channels: int, out: int, kernel: int = 3) -> nn.Sequential:
-    """Return convolutions with ReLU, and a last one of 1 x 1 without."""
+    """Return convolutions with ReLU, followed by a 1x1 convolution without."""
     return nn.Sequential(*_convolutions(*channels, kernel=kernel), nn.Conv2d(channels[-1], out, 1))
 
 
@@ -215,7 +215,7 @@ def _fill_bias(layer: nn.Conv2d, value: float) -> None:
 
 
 def _full(scores: Tensor) -> Tensor:
-    """Return scores in at least single precision: counts are sums over many cells."""
+    """Convert scores to at least single precision, since counts are sums over many cells."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 

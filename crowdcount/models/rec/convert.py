@@ -1,6 +1,6 @@
-"""Original Grounding DINO and GroundingREC checkpoints -> the names of the weights on the Hugging Face hub.
+"""Conversion of original Grounding DINO and GroundingREC checkpoints to the names on the Hugging Face hub.
 
-`ReferringDetector.load_published` hands the result to transformers, which knows what each of its versions calls them.
+`ReferringDetector.load_published` passes the result to transformers, which maps these names for each of its versions.
 """
 
 import re
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crowdcount.errors import InputError
 
-# not used, recomputed, a copy, or the fusion block of GroundingREC, whose output its decoder never reads
+# unused, recomputed, a copy, or GroundingREC's fusion block, whose output its decoder never reads
 _DROPPED = re.compile(
     r"label_enc\.weight|bert\.embeddings\.position_ids|bert\.pooler\..*|.*relative_position_index|"
     r"transformer\.cross_attention\..*|transformer\.decoder\.bbox_embed\..*"
@@ -50,7 +50,7 @@ _DECODER = {
 }
 _IMAGE = "model.backbone.conv_encoder.model."
 
-# original prefix, prefix on the hub, names of the parts behind it (none: kept)
+# original prefix, prefix on the hub, names of the parts after it (none: unchanged)
 _SCOPES: tuple[tuple[str, str, dict[str, str]], ...] = (
     (r"backbone\.0\.patch_embed\.proj\.", f"{_IMAGE}embeddings.patch_embeddings.projection.", {}),
     (r"backbone\.0\.patch_embed\.norm\.", f"{_IMAGE}embeddings.norm.", {}),
@@ -89,11 +89,11 @@ def from_authors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     """Rename the weights of an original checkpoint to the names of the Hugging Face hub.
 
     Args:
-        state_dict: of a release of Grounding DINO or GroundingREC: as it is, with the prefix
-            `module.`, or under the key `model`.
+        state_dict: state dict of a release of Grounding DINO or GroundingREC: unchanged, with the prefix `module.`, or
+            under the key `model`.
 
     Raises:
-        InputError: a key belongs to neither.
+        InputError: a key belongs to neither model.
     """
     state: dict[str, Tensor] = {}
     for key, value in state_dict.get("model", state_dict).items():
@@ -113,11 +113,13 @@ def _rename(key: str) -> str:
         part = next((part for part in parts if rest.startswith(part)), "")
         if not parts or part:
             return match.expand(hub) + (parts[part] + rest.removeprefix(part) if part else rest)
-    raise InputError(f"{key!r} is no key of a Grounding DINO or GroundingREC checkpoint; is this another model's file?")
+    raise InputError(
+        f"{key!r} is not a key of a Grounding DINO or GroundingREC checkpoint; is this another model's file?"
+    )
 
 
 def _split(key: str, value: Tensor) -> dict[str, Tensor]:
-    """Cut a joint projection of queries, keys and values into the three the hub has."""
+    """Split a joint projection of queries, keys and values into the hub's three."""
     for joint in ("in_proj_", "qkv."):
         stem, found, leaf = key.rpartition(joint)
         if found:

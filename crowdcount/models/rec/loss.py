@@ -1,10 +1,10 @@
-"""The losses of referring expression counting: token labels, centres, and two contrasts.
+"""Losses of referring expression counting: token labels, centres, and two contrastive terms.
 
 Sources: Dai et al., "Referring Expression Counting", CVPR 2024 (GroundingREC), and the authors' code (commit e8f5a54)
 for the labels, the points and the image-text contrast. C-REX, arXiv 2505.22850, states that its contrast works in image
-space alone, is based on supervised contrastive learning, and stands on a detector of centres. No code is released: that
-the samples are tokens of the image (here the queries of the last decoder layer), the choice of positives and negatives,
-and every weight of that term are reconstructed from second-hand sources and may differ from the authors'.
+space only, is based on supervised contrastive learning, and uses a detector of centres. No code is released: the use of
+image tokens as samples (here the queries of the last decoder layer), the choice of positives and negatives, and the
+weights of that term are reconstructed from secondary sources and may differ from the authors'.
 """
 
 import dataclasses
@@ -26,31 +26,31 @@ Positives = Literal["hungarian", "text_topn"]
 Negatives = Literal["own", "image"]
 
 _ALPHA, _GAMMA = 0.25, 2.0  # of the focal loss, as published
-_SAME_POINT = 1e-6  # of the image's sides: points of two expressions that are one object
+_SAME_POINT = 1e-6  # as a fraction of the image's sides: points of two expressions that are the same object
 
 
 @dataclass
 class RecLoss:
-    """The weighted sum of up to four terms; a term of weight 0 is not computed.
+    """Weighted sum of up to four terms; terms of weight 0 are not computed.
 
-    With the defaults it is the baseline of centres and token labels. GroundingREC adds `image_text_weight: 0.06`;
-    C-REX, as reconstructed, adds `contrast_weight: 0.005` instead.
+    The defaults give the baseline of centres and token labels. GroundingREC adds `image_text_weight: 0.06`; C-REX, as
+    reconstructed, adds `contrast_weight: 0.005` instead.
 
     Args:
         label_weight: weight of the focal loss of the token scores.
-        point_weight: weight of the distance of the matched centres.
-        image_text_weight: weight of the contrast of matched queries with the texts of their image.
+        point_weight: weight of the distance between matched centres.
+        image_text_weight: weight of the contrast between matched queries and the texts of their image.
         contrast_weight: weight of the contrast among image tokens.
         contrast: form and temperature of the contrast among image tokens.
-        positives: tokens that are to be alike: "hungarian" takes the queries matched to the points, "text_topn" as many
-            queries as there are points, those most similar to the text. Sources differ on which C-REX uses. An
-            expression with fewer than two is left out of the mean either way.
-        negatives: tokens to be unlike them: "own" takes all other queries of the expression, "image" also the matched
-            queries of the other expressions of the image, but for those whose point belongs to both expressions.
+        positives: tokens to pull together: "hungarian" takes the queries matched to the points, "text_topn" the queries
+            most similar to the text, as many as there are points. Sources differ on which C-REX uses. Expressions
+            with fewer than two positives are excluded from the mean.
+        negatives: tokens to push away: "own" takes all other queries of the expression, "image" adds the matched
+            queries of the other expressions of the image, except those whose point belongs to both expressions.
         matcher: assigns points to queries.
 
     Raises:
-        InputError: a weight is negative or not finite; unknown positives or negatives.
+        InputError: a weight is negative or not finite, or `positives` or `negatives` is unknown.
     """
 
     label_weight: float = 5.0
@@ -74,9 +74,9 @@ class RecLoss:
         """Return the weighted terms; the training loss is their sum.
 
         Args:
-            detections: of E expressions.
-            targets: for each expression the (N, 2) points, in [0, 1] of width and height; N may be 0.
-            embeddings: (E, Q, d') takes the place of the queries in the contrast among image tokens.
+            detections: detections of E expressions.
+            targets: (N, 2) points of each expression, as fractions of width and height; N may be 0.
+            embeddings: (E, Q, d') features that replace the queries in the contrast among image tokens.
 
         Returns:
             Scalars of at least float32, those of `label`, `point`, `image_text` and `contrast` with a weight above 0.
@@ -100,7 +100,7 @@ class RecLoss:
     def _contrast(
         self, detections: PointDetections, targets: Sequence[Tensor], matches: Sequence[Match], tokens: Tensor
     ) -> Tensor:
-        """Return the mean over the expressions with two positives or more; the others have nothing to pull together."""
+        """Return the mean over the expressions with at least two positives."""
         positives = [query for query, _ in matches]
         if self.positives == "text_topn":
             positives = text_topn(detections, [len(each) for each in targets])
@@ -112,16 +112,16 @@ class RecLoss:
                     index = strangers(row, detections.image_index, targets, matches)
                     others = tokens[index[:, 0], index[:, 1]]
                 losses.append(self._query_contrast(tokens[row], chosen, others))
-        # the sum over nothing keeps the gradients 0 instead of absent
+        # the empty sum keeps the gradients 0 instead of absent
         return torch.stack(losses).mean() if losses else tokens[:0].sum()
 
     def _query_contrast(self, tokens: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
-        """Contrast the chosen ones of (Q, d) tokens with each other, the rest, and (M, d) others."""
+        """Contrast the chosen tokens of (Q, d) with each other, with the rest, and with (M, d) others."""
         positive = torch.zeros(len(tokens) + len(others), dtype=torch.bool, device=tokens.device)
         positive[chosen] = True
         positives = positive.repeat(len(chosen), 1)
         negatives = ~positives
-        # no anchor is its own positive, nor its own negative
+        # an anchor is neither its own positive nor its own negative
         positives[torch.arange(len(chosen), device=chosen.device), chosen] = False
         return self.contrast(tokens[chosen], torch.cat([tokens, others]), positives, negatives)
 
@@ -129,16 +129,17 @@ class RecLoss:
 def label_loss(detections: PointDetections, matches: Sequence[Match]) -> Tensor:
     """Return the focal loss of the token scores.
 
-    Matched queries should answer to the labels of their expression, others to no token. Mean over queries, sum over
-    tokens, divided by the expression's size, mean over expressions: not divided by the number of objects.
+    Matched queries should respond to the labels of their expression, other queries to no token. The loss is averaged
+    over queries, summed over tokens, divided by the expression's size and averaged over expressions, but not divided by
+    the number of objects.
     """
     phrases = detections.phrases
     found = torch.zeros_like(detections.logits[..., 0], dtype=torch.bool)
     for row, (query, _) in zip(found, matches, strict=True):
         row[query] = True
     wanted = found[..., None] & phrases.labels[:, None]
-    logits = detections.logits.masked_fill(~phrases.tokens[:, None], 0)  # before any function: padding may be -inf
-    wrong = logits.where(~wanted, -logits)  # the larger, the worse: cross-entropy is softplus of it
+    logits = detections.logits.masked_fill(~phrases.tokens[:, None], 0)  # first of all, since padding may be -inf
+    wrong = logits.where(~wanted, -logits)  # margin of error: the cross-entropy is its softplus
     alpha = torch.where(wanted, _ALPHA, 1 - _ALPHA)
     focal = alpha * wrong.sigmoid() ** _GAMMA * functional.softplus(wrong)
     sums = (focal * phrases.tokens[:, None]).sum(dim=2).mean(dim=1)
@@ -146,19 +147,19 @@ def label_loss(detections: PointDetections, matches: Sequence[Match]) -> Tensor:
 
 
 def point_loss(detections: PointDetections, targets: Sequence[Tensor], matches: Sequence[Match]) -> Tensor:
-    """Return |dx| + |dy| summed over the matched pairs, divided by the number of points in the batch, at least 1."""
+    """Return |dx| + |dy| summed over the matched pairs and divided by max(1, number of points in the batch)."""
     pairs = zip(detections.points, targets, matches, strict=True)
     distances = [(centres[query] - points[point]).abs().sum() for centres, points, (query, point) in pairs]
     return torch.stack(distances).sum() / max(sum(map(len, targets)), 1)
 
 
 def image_text_loss(detections: PointDetections, matches: Sequence[Match]) -> Tensor:
-    """Return GroundingREC's contrast of matched queries with texts, without temperature.
+    """Return GroundingREC's contrast between matched queries and texts, without temperature.
 
-    For an expression i, half of the mean of softplus(-cos(q, t_i)) over its matched queries q, plus half of the mean of
-    softplus(cos(q, t_j)) over its queries and the other expressions j of its image; t pools the attribute tokens. Mean
-    over expressions, where one that is alone in its image or has no points adds 0. The released code takes the queries
-    of another expression for most of them; here each has its own.
+    For an expression i: half of the mean of softplus(-cos(q, t_i)) over its matched queries q, plus half of the mean of
+    softplus(cos(q, t_j)) over its queries and the other expressions j of its image, where t pools the attribute tokens.
+    The result is the mean over expressions; one that is alone in its image or has no points contributes 0. The released
+    code uses the queries of another expression for most expressions; here each uses its own.
     """
     image = detections.image_index
     row = torch.cat([torch.full_like(query, index) for index, (query, _) in enumerate(matches)])
@@ -174,11 +175,11 @@ def image_text_loss(detections: PointDetections, matches: Sequence[Match]) -> Te
 
 
 def text_topn(detections: PointDetections, counts: Sequence[int]) -> list[Tensor]:
-    """Return for each expression the queries whose features are most similar to its text, ascending.
+    """Return the queries of each expression whose features are most similar to its text, in ascending order.
 
     Args:
         detections: of E expressions.
-        counts: how many to take of each; at most all.
+        counts: number of queries per expression.
     """
     with torch.no_grad():
         similarity = functional.cosine_similarity(detections.queries, pooled_text(detections)[:, None], dim=2)
@@ -193,7 +194,7 @@ def pooled_text(detections: PointDetections) -> Tensor:
 
 
 def strangers(row: int, image_index: Tensor, targets: Sequence[Tensor], matches: Sequence[Match]) -> Tensor:
-    """Return the matched queries of the other expressions of the image whose point is none of the expression's.
+    """Return the matched queries of the image's other expressions whose points do not belong to the expression.
 
     Args:
         row: the expression.
@@ -205,7 +206,9 @@ def strangers(row: int, image_index: Tensor, targets: Sequence[Tensor], matches:
         (M, 2) int64, expression and query.
     """
     found = []
-    for other in (image_index == image_index[row]).nonzero()[:, 0].tolist():  # itself among them: it has no strangers
+    for other in (
+        (image_index == image_index[row]).nonzero()[:, 0].tolist()
+    ):  # includes the row itself, which adds nothing
         query, point = matches[other]
         distances = (targets[other][point][:, None] - targets[row]).abs().amax(dim=2)
         query = query[~(distances <= _SAME_POINT).any(dim=1)]

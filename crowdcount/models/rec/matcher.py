@@ -1,4 +1,4 @@
-"""Assignment of queries to annotated points: an optimal one for each expression.
+"""Optimal assignment of queries to annotated points for each expression.
 
 Source: Dai et al., "Referring Expression Counting", CVPR 2024 (GroundingREC), and the authors' code (commit e8f5a54).
 """
@@ -19,21 +19,21 @@ from crowdcount.errors import InputError
 from crowdcount.models.rec.outputs import PointDetections
 
 Match = tuple[Tensor, Tensor]
-"""Indices of the matched queries, ascending, and of their points: two (min(Q, N),) int64 tensors."""
+"""Indices of the matched queries, in ascending order, and of their points: two (min(Q, N),) int64 tensors."""
 
 
 @dataclass
 class PointMatcher:
-    """The assignment of points to queries that costs least.
+    """Minimum-cost assignment of points to queries.
 
-    A query and a point of its expression cost `class_cost` times the binary cross-entropy of the query's scores with
-    the expression's labels, plus `point_cost` times |dx| + |dy| in parts of the image's sides.
+    The cost of a query and a point of its expression is `class_cost` times the binary cross-entropy of the query's
+    scores with the expression's labels, plus `point_cost` times |dx| + |dy| in fractions of the image's sides.
 
     Args:
-        class_cost: of the cross-entropy.
-        point_cost: of the distance.
-        columns: the cross-entropy is summed over the tokens and divided by this; 256 is the published padding, so that
-            the balance of the two costs does not depend on how long the other expressions of the batch are.
+        class_cost: weight of the cross-entropy.
+        point_cost: weight of the distance.
+        columns: the cross-entropy is summed over the tokens and divided by this. The default 256 is the published
+            padding; a constant keeps the balance of the two costs independent of the other expressions of the batch.
 
     Raises:
         InputError: a cost is negative or not finite, both are 0, or there are no columns.
@@ -54,11 +54,11 @@ class PointMatcher:
     def __call__(self, detections: PointDetections, targets: Sequence[Tensor]) -> list[Match]:
         """Return the matches of each expression, on the device of the detections.
 
-        Expressions never meet in one matrix: the largest has Q times N entries.
+        Each expression has its own cost matrix, with at most Q x N entries.
 
         Args:
             detections: of E expressions.
-            targets: for each expression the (N, 2) points, in [0, 1] of width and height; none or more than Q, too.
+            targets: (N, 2) points of each expression, as fractions of width and height; N may be 0 or exceed Q.
         """
         device = detections.points.device
         classes = self.class_costs(detections)[..., None]
@@ -70,7 +70,7 @@ class PointMatcher:
         return [(torch.from_numpy(query).to(device), torch.from_numpy(point).to(device)) for query, point in matches]
 
     def class_costs(self, detections: PointDetections) -> Tensor:
-        """Return the weighted cross-entropy of each query, (E, Q); it is the same for all points of an expression."""
+        """Return the weighted cross-entropy of each query, (E, Q), equal for all points of an expression."""
         tokens, labels = detections.phrases.tokens, detections.phrases.labels
         used = tokens.any(dim=0)  # published logits have 256 columns, expressions ten tokens
         logits = detections.logits[..., used]
@@ -84,7 +84,7 @@ class PointMatcher:
         self, queries: NDArray[np.float64], points: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Match (Q, 3) class costs and centres with (N, 2) points."""
-        # a row per point: scipy would copy a matrix with more rows than columns
+        # one row per point: scipy would copy a matrix with more rows than columns
         cost = self.point_cost * cdist(points, queries[:, 1:], "cityblock") + queries[:, 0]
         point, query = linear_sum_assignment(cost)
         order = query.argsort()

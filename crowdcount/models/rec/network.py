@@ -1,4 +1,4 @@
-"""The detector of referring expression counting: Grounding DINO, boxes turned into centroids.
+"""Detector of referring expression counting: Grounding DINO with centroids instead of boxes.
 
 Sources: Liu et al., "Grounding DINO", ECCV 2024; Dai et al., "Referring Expression Counting", CVPR 2024 (GroundingREC,
 commit e8f5a54); Triaridis et al., "Improving Contrastive Learning for Referring Expression Counting", arXiv 2505.22850
@@ -33,7 +33,7 @@ _SWIN: dict[str, dict[str, Any]] = {
 }
 _IMAGE_SIZE = {"swin_t": 224, "swin_b": 384, "tiny": 64}  # only the windows depend on it
 _TINY = {
-    "num_queries": 90,  # a dense grid: nothing teaches an untrained detector which image tokens to choose
+    "num_queries": 90,  # a dense grid, since an untrained detector does not learn which image tokens to choose
     "encoder_layers": 1,
     "decoder_layers": 2,
     "d_model": 32,
@@ -44,7 +44,7 @@ _TINY = {
     "max_text_len": 16,
     "fusion_droppath": 0.0,
 }
-_MM = {"decoder_bbox_embed_share": False, "decoder_cls_embed_share": False}  # each decoder layer has heads of its own
+_MM = {"decoder_bbox_embed_share": False, "decoder_cls_embed_share": False}  # each decoder layer has its own heads
 _TINY_TEXT = {
     "hidden_size": 32,
     "num_hidden_layers": 1,
@@ -57,25 +57,25 @@ _TINY_TEXT = {
 
 
 class ReferringDetector(CrowdNetwork):
-    """Points of what an expression names: a text-conditioned detector with centres instead of boxes.
+    """Text-conditioned detector of the points that an expression names, with centres instead of boxes.
 
-    Images (U, 3, H, W) and E expressions, each of one of the images, give `PointDetections` with E rows; an image is
-    encoded once, however many expressions it has.
+    Maps images (U, 3, H, W) and E expressions, each belonging to one image, to `PointDetections` with E rows. Each
+    image is encoded once, however many expressions it has.
 
     Args:
-        detector: Grounding DINO with Swin-T or Swin-B, MM-Grounding-DINO with Swin-T, or one of half a million
+        detector: Grounding DINO with Swin-T or Swin-B, MM-Grounding-DINO with Swin-T, or a tiny one with half a million
             parameters for small experiments on a CPU.
-        pretrained: true starts a training from the published weights of the detector; a hub id, a folder or an original
-            `.pth` file from those; false from random ones. They are fetched when a training starts.
-        query_selection: which image tokens become queries: those with the highest score of any token ("max", Grounding
+        pretrained: initial weights of a training: true for the published weights of the detector; a hub id, a folder or
+            an original `.pth` file; false for random ones. They are loaded when a training starts.
+        query_selection: image tokens that become queries: those with the highest score of any token ("max", Grounding
             DINO), or of [CLS] ("cls", GroundingREC).
-        freeze: keep the image backbone and the text encoder as they are, in evaluation mode.
-        projection: width of a head of two layers in front of the contrastive loss; null contrasts the queries as they
-            are. Whether the paper has one is not known.
-        words: vocabulary of `tiny`; the others bring their own.
+        freeze: freeze the image backbone and the text encoder, in evaluation mode.
+        projection: width of a two-layer projection head before the contrastive loss; null applies the loss to the
+            queries directly. It is not known whether the paper uses a head.
+        words: vocabulary of `tiny`; the other detectors have their own.
 
     Raises:
-        InputError: an argument is none of its choices, or `words` are missing or belong to a detector with its own.
+        InputError: an argument is not one of its choices, or `words` are missing or given to a detector with its own.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ReferringDetector(CrowdNetwork):
         if projection is not None:
             check_number("projection", projection, 1, hint="or null for none")
         if bool(words) != (detector == "tiny"):
-            raise InputError(f"words: {list(words)}; tiny needs the list of words it is to know, the others have one")
+            raise InputError(f"words: {list(words)}; tiny needs the list of its words, the other detectors have one")
         self.name, self.pretrained, self.words, self.freeze = detector, pretrained, words, freeze
         self.detector = _build(detector, vocabulary(words))
         width = self.detector.config.d_model
@@ -105,16 +105,16 @@ class ReferringDetector(CrowdNetwork):
         if query_selection == "cls":
             self.detector.model.encoder_output_class_embed.register_forward_hook(_only_first_column)
         self._freeze_parts()
-        self.train()  # a trainer keeps the modes it finds: what is frozen has to be in evaluation mode from here on
+        self.train()  # a trainer keeps existing modes, so frozen parts must be in evaluation mode from the start
 
     def forward(self, images: Tensor, inside: Tensor, phrases: Phrases, image_index: Tensor) -> PointDetections:
         """Detect.
 
         Args:
             images: (U, 3, H, W), normalised, zero where an image is smaller than the batch.
-            inside: (U, H, W) bool, where the images are.
+            inside: (U, H, W) bool, true inside the images.
             phrases: E expressions, from `tokenize`.
-            image_index: (E,), the image of each.
+            image_index: (E,), image index of each expression.
 
         Raises:
             InputError: the images are too small for the number of queries.
@@ -147,36 +147,36 @@ class ReferringDetector(CrowdNetwork):
         """The tokenizer of the detector.
 
         Raises:
-            InputError: it could not be fetched.
+            InputError: the tokenizer could not be fetched.
         """
         if self.name == "tiny":
             return _transformers().BertTokenizer(vocab=vocabulary(self.words))
         if isinstance(self.pretrained, str) and Path(self.pretrained).is_dir():
             try:
                 return _transformers().AutoTokenizer.from_pretrained(self.pretrained)
-            except Exception as error:  # whatever the library and the file system raise
+            except Exception as error:  # the library and the file system raise various exceptions
                 raise _not_fetched("the vocabulary of", self.pretrained, error) from error
         words = ensure_downloaded(find_entry("rec/vocabulary.bert")).read_text(encoding="utf-8").splitlines()
         return _transformers().BertTokenizer(vocab={word: index for index, word in enumerate(words)})
 
     @property
     def queries(self) -> int:
-        """Number of queries: no more points can be found for an expression in one pass."""
+        """Number of queries, the maximum number of points per expression in one pass."""
         count: int = self.detector.config.num_queries
         return count
 
     def train(self, mode: bool = True) -> "ReferringDetector":
-        """Switch the trained parts; what is frozen stays in evaluation mode."""
+        """Switch the trained parts; frozen parts stay in evaluation mode."""
         super().train(mode)
         for part in self._frozen():
             part.eval()
         return self
 
     def load_pretrained(self) -> None:
-        """Fetch the published weights the detector was configured with.
+        """Load the published weights that the detector was configured with.
 
         Raises:
-            InputError: they could not be fetched or do not fit.
+            InputError: the weights could not be fetched or do not fit.
         """
         if self.pretrained is False:
             return
@@ -191,12 +191,12 @@ class ReferringDetector(CrowdNetwork):
             model, info = type(self.detector).from_pretrained(
                 source, config=self.detector.config, output_loading_info=True, ignore_mismatched_sizes=True
             )
-        except Exception as error:  # whatever the hub client, the file system or the format of the file raise
+        except Exception as error:  # the hub client, the file system and the file format raise various exceptions
             raise _not_fetched("the weights", source, error) from error
         self._take(model, info, source)
 
     def _published(self) -> Path:
-        """Return the file with the published weights of the detector, which are in the index of weights."""
+        """Return the file with the detector's published weights, from the index."""
         if self.name == "tiny":
             raise InputError("pretrained: there are no published weights of the detector tiny; set it to false")
         try:
@@ -205,10 +205,10 @@ class ReferringDetector(CrowdNetwork):
             raise InputError(f"{error}\nTo start from random weights: pretrained: false") from error
 
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
-        """Load a checkpoint of Grounding DINO or GroundingREC, under its original names or those of the hub.
+        """Load a checkpoint of Grounding DINO or GroundingREC, with its original names or those of the hub.
 
         Raises:
-            InputError: it is of another model.
+            InputError: the checkpoint is of another model.
         """
         named_by_hub = any(key.startswith("model.backbone.conv_encoder.") for key in state_dict)
         hub = dict(state_dict) if named_by_hub else from_authors(state_dict)
@@ -234,10 +234,10 @@ class ReferringDetector(CrowdNetwork):
 
     def _freeze_parts(self) -> None:
         model = self.detector.model
-        # nothing is supervised at the encoder: without a gradient these would stop distributed training
+        # the encoder outputs are not supervised: unused parameters would stop distributed training
         idle = [model.enc_output, model.enc_output_norm]
         idle += [model.encoder_output_bbox_embed, model.encoder_output_class_embed]
-        if not self.detector.config.decoder_bbox_embed_share:  # the last layer alone is supervised
+        if not self.detector.config.decoder_bbox_embed_share:  # only the last layer is supervised
             idle += [*self.detector.bbox_embed[:-1], *self.detector.class_embed[:-1]]
         idle += [part for name, part in model.backbone.named_modules() if name.endswith("swin.layernorm")]
         for part in [*self._frozen(), *idle]:
@@ -245,7 +245,7 @@ class ReferringDetector(CrowdNetwork):
 
     def _check_size(self, height: int, width: int) -> None:
         places = sum(-(-height // stride) * -(-width // stride) for stride in (8, 16, 32, 64))
-        if places < self.queries or max(height, width) <= 64:  # group normalisation fails on a map of one place
+        if places < self.queries or max(height, width) <= 64:  # group normalisation fails on a map of one position
             raise InputError(
                 f"an image of {width} x {height} pixels is too small for a detector with {self.queries} queries; "
                 "enlarge it (data.short_side)"
@@ -275,13 +275,13 @@ def _build(name: str, words: Mapping[str, int]) -> Any:
         rest |= {
             "decoder_bbox_embed_share": False,
             "decoder_cls_embed_share": False,
-        }  # heads of their own, as published
+        }  # separate heads, as published
     config = getattr(library, f"{family}Config")(backbone_config=image, text_config=text, dropout=0.0, **rest)
     return getattr(library, f"{family}ForObjectDetection")(config)
 
 
 def _transformers() -> Any:
-    """Import transformers on first use: it takes seconds and only this family needs it."""
+    """Import transformers on first use, since it takes seconds and only this family needs it."""
     return import_module("transformers")
 
 
@@ -290,7 +290,7 @@ def _projection(width: int, out: int) -> nn.Module:
 
 
 def _only_first_column(_module: nn.Module, _inputs: object, scores: Tensor) -> Tensor:
-    """Keep the scores of [CLS] alone: the largest of a row then is that of [CLS]."""
+    """Keep only the scores of [CLS], so that the maximum of a row is that of [CLS]."""
     return torch.cat([scores[..., :1], torch.full_like(scores[..., 1:], float("-inf"))], dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""Outputs of the detector, and the meaning of an expression's tokens."""
+"""Outputs of the detector, and the roles of an expression's tokens."""
 
 from dataclasses import dataclass, fields
 
@@ -8,15 +8,15 @@ from torch import Tensor
 
 @dataclass
 class Phrases:
-    """Tokenised expressions: E of them, padded to T tokens ("[CLS] person in red . [SEP]").
+    """E tokenised expressions, padded to T tokens ("[CLS] person in red . [SEP]").
 
     Attributes:
         ids: (E, T) token ids.
-        tokens: (E, T) bool: not padding.
-        words: (E, T) bool: the words, without [CLS], the final "." and [SEP].
-        labels: (E, T) bool: the tokens a query that found an object should answer to, [CLS] and the words.
-        attributes: (E, T) bool: the words that tell the expression from others of its class, and [CLS], "." and [SEP],
-            as GroundingREC pools them; all tokens where the attribute is not known.
+        tokens: (E, T) bool, true for tokens that are not padding.
+        words: (E, T) bool, true for words, excluding [CLS], the final "." and [SEP].
+        labels: (E, T) bool, true for [CLS] and the words, to which a query that found an object should respond.
+        attributes: (E, T) bool, true for the words that distinguish the expression from others of its class, and for
+            [CLS], "." and [SEP], as pooled by GroundingREC; all tokens if the attribute is not known.
     """
 
     ids: Tensor
@@ -27,26 +27,26 @@ class Phrases:
 
     @property
     def sizes(self) -> Tensor:
-        """(E,) the number of tokens of each expression."""
+        """Number of tokens of each expression, (E,)."""
         return self.tokens.sum(dim=1)
 
     def to(self, device: torch.device) -> "Phrases":
-        """Return the phrases on a device."""
+        """Move the phrases to a device."""
         return Phrases(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass
 class PointDetections:
-    """Q queries for each of E expressions; an image has as many rows as expressions.
+    """Q queries for each of E expressions; each expression has one row.
 
     Attributes:
-        logits: (E, Q, T) score of each token; padding holds no number of meaning.
-        points: (E, Q, 2) x, y of the centres, in [0, 1] of the image's width and height.
+        logits: (E, Q, T) scores of the tokens; undefined for padding.
+        points: (E, Q, 2) x, y of the centres, as fractions of the image's width and height.
         sizes: (E, Q, 2) width and height of the boxes, in the same unit; not supervised.
         queries: (E, Q, d) features of the last decoder layer.
         text: (E, T, d) features of the tokens.
         phrases: the expressions.
-        image_index: (E,) which image of the batch a row belongs to.
+        image_index: (E,) index of the image that each row belongs to.
     """
 
     logits: Tensor
@@ -59,15 +59,16 @@ class PointDetections:
 
 
 def selected(logits: Tensor, phrases: Phrases, cls_threshold: float = 0.25, word_threshold: float = 0.35) -> Tensor:
-    """Return which queries count, (E, Q) bool: one above `cls_threshold` at [CLS] and above the other at every word.
+    """Select the queries, (E, Q) bool, above `cls_threshold` at [CLS] and above `word_threshold` at every word.
 
-    The rule of GroundingREC, without suppression of neighbours; the predicted count is the number of such queries.
+    This is the rule of GroundingREC, without non-maximum suppression; the predicted count is the number of selected
+    queries.
 
     Args:
-        logits: (E, Q, T) score of each token, before the sigmoid; padding may hold anything.
+        logits: (E, Q, T) scores of the tokens, before the sigmoid; arbitrary for padding.
         phrases: the expressions; [CLS] is their first token.
-        cls_threshold: probability that [CLS] has to exceed.
-        word_threshold: probability that each of the words has to exceed.
+        cls_threshold: probability that [CLS] must exceed.
+        word_threshold: probability that each word must exceed.
     """
     probabilities = logits.float().sigmoid()
     named = (probabilities > word_threshold) | ~phrases.words[:, None]

@@ -1,4 +1,4 @@
-"""Expressions -> tokens, and which of them are words, labels and attributes."""
+"""Tokenisation of expressions, with masks of words, labels and attributes."""
 
 import re
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from crowdcount.errors import InputError
 from crowdcount.models.rec.outputs import Phrases
 
 SPECIAL = {"[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}
-"""The ids that Grounding DINO takes for granted, in any vocabulary."""
+"""Ids of special tokens that Grounding DINO assumes in any vocabulary."""
 
 
 def detector_text(text: str) -> str:
-    """Return an expression as the detector reads it: lower case, without "." and "?" inside, one "." at the end.
+    """Normalise an expression for the detector: lower case, no "." or "?" inside, one "." at the end.
 
     Raises:
-        InputError: nothing is left.
+        InputError: no word is left.
     """
     words = _words(text)
     if not words:
-        raise InputError(f"expression {text!r}: holds no word; say what is to be counted")
+        raise InputError(f"expression {text!r}: holds no word; name what to count")
     return f"{words}."
 
 
@@ -32,8 +32,8 @@ def tokenize(tokenizer: Any, texts: Sequence[str], attributes: Sequence[str], li
     Args:
         tokenizer: a fast BERT tokenizer of transformers.
         texts: the expressions.
-        attributes: for each the words that tell it from others of its class; "" where that is not known.
-        limit: most tokens of an expression.
+        attributes: words that distinguish each expression from others of its class; "" if not known.
+        limit: maximum number of tokens of an expression.
 
     Raises:
         InputError: an expression is empty or too long.
@@ -56,10 +56,10 @@ def tokenize(tokenizer: Any, texts: Sequence[str], attributes: Sequence[str], li
 
 
 def vocabulary(words: Sequence[str]) -> dict[str, int]:
-    """Return a vocabulary of whole words around the special tokens, for detectors that are trained from scratch.
+    """Return a vocabulary of special tokens and whole words, for detectors trained from scratch.
 
     Raises:
-        InputError: what the tokenizer would take apart is no word.
+        InputError: a word is not a single word that the tokenizer keeps whole.
     """
     for word in words:
         if not word.isalnum():
@@ -75,7 +75,7 @@ def _words(text: str) -> str:
 
 
 def _span(text: str, words: str) -> tuple[int, int]:
-    """Return where `words` first stand in `text`, not within other words; all of it where they do not."""
+    """Return the span of the first occurrence of `words` in `text` as whole words; all of `text` if there is none."""
     wanted = _words(words)
     found = re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", text) if wanted else None
     return found.span() if found else (0, len(text))

@@ -1,4 +1,4 @@
-"""The head that the networks of the family share: two sets of block scores -> mean and variance of the count.
+"""Shared head of the family: from two sets of block scores to the mean and variance of the count.
 
 Source: Ma, Sanchez, Guha, "ZIP: Scalable Crowd Counting via Zero-Inflated Poisson Modeling", arXiv 2506.19955.
 """
@@ -20,15 +20,17 @@ from crowdcount.models.zip.convert import from_authors, network_arguments
 
 @dataclass(kw_only=True)
 class ZeroInflatedMap(CountMap):
-    """A density with the distribution it is the mean of; K bins, the first of which is 0.
+    """Density with the zero-inflated Poisson distribution of which it is the mean; K bins, the first of which is 0.
 
-    The count of a block is 0 with the probability p0 of a structural zero, and otherwise (p1 = 1 - p0) Poisson with the
-    rate lambda: mean p1 lambda, variance p1 lambda (1 + p0 lambda). `logits` are the logarithms of (p0, p1 q), where q
-    are the probabilities of the bins of a block that is no structural zero.
+    The count of a block is 0 with the probability p0 of a structural zero, and otherwise (p1 = 1 - p0) Poisson with
+    rate
+    lambda: mean p1 lambda, variance p1 lambda (1 + p0 lambda). `logits` are the logarithms of (p0, p1 q), where q are
+        the
+    bin probabilities of a block that is not a structural zero.
 
     Attributes:
-        zero_logits: (B, 2, H / stride, W / stride), of a structural zero and of none.
-        rate_logits: (B, K - 1, H / stride, W / stride), of the bins from 1 up.
+        zero_logits: (B, 2, H / stride, W / stride), logits of a structural zero and of none.
+        rate_logits: (B, K - 1, H / stride, W / stride), logits of the bins from 1 up.
         rate: (B, 1, H / stride, W / stride), lambda, the expected anchor of those bins.
     """
 
@@ -38,7 +40,7 @@ class ZeroInflatedMap(CountMap):
 
 
 class ZeroInflatedNetwork(BlockwiseCounter):
-    """Base of the networks whose blocks have a zero-inflated Poisson count."""
+    """Base class of networks with zero-inflated Poisson block counts."""
 
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
@@ -52,11 +54,11 @@ class ZeroInflatedNetwork(BlockwiseCounter):
             )
 
     def combine(self, zero_logits: Tensor, rate_logits: Tensor) -> ZeroInflatedMap:
-        """Turn the scores of both heads into a count map, in float32 or better whatever the precision before it.
+        """Combine the scores of both heads into a count map, in at least float32.
 
         Args:
-            zero_logits: (B, 2, H, W), of a structural zero and of none.
-            rate_logits: (B, K - 1, H, W), of the bins from 1 up.
+            zero_logits: (B, 2, H, W), logits of a structural zero and of none.
+            rate_logits: (B, K - 1, H, W), logits of the bins from 1 up.
         """
         zero_logits, rate_logits = (
             logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (zero_logits, rate_logits)
@@ -77,17 +79,17 @@ class ZeroInflatedNetwork(BlockwiseCounter):
 
     @classmethod
     def published_arguments(cls, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-        """Return block side, bins and whatever else a published file says of the network it is of."""
+        """Return block side, bins and other network arguments that a published file states."""
         return network_arguments(checkpoint)
 
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
         """Load a published checkpoint, whose bin centres must be the anchors of this network.
 
         Args:
-            state_dict: the published file's content, or the state dict in it.
+            state_dict: content of the published file, or the state dict in it.
 
         Raises:
-            InputError: it is no checkpoint of the family, or one with other bins.
+            InputError: the checkpoint is not of this family, or has other bins.
             RuntimeError: the weights do not fit.
         """
         weights = from_authors(state_dict)

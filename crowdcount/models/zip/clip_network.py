@@ -30,33 +30,33 @@ logger = logging.getLogger(__name__)
 Tower = ClipResNet | ClipVit | TimmTower
 
 _TEXTS = 256
-"""Prompts the text tower encodes at a time."""
+"""Number of prompts that the text tower encodes at a time."""
 
 
 class ClipZip(ZeroInflatedNetwork):
     """Zero-inflated Poisson counts of blocks on an image tower of CLIP.
 
-    The classes of both heads are text features, part of the weights: only the start of a training from CLIP needs the
-    text tower, and it is dropped after that. ResNet, ConvNeXt and MobileCLIP towers are trained whole; a vision
+    The classes of both heads are text features stored with the weights. The text tower is needed only when a training
+    starts from CLIP, and is dropped after that. ResNet, ConvNeXt and MobileCLIP towers are trained in full; a vision
     transformer stays frozen and learns visual prompts.
 
     Args:
         backbone: open_clip's name of the model: ViT-B-16, RN50x4, convnext_base_w_320 or MobileCLIP-S1.
-        bins: the classes of a block count and what each is worth; the first is 0.
+        bins: count classes and their anchors; the first is 0.
         reduction: block side in pixels.
-        pretrained: "openai" for the weights in the index, another of open_clip's tags, or a checkpoint's path; fetched
-            when a training starts. null starts from random weights, text features included.
-        prompts: the texts of the classes; null takes those of 3,456 templates whose features differ most.
-        groups: of the 3x3 convolutions after the tower: published are 5 for RN50x4, 2 for MobileCLIP-S1.
+        pretrained: "openai" for the weights in the index, another of open_clip's tags, or the path of a checkpoint;
+            loaded when a training starts. null starts from random weights, text features included.
+        prompts: texts of the classes; null selects, among 3,456 templates, the one whose features differ most.
+        groups: groups of the 3x3 convolutions after the tower; published: 5 for RN50x4, 2 for MobileCLIP-S1.
         vpt: number of visual prompts in each layer of a transformer.
         vpt_dropout: dropout on the visual prompts.
-        input_size: side in pixels that a transformer's position table is resized to for good; null keeps CLIP's own.
-        quick_gelu: compute a transformer with QuickGELU, as OpenAI did. The published ZIP was most likely trained with
-            the exact one, which recent versions of open_clip build.
+        input_size: side in pixels to which the stored position table of a transformer is resized; null keeps CLIP's.
+        quick_gelu: use QuickGELU in a transformer, as OpenAI did. The published ZIP was most likely trained with the
+            exact GELU, which recent versions of open_clip build.
 
     Raises:
-        InputError: open_clip has no such model; an input size that does not fit its patches; bins that do not start
-            with 0; a reduction that does not follow from the stride of the tower.
+        InputError: open_clip has no such model, the input size does not fit its patches, the bins do not start with 0,
+            or the reduction does not follow from the stride of the tower.
     """
 
     def __init__(
@@ -88,17 +88,17 @@ class ClipZip(ZeroInflatedNetwork):
     def forward(self, image: Tensor) -> ZeroInflatedMap:
         """Count in a normalised image batch (B, 3, H, W).
 
-        Sides that are no multiple of `size_divisor` give what the tower makes of them, as published: MobileCLIP rounds
-        up, the others down.
+        The tower handles sides that are not multiples of `size_divisor`, as published: MobileCLIP rounds up, the
+        others round down.
         """
         features = self.refiner(self.encoder(image))
         return self.combine(self.zero_head(features), self.rate_head(features))
 
     def load_pretrained(self) -> None:
-        """Fetch CLIP's towers (see the argument `pretrained`) and encode the prompts of the classes.
+        """Load pretrained CLIP towers (see `pretrained`) and encode the prompts of the classes.
 
         Raises:
-            InputError: they could not be fetched.
+            InputError: the weights could not be fetched.
         """
         if self.pretrained is None:
             return
@@ -121,11 +121,11 @@ class ClipZip(ZeroInflatedNetwork):
 
 
 class TextHead(nn.Module):
-    """Cosine similarity of projected features with text features, scaled: (B, C, H, W) -> (B, classes, H, W).
+    """Scaled cosine similarity of projected features with text features, from (B, C, H, W) to (B, classes, H, W).
 
     Args:
         channels: C.
-        width: of the text features.
+        width: dimension of the text features.
         classes: number of texts.
     """
 
@@ -146,7 +146,7 @@ class TextHead(nn.Module):
 
 
 def _tower(visual: Any, vpt: int, vpt_dropout: float, input_size: int | None) -> tuple[Tower, Norm]:
-    """Return the image tower without pooling, and the normalisation of what follows, which is its own."""
+    """Return the image tower without pooling, and the kind of normalisation it uses, for the following layers."""
     if isinstance(visual, ModifiedResNet):
         return ClipResNet(visual, 32), "batch"
     if isinstance(visual, TimmModel):

@@ -1,4 +1,4 @@
-"""Published ZIP checkpoints -> ours."""
+"""Conversion of published ZIP checkpoints."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from crowdcount.errors import InputError
 _BLOCK = r"(?:refine\.)*"
 _RULES = (
     (r"bin_centers", r"anchors"),
-    # heads: of the models on timm, on CLIP
+    # heads of the models on timm and on CLIP
     (r"pi_head\.(weight|bias)", r"zero_head.\1"),
     (r"bin_head\.(.+)", r"rate_head.\1"),
     (r"lambda_head\.(.+)", r"rate_head.projection.\1"),
@@ -35,7 +35,7 @@ _RULES = (
         r"encoder.trunk.\1",
     ),
 )
-_IN_BLOCK = (  # within a block of the refiner or decoder
+_IN_BLOCK = (  # names inside a block of the refiner or decoder
     (r"\.conv(\d)\.depthwise\.", r".conv\1."),
     (r"\.conv(\d)\.pointwise\.", r".mix\1."),
     (r"\.conv(\d)_1x1\.", r".mix\1."),
@@ -55,13 +55,13 @@ def from_authors(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         The state dict of `Zip` or `ClipZip`, and under "anchors" the centres of the bins, (1, K, 1, 1).
 
     Raises:
-        InputError: a key belongs to no ZIP checkpoint, or the heads or the centres of the bins are missing.
+        InputError: a key does not belong to a ZIP checkpoint, or the heads or the centres of the bins are missing.
     """
     content = checkpoint.get("weights", checkpoint)
     if not isinstance(content, Mapping):
         raise InputError(
-            f"'weights' holds {type(content).__name__}, no state dict; the authors' trainer also writes files of the "
-            "configuration alone: give the one with the weights"
+            f"'weights' holds {type(content).__name__}, not a state dict; the authors' trainer also writes files with "
+            "only the configuration: give the one with the weights"
         )
     keys = {key: re.sub(r"^(module\.|_orig_mod\.)+", "", key) for key in content}
     on_clip = any(bare.endswith("text_feats") for bare in keys.values())
@@ -69,15 +69,15 @@ def from_authors(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     parts = ("anchors", "zero_head.", "rate_head.")
     missing = [part for part in parts if not any(key.startswith(part) for key in state)]
     if missing:
-        raise InputError(f"nothing of {missing[0]!r} is in it, so this is no checkpoint of a zero-inflated ZIP model")
+        raise InputError(f"it has no key with {missing[0]!r}, so this is not a checkpoint of a zero-inflated ZIP model")
     return state
 
 
 def network_arguments(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the network that a published file states; nothing of a bare state dict.
+    """Return the network arguments that a published file states; none for a bare state dict.
 
     Raises:
-        InputError: its configuration lacks a key, or is of a model that is not zero-inflated.
+        InputError: the configuration lacks a key, or is of a model that is not zero-inflated.
     """
     config = checkpoint.get("config")
     if "weights" not in checkpoint or not isinstance(config, Mapping):
@@ -123,4 +123,4 @@ def _rename(key: str, bare: str, on_clip: bool) -> str:
                 name = re.sub(inner, ours, name)
             return name
         return name.replace("zero_head.", "zero_head.projection.") if on_clip and name == "zero_head.weight" else name
-    raise InputError(f"{key!r} is no key of a published ZIP checkpoint; is this another model's file?")
+    raise InputError(f"{key!r} is not a key of a published ZIP checkpoint; is this another model's file?")

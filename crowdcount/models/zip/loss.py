@@ -1,4 +1,4 @@
-"""The losses of ZIP: a zero-inflated Poisson likelihood, bin classification, multi-scale and total count errors.
+"""Losses of ZIP: zero-inflated Poisson likelihood, bin classification, multi-scale and total count errors.
 
 Source: Ma, Sanchez, Guha, "ZIP: Scalable Crowd Counting via Zero-Inflated Poisson Modeling", arXiv 2506.19955; terms
 and weights are those of its code (commit bada31d).
@@ -26,9 +26,9 @@ DensityTerm = Literal["zip", "poisson", "multiscale", "dmcount", "mae", "mse"]
 
 @dataclass
 class ZipLoss:
-    """Classification of the blocks' bins, two losses of their counts, and the error of the whole count.
+    """ZIP loss: classification of the blocks' bins, two losses of their counts, and the error of the whole count.
 
-    Every term is a sum over the blocks of an image and a mean over the images of a batch. A density loss is one of
+    Each term is summed over the blocks of an image and averaged over the images of a batch. A density loss is one of
 
     - zip: zero-inflated Poisson negative log-likelihood, without ln y!, see `zero_inflated_nll`;
     - poisson: Poisson negative log-likelihood of the density, without ln y!;
@@ -36,27 +36,27 @@ class ZipLoss:
     - dmcount: optimal transport and total variation of DM-Count (arXiv 2009.13077), without its count error;
     - mae, mse: absolute, squared errors of the blocks.
 
-    The bins are classified where there are people: the other blocks are the other head's. A network with a single head
-    (as of the family ebc) takes all terms but "zip", and its bins are classified in all blocks.
+    Bins are classified in blocks with people only; the other blocks are left to the zero head. A network with a single
+    head (as in the family ebc) accepts all terms except "zip", and its bins are classified in all blocks.
 
     Args:
         regression: the first density loss.
-        auxiliary: the second one; null for none.
-        class_weight: of the classification.
-        regression_weight: of the first density loss.
-        auxiliary_weight: of the second one.
-        scale_weights: of the windows of 1, 2 and 4 blocks.
-        ot_weight: of the optimal transport within dmcount. The published code sums it over the batch, times 0.1: at the
-            batch of 8 of its recipes that is 0.8.
-        tv_weight: of the total variation within dmcount.
-        epsilon: added within the logarithms, as the published code does with 1e-8: no block's loss is then above 18.4,
-            and a head that is wrong by more than that learns nothing from it. 0 computes in logarithms throughout.
-        whole_windows: leave out, at the right and bottom, blocks that fill no window, as published.
+        auxiliary: the second density loss; null for none.
+        class_weight: weight of the classification.
+        regression_weight: weight of the first density loss.
+        auxiliary_weight: weight of the second density loss.
+        scale_weights: weights of the windows of 1, 2 and 4 blocks.
+        ot_weight: weight of the optimal transport within dmcount. The published code sums it over the batch, times 0.1,
+            which equals 0.8 with the batch of 8 in its recipes.
+        tv_weight: weight of the total variation within dmcount.
+        epsilon: added inside the logarithms; 1e-8 in the published code, which limits a block's loss to 18.4 and stops
+            the gradient of larger errors. 0 computes in log space throughout.
+        whole_windows: ignore blocks at the right and bottom that do not fill a window, as published.
         once_per_pixel: several points in one pixel count once in the blocks, as in the published label maps; the error
             of the whole count still counts all points.
 
     Raises:
-        InputError: an unknown loss; a weight that is negative or not finite.
+        InputError: a loss is unknown, or a weight is negative or not finite.
     """
 
     regression: DensityTerm = "zip"
@@ -84,7 +84,7 @@ class ZipLoss:
         """Return the weighted terms; the training loss is their sum.
 
         Args:
-            output: of a network of the family zip, or of another blockwise classifier.
+            output: output of a network of the family zip, or of another blockwise classifier.
             points: (n, 2) of each crop, in its pixels; the crop is columns * stride wide and rows * stride high.
             bins: the K classes.
             stride: block side in pixels.
@@ -95,7 +95,7 @@ class ZipLoss:
             the second one begin with `auxiliary_`.
 
         Raises:
-            InputError: the network gives no scores of bins, or has no head for structural zeros and "zip" is asked for.
+            InputError: the network gives no bin scores, or "zip" is used without a head for structural zeros.
         """
         density = output.density
         blocks = block_targets(points, density, stride, self.once_per_pixel)
@@ -118,7 +118,7 @@ class ZipLoss:
         points: Sequence[Points],
         stride: int,
     ) -> dict[str, Tensor]:
-        """Return the parts of a density loss of each image, (B,)."""
+        """Return the parts of a density loss for each image, (B,)."""
         density = output.density
         if term == "multiscale":
             errors = multiscale_errors(density, blocks, self.whole_windows)
@@ -139,7 +139,7 @@ class ZipLoss:
             error = output.density - blocks
             return error.abs() if term == "mae" else error.square()
         if not isinstance(output, ZeroInflatedMap):
-            raise InputError("loss: 'zip' needs a network of the family zip, which tells structural zeros")
+            raise InputError("loss: 'zip' needs a network of the family zip, which has a head for structural zeros")
         return zero_inflated_nll(output.zero_logits, output.rate, blocks, self.epsilon)
 
 

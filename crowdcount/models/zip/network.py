@@ -19,25 +19,25 @@ from crowdcount.models.zip.refiner import BlockKind, build_decoder, build_refine
 class Zip(ZeroInflatedNetwork):
     """Zero-inflated Poisson counts of blocks on a timm backbone.
 
-    The features of the backbone are enlarged to one a block, thinned out to at most 256 channels, and two 1x1
+    The features of the backbone are upsampled to one per block and reduced to at most 256 channels; two 1x1
     convolutions give the scores of a structural zero and of the bins of the rate.
 
     Args:
-        backbone: a timm model that gives feature maps, such as mobilenetv4_conv_small_050 (ZIP-P),
+        backbone: a timm model with feature maps, such as mobilenetv4_conv_small_050 (ZIP-P),
             mobilenetv4_conv_small (N), mobilenetv4_conv_medium (T), with or without the tag of its weights.
-        bins: the classes of a block count and what each is worth; the first is 0.
+        bins: count classes and their anchors; the first is 0.
         reduction: block side in pixels.
-        block: the published kinds of convolutions after the backbone: "lighter" (ZIP-P and N), "light" (T), or "conv".
-        backbone_stride: pixels a cell of the used feature map covers.
-        context: dilations of residual blocks before the heads, on the grid of the blocks, such as [1, 2]; published are
-            none.
-        pretrained: start a training from ImageNet weights; they are fetched then, not when the network is built. Or the
-            path of a file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
-        clip_normalization: normalise images as CLIP's, as published, and not as the backbone was pretrained with.
+        block: published kind of convolutions after the backbone: "lighter" (ZIP-P and N), "light" (T), or "conv".
+        backbone_stride: stride of the feature map in pixels.
+        context: dilations of residual blocks before the heads, on the block grid, such as [1, 2]; none in the published
+            models.
+        pretrained: start trainings from ImageNet weights, which are downloaded when a training starts; or the path of a
+            file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
+        clip_normalization: normalise images with CLIP's mean and deviation, as published, instead of the backbone's.
 
     Raises:
-        InputError: timm has no such model, or the model no such map; bins that do not start with 0; a reduction that
-            is not the stride of the map, a half or a quarter of it.
+        InputError: timm has no such model, the model has no such map, the bins do not start with 0, or the reduction is
+            not the stride of the map, a half or a quarter of it.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Zip(ZeroInflatedNetwork):
             self.mean, self.std = self.encoder.mean, self.encoder.std
         channels = self.encoder.channels[-1]
         self.refiner: nn.Module = nn.Identity()
-        if reduction != backbone_stride:  # unlike the models on CLIP, these refine nothing at the stride of the map
+        if reduction != backbone_stride:  # unlike the models on CLIP, these have no refiner at the stride of the map
             self.refiner = build_refiner(channels, backbone_stride, reduction, block)
         self.decoder, channels = build_decoder(channels, block)
         self.context = dilated_context(channels, context)
@@ -71,16 +71,16 @@ class Zip(ZeroInflatedNetwork):
     def forward(self, image: Tensor) -> ZeroInflatedMap:
         """Count in a normalised image batch (B, 3, H, W).
 
-        Sides that are no multiple of `size_divisor` give what the backbone makes of them: MobileNetV4 rounds up.
+        The backbone handles sides that are not multiples of `size_divisor`: MobileNetV4 rounds up.
         """
         features = self.context(self.decoder(self.refiner(self.encoder(image)[-1])))
         return self.combine(self.zero_head(features), self.rate_head(features))
 
     def load_pretrained(self) -> None:
-        """Load the ImageNet weights of the backbone, unless the network was configured without them.
+        """Load the ImageNet weights of the backbone, if configured.
 
         Raises:
-            InputError: the weights could not be fetched, or the file is not of this backbone.
+            InputError: the weights could not be fetched, or the file does not match this backbone.
         """
         if self.pretrained:
             self.encoder.load_pretrained(weights_file(self.pretrained))

@@ -1,6 +1,6 @@
-"""Texts of the classes, and the search for those that a text tower keeps furthest apart.
+"""Texts of the classes, and the search for those with the least similar text features.
 
-The wordings are those of the published code (commit bada31d), its slips included: the open bin "15 or more" may read
+The wording is that of the published code (commit bada31d), including its errors: the open bin "15 or more" may read
 "more than 15".
 """
 
@@ -19,7 +19,7 @@ Edges = Sequence[tuple[int, float]]
 """Lowest and highest count of each class."""
 
 ZERO_EDGES: Edges = ((0, 0), (1, math.inf))
-"""The classes of the head that tells structural zeros."""
+"""Classes of the head for structural zeros."""
 
 PREFIXES = (
     "", "A photo of", "A block of", "An image of", "A picture of", "There are", "The image contains",
@@ -38,21 +38,21 @@ class Prompts:
     """A text for each class.
 
     Args:
-        zero: of no person, and of some.
-        rate: of the bins from 1 up.
+        zero: texts for no person and for some.
+        rate: texts of the bins from 1 up.
     """
 
     zero: list[str]
     rate: list[str]
 
     def check(self, bins: int) -> None:
-        """Refuse texts that are not one for each class.
+        """Check that there is one text for each class.
 
         Args:
-            bins: number of bins, the one of 0 included.
+            bins: number of bins, including the bin of 0.
 
         Raises:
-            InputError: names the list and its length.
+            InputError: the number of texts is wrong; the message names the list and its length.
         """
         for name, texts, needed in (("zero", self.zero, 2), ("rate", self.rate, bins - 1)):
             if len(texts) != needed:
@@ -61,13 +61,13 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Template:
-    """A way to word counts.
+    """Template for the wording of counts.
 
     Attributes:
         prefix: words before the number.
         words: whether numbers are spelled out.
         comparative: words before the lowest count of the open bin.
-        noun: what is counted, in the plural; may be empty.
+        noun: counted objects, in the plural; may be empty.
     """
 
     prefix: str
@@ -91,29 +91,29 @@ class Template:
 
 
 def templates() -> Iterator[Template]:
-    """Yield the published templates in their order: prefixes, digits before words, comparatives, nouns."""
+    """Yield the published templates in order: by prefix, digits before words, comparative, noun."""
     for prefix, words, comparative, noun in itertools.product(PREFIXES, (False, True), COMPARATIVES, NOUNS):
         yield Template(prefix, words, comparative, noun)
 
 
 def find_prompts(edges: Edges, encode: Callable[[list[str]], Tensor]) -> Prompts:
-    """Choose the texts of both heads whose features are least alike.
+    """Choose the texts of both heads whose features are least similar.
 
     Args:
-        edges: of all bins, the one of 0 first.
-        encode: texts -> (N, D) features of length 1.
+        edges: edges of all bins, starting with the bin of 0.
+        encode: function from texts to (N, D) features of unit length.
     """
     return Prompts(least_alike(ZERO_EDGES, encode), least_alike(edges[1:], encode))
 
 
 def least_alike(edges: Edges, encode: Callable[[list[str]], Tensor]) -> list[str]:
-    """Return the texts of the template with the smallest mean cosine between two classes, the first of equal ones.
+    """Return the texts of the first template with the smallest mean cosine between classes.
 
-    Most sentences are shared by many templates, which differ only in the open bin: each is encoded once.
+    Many templates share most sentences and differ only in the open bin; each sentence is encoded once.
 
     Args:
-        edges: of the classes.
-        encode: texts -> (N, D) features of length 1.
+        edges: edges of the classes.
+        encode: function from texts to (N, D) features of unit length.
     """
     candidates = [[template.text(low, high) for low, high in edges] for template in templates()]
     row = {text: index for index, text in enumerate(dict.fromkeys(itertools.chain(*candidates)))}

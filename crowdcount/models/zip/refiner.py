@@ -1,6 +1,6 @@
-"""Residual blocks that bring the backbone's features to the blocks of the count, and thin them out.
+"""Residual blocks that resample the backbone's features to count blocks and reduce their channels.
 
-The published code builds three kinds of blocks by the size of the model; all are two convolutions with a shortcut.
+The published code has three kinds of blocks for models of different size; all are two convolutions with a shortcut.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from crowdcount.errors import InputError
 from crowdcount.models.layers import init_weights, upsample
 
 BlockKind = Literal["conv", "light", "lighter"]
-"""Two 3x3 convolutions; the same, each depthwise and pointwise; or one depthwise and one pointwise convolution."""
+"""Two 3x3 convolutions; two depthwise separable ones; or one depthwise and one pointwise convolution."""
 
 Norm = Literal["batch", "layer"]
 """Batch normalisation with ReLU, or layer normalisation over the channels of each position with GELU."""
@@ -25,11 +25,12 @@ class RefinerBlock(nn.Module):
     """A residual block: act(shortcut(x) + norm(conv(act(norm(conv(x)))))), (B, in, H, W) -> (B, out, H, W).
 
     Args:
-        in_channels: depth of the features.
-        out_channels: depth of the result.
-        kind: of the convolutions.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        kind: kind of the convolutions.
         norm: normalisation and activation.
-        groups: of the 3x3 convolutions of kind "conv"; several groups are mixed by a pointwise convolution each.
+        groups: groups of the 3x3 convolutions of kind "conv"; with several, each is followed by a pointwise
+            convolution.
     """
 
     def __init__(
@@ -82,11 +83,11 @@ class DownBlock(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Blocks that each follow a bilinear enlargement, (B, C, H, W) -> (B, C, H scale^n, W scale^n).
+    """Blocks that each follow a bilinear upsampling, (B, C, H, W) -> (B, C, H scale^n, W scale^n).
 
     Args:
         blocks: the n blocks.
-        scale: of each enlargement; 1 for none.
+        scale: factor of each upsampling; 1 for none.
     """
 
     def __init__(self, blocks: list[nn.Module], scale: int) -> None:
@@ -105,30 +106,30 @@ class Refiner(nn.Module):
 def build_refiner(
     channels: int, stride: int, reduction: int, kind: BlockKind, norm: Norm = "batch", groups: int = 1
 ) -> Refiner:
-    """Return what brings features of `stride` pixels to blocks of `reduction` pixels: a block for each doubling.
+    """Build the blocks that resample features of `stride` pixels to `reduction` pixels, one per doubling.
 
     Args:
-        channels: depth of the features.
-        stride: pixels one of them covers.
-        reduction: block side in pixels; equal to the stride, a half or a quarter of it, or twice it.
-        kind: of the blocks.
-        norm: of the blocks.
-        groups: of the blocks.
+        channels: number of feature channels.
+        stride: stride of the features in pixels.
+        reduction: block side in pixels: the stride, a half or a quarter of it, or twice it.
+        kind: kind of the blocks.
+        norm: normalisation of the blocks.
+        groups: groups of the blocks.
 
     Raises:
-        InputError: the reduction is none of these.
+        InputError: the reduction is not one of these.
     """
     doublings = {stride: 0, stride // 2: 1, stride // 4: 2}
     if reduction == 2 * stride:
         return Refiner([DownBlock(channels, norm)], 1)
     if reduction not in doublings:
-        raise InputError(f"reduction: {reduction} is none of {stride // 4}, {stride // 2}, {stride}, {2 * stride}")
+        raise InputError(f"reduction: {reduction} is not one of {stride // 4}, {stride // 2}, {stride}, {2 * stride}")
     blocks = [RefinerBlock(channels, channels, kind, norm, groups) for _ in range(max(doublings[reduction], 1))]
     return Refiner([*blocks], 2 if doublings[reduction] else 1)
 
 
 def build_decoder(channels: int, kind: BlockKind) -> tuple[nn.Sequential, int]:
-    """Return blocks that halve the depth until it is at most 256, three of them at most; and the depth then."""
+    """Return up to three blocks that halve the channels until there are at most 256, and the resulting number."""
     depths = [channels]
     while depths[-1] > 256 and len(depths) < 4:
         depths.append(depths[-1] // 2)
@@ -140,7 +141,7 @@ def build_decoder(channels: int, kind: BlockKind) -> tuple[nn.Sequential, int]:
 def _convolution(
     in_channels: int, out_channels: int, kind: BlockKind | Literal["point"], groups: int
 ) -> tuple[nn.Module, nn.Module]:
-    """Return a convolution of places, and what mixes its channels where it does not."""
+    """Return a spatial convolution, followed by a pointwise one if it does not mix all channels."""
     if kind == "point":
         return _conv(in_channels, out_channels, 1), nn.Identity()
     if kind == "conv":

@@ -1,4 +1,4 @@
-"""The losses of block counts as functions of tensors."""
+"""Loss functions of block counts."""
 
 import torch
 from torch import Tensor
@@ -11,14 +11,14 @@ SCALES = (1, 2, 4)
 def zero_inflated_nll(zero_logits: Tensor, rate: Tensor, counts: Tensor, epsilon: float = 0.0) -> Tensor:
     """Return the negative log-likelihood of block counts y under a zero-inflated Poisson distribution.
 
-    With p0 = P(structural zero), p1 = 1 - p0 and the rate lambda it is, but for the constant ln y!,
+    With p0 = P(structural zero), p1 = 1 - p0 and the rate lambda it is, without the constant ln y!,
     -ln(p0 + p1 e^-lambda) for y = 0 and -ln p1 - y ln lambda + lambda otherwise (arXiv 2506.19955).
 
     Args:
-        zero_logits: (B, 2, ...), of a structural zero and of none.
+        zero_logits: (B, 2, ...), logits of a structural zero and of none.
         rate: (B, 1, ...), lambda.
         counts: (B, 1, ...), y.
-        epsilon: added within the three logarithms; 0 computes with log-sum-exp, whose gradient never vanishes.
+        epsilon: added inside the three logarithms; 0 computes with log-sum-exp, whose gradient never vanishes.
 
     Returns:
         (B, 1, ...).
@@ -35,12 +35,12 @@ def zero_inflated_nll(zero_logits: Tensor, rate: Tensor, counts: Tensor, epsilon
 
 
 def poisson_nll(rate: Tensor, counts: Tensor, epsilon: float = 0.0) -> Tensor:
-    """Return the negative log-likelihood of counts y under a Poisson distribution, but for the constant ln y!.
+    """Return the negative log-likelihood of counts y under a Poisson distribution, without the constant ln y!.
 
     Args:
         rate: lambda, of any shape.
         counts: y.
-        epsilon: added within the logarithm.
+        epsilon: added inside the logarithm.
     """
     return rate - torch.xlogy(counts, rate + epsilon)
 
@@ -51,8 +51,8 @@ def multiscale_errors(density: Tensor, counts: Tensor, whole_windows: bool = Fal
     Args:
         density: (B, 1, rows, columns).
         counts: (B, 1, rows, columns), true.
-        whole_windows: leave out the blocks at the right and bottom that fill no window; otherwise nobody is beyond the
-            map.
+        whole_windows: ignore blocks at the right and bottom that do not fill a window; otherwise the map is padded with
+            zeros.
 
     Returns:
         (B,) for each of `SCALES`.
