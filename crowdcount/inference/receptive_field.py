@@ -21,9 +21,7 @@ _FARTHEST = 2048
 _TOLERANCE = 1e-5
 """Tolerance relative to the range of the densities, above rounding in double precision."""
 
-_margins: WeakKeyDictionary[DensityNetwork, int | str] = (
-    WeakKeyDictionary()
-)  # a margin, or the reason why there is none
+_margins: WeakKeyDictionary[DensityNetwork, int | str] = WeakKeyDictionary()  # or the reason why there is none
 _costs: WeakKeyDictionary[DensityNetwork, float] = WeakKeyDictionary()
 
 

@@ -147,7 +147,7 @@ def test_a_damaged_frame(films, tmp_path, suffix, codec, frame):
     starts = [index for index in lost if index - 1 not in lost]
     ends = [index for index in lost if index + 1 not in lost]
     named = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in zip(starts, ends, strict=True))
-    assert f"{damaged}: damaged, frames {named} are left out; the other frames are good" in message
+    assert f"{damaged}: damaged, frames {named} are left out; the other frames are intact" in message
     tenth = [each.index for each in read_until_error(damaged, 10)[0]]
     assert tenth == [index for index in found if index % 10 == 0]
 
