@@ -80,7 +80,7 @@ def test_a_file_that_is_gone_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "deep/folder/a.jpg", "a.JPEG", "a.webp", "a.tiff", "a.bmp"])
-def test_saved_pictures_are_those_of_plot(name, tmp_path):
+def test_saved_drawings_are_those_of_plot(name, tmp_path):
     found = prediction(np.full((96, 128, 3), 90, np.uint8))
     written = found.save(str(tmp_path / name))
     assert written == tmp_path / name

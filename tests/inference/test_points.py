@@ -1,4 +1,4 @@
-"""From images and expressions to points: inference, tiles, sizes of images and batches, Python API and pictures."""
+"""From images and expressions to points: inference, tiles, sizes of images and batches, Python API and drawings."""
 
 import importlib
 import math
@@ -277,7 +277,7 @@ def test_a_batch_without_expressions():
     assert batch.expressions == [(), ()] and batch.sizes == [(4, 5)] * 2
 
 
-# --- Python API and pictures
+# --- Python API and drawings
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +324,7 @@ def photo(tmp_path):
     return tmp_path / "photo.png"
 
 
-def test_pictures_of_expressions(tool, photo, network, tmp_path, monkeypatch, capsys):
+def test_drawings_of_expressions(tool, photo, network, tmp_path, monkeypatch, capsys):
     model = everything(network, resize=ShortSide(90, 200))
     monkeypatch.setattr(crowdcount, "load_model", lambda source, weights=None: model)
     common = [str(photo), "--model", "best.ckpt", "--output", str(tmp_path / "out")]

@@ -10,7 +10,7 @@ FRAMES, FPS, WIDTH, HEIGHT = 50, 25, 160, 120
 CODECS = {".mp4": "mpeg4", ".mov": "mpeg4", ".avi": "mjpeg", ".mkv": "mjpeg", ".mpg": "mpeg1video"}
 
 
-def picture(index):
+def frame_image(index):
     """Return a red dot that moves three pixels to the right in every frame, over noise that keeps files large."""
     shown = np.full((HEIGHT, WIDTH, 3), 210, np.uint8)
     shown[:30] = np.random.default_rng(index).integers(0, 255, (30, WIDTH, 3))

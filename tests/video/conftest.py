@@ -1,6 +1,6 @@
 import pytest
 
-from tests.support.video import CODECS, FRAMES, index_first, picture, write_video
+from tests.support.video import CODECS, FRAMES, frame_image, index_first, write_video
 
 
 @pytest.fixture(scope="session")
@@ -12,7 +12,7 @@ def films(tmp_path_factory):
         codec = codec or CODECS[suffix]
         path = folder / f"{codec}{suffix}"
         if not path.exists():
-            images = [picture(index) for index in range(FRAMES)]
+            images = [frame_image(index) for index in range(FRAMES)]
             write_video(path, images, codec, container=index_first(path), b="4M", **options)
         return path
 

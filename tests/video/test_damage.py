@@ -7,7 +7,7 @@ import pytest
 
 from crowdcount.errors import InputError
 from crowdcount.video.read import read_frames, video_info
-from tests.support.video import FPS, FRAMES, packets, picture, place, with_zeros, write_video
+from tests.support.video import FPS, FRAMES, frame_image, packets, place, with_zeros, write_video
 
 
 def read_until_error(path, every=1):
@@ -94,7 +94,7 @@ def test_cut(films, tmp_path, suffix, codec, announced, every):
 
 
 def test_cut_before_the_index(films, tmp_path):
-    write_video(tmp_path / "whole.mp4", [picture(0)] * 5, "mpeg4")
+    write_video(tmp_path / "whole.mp4", [frame_image(0)] * 5, "mpeg4")
     data, path = (tmp_path / "whole.mp4").read_bytes(), tmp_path / "cut.mp4"
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match=r"cut.mp4: not a readable video .* is incomplete: copy the file"):
@@ -117,13 +117,13 @@ def test_trimmed_videos_are_whole(films, tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
 @pytest.mark.parametrize("sound", [1, 5])
 def test_sound_of_another_length(tmp_path, suffix, sound):
-    path = write_video(tmp_path / f"a{suffix}", [picture(index) for index in range(FRAMES)], "mpeg4", sound=sound)
+    path = write_video(tmp_path / f"a{suffix}", [frame_image(index) for index in range(FRAMES)], "mpeg4", sound=sound)
     assert len(list(read_frames(path))) == FRAMES
 
 
 def test_gaps_are_no_damage(tmp_path):
     times = [*range(20), 25, 26, 40]
-    path = write_video(tmp_path / "gaps.avi", [picture(index) for index in range(len(times))], "mpeg4", times=times)
+    path = write_video(tmp_path / "gaps.avi", [frame_image(index) for index in range(len(times))], "mpeg4", times=times)
     assert [frame.index for frame in read_frames(path)] == list(range(len(times)))
 
 
@@ -181,7 +181,9 @@ def test_many_damaged_frames(films, tmp_path):
 
 
 def test_recordings_that_start_between_keyframes(films, tmp_path):
-    path = write_video(tmp_path / "whole.ts", [picture(index) for index in range(40)], "libx264", g=10, sc_threshold=0)
+    path = write_video(
+        tmp_path / "whole.ts", [frame_image(index) for index in range(40)], "libx264", g=10, sc_threshold=0
+    )
     data = path.read_bytes()
     (tmp_path / "late.ts").write_bytes(data[packets(path)[3][0] // 188 * 188 :])
     places = [place(frame.image) for frame in read_frames(tmp_path / "late.ts")]

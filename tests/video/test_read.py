@@ -10,7 +10,7 @@ from crowdcount.errors import InputError
 from crowdcount.video import read as video
 from crowdcount.video.container import VideoFile
 from crowdcount.video.read import is_video, read_frames, video_info
-from tests.support.video import FPS, FRAMES, HEIGHT, WIDTH, picture, place, write_video
+from tests.support.video import FPS, FRAMES, HEIGHT, WIDTH, frame_image, place, write_video
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "A.MP4", "b.x.avi", "c.mkv", "d.MoV", "e.webm"])
@@ -120,7 +120,7 @@ def test_times(stamps, expected):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_times_of_a_varying_frame_rate(tmp_path, suffix):
     times = [0, 1, 2, 10, 11, 40, 42]
-    images = [picture(index) for index in range(len(times))]
+    images = [frame_image(index) for index in range(len(times))]
     path = write_video(tmp_path / f"phone{suffix}", images, "libx264", times=times)
     frames = list(read_frames(path, 2))
     assert [frame.index for frame in frames] == [0, 2, 4, 6]

@@ -110,7 +110,7 @@ def test_all_frames_are_equally_large(height, width, names):
         Reading(n, 3000 * n, x, x, dict.fromkeys(names, x), dict.fromkeys(names, x / 2)) for n, x in enumerate(numbers)
     ]
     shown = [annotate(image, reading, series=numbers[: n + 1]) for n, reading in enumerate(readings)]
-    assert len({picture.shape for picture in shown}) == 1
+    assert len({image.shape for image in shown}) == 1
     assert shown[0].dtype == np.uint8 and shown[0].shape[1] == width
     for drawn in shown:
         np.testing.assert_array_equal(drawn[:height], image)
@@ -143,7 +143,7 @@ def test_annotated_density_lies_where_it_is():
 
 @pytest.mark.parametrize(("height", "width"), [(60, 80), (240, 320), (77, 101)])
 def test_annotated_density_of_another_size(height, width):
-    """The network saw the picture smaller or larger than it is; the annotated frame keeps the size of the video."""
+    """The network saw the image smaller or larger than it is; the annotated frame keeps the size of the video."""
     image = np.full((120, 160, 3), 120, np.uint8)
     cell = (round(0.7 * height / 8), round(0.25 * width / 8))
     shown = annotate(image, Reading(0, 0, 2, 2), seen(height, width, cell))[:120]

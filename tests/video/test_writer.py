@@ -10,7 +10,7 @@ from crowdcount.errors import InputError
 from crowdcount.video import writer as video_writer
 from crowdcount.video.read import read_frames, video_info
 from crowdcount.video.writer import VideoWriter
-from tests.support.video import FPS, FRAMES, picture, place
+from tests.support.video import FPS, FRAMES, frame_image, place
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".MP4"])
@@ -25,7 +25,7 @@ def test_written_frames_come_back(films, tmp_path, suffix, every):
     frames = list(read_frames(path))
     assert [place(frame.image) for frame in frames] == list(range(0, FRAMES, every))
     assert frames[-1].seconds == pytest.approx(every * (len(frames) - 1) / FPS, rel=1e-3)
-    assert np.abs(frames[0].image[90:].astype(int) - picture(0)[90:]).max() < 25
+    assert np.abs(frames[0].image[90:].astype(int) - frame_image(0)[90:]).max() < 25
 
 
 @pytest.mark.parametrize(("width", "height"), [(161, 121), (160, 121), (161, 120), (1, 1)])
@@ -49,7 +49,7 @@ def test_failure_leaves_nothing(tmp_path, written):
     def write():
         with VideoWriter(tmp_path / "out.mp4", 10) as writer:
             for index in range(written):
-                writer.write(picture(index))
+                writer.write(frame_image(index))
             raise StoppedError
 
     with pytest.raises(StoppedError):
@@ -85,7 +85,7 @@ def test_an_older_file_is_replaced(tmp_path):
     path = tmp_path / "out.mp4"
     path.write_text("older")
     with VideoWriter(path, 10) as writer:
-        writer.write(picture(4))
+        writer.write(frame_image(4))
     assert [place(frame.image) for frame in read_frames(path)] == [4]
 
 
@@ -106,7 +106,7 @@ def test_frame_rates(tmp_path, fps):
     path = tmp_path / "out.mp4"
     with VideoWriter(path, fps) as writer:
         for index in range(3):
-            writer.write(picture(index))
+            writer.write(frame_image(index))
     info = video_info(path)
     assert info.frames == 3
     assert info.fps == pytest.approx(fps, rel=1e-6)
@@ -118,14 +118,14 @@ def test_an_ffmpeg_without_the_encoder(tmp_path, monkeypatch):
         pytest.raises(InputError, match=r"out.mp4: this FFmpeg writes no H.264; install av from PyPI"),
         VideoWriter(tmp_path / "out.mp4", 10) as writer,
     ):
-        writer.write(picture(0))
+        writer.write(frame_image(0))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_browsers_play_what_is_written(tmp_path):
     with VideoWriter(tmp_path / "out.mp4", FPS) as writer:
         for index in range(5):
-            writer.write(picture(index))
+            writer.write(frame_image(index))
     with av.open(str(tmp_path / "out.mp4")) as file:
         context = file.streams.video[0].codec_context
         assert (context.name, context.pix_fmt, context.colorspace, context.color_range) == ("h264", "yuv420p", 1, 1)
@@ -136,7 +136,7 @@ def test_browsers_play_what_is_written(tmp_path):
 def test_names_that_are_not_utf8(tmp_path):
     path = tmp_path / os.fsdecode(b"K\xf6ln") / os.fsdecode(b"stra\xdfe.mp4")
     with VideoWriter(path, FPS) as writer:
-        writer.write(picture(7))
+        writer.write(frame_image(7))
     assert [place(frame.image) for frame in read_frames(path)] == [7]
 
 
@@ -145,8 +145,8 @@ def test_frames_of_another_size_are_refused(tmp_path):
         pytest.raises(InputError, match="frame 1 is 100 x 120 pixels, those before 160 x 120"),
         VideoWriter(tmp_path / "out.mp4", 10) as writer,
     ):
-        writer.write(picture(0))
-        writer.write(picture(0)[:, :100])
+        writer.write(frame_image(0))
+        writer.write(frame_image(0)[:, :100])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -80,7 +80,7 @@ def test_scale_top():
     assert visualize.scale_top(np.zeros((5, 5), np.float32), np.zeros((0, 4), np.float32)) == 0.05
 
 
-# Pictures
+# Drawings
 
 
 def test_overlay_is_clear_where_nobody_is(scene):
@@ -175,13 +175,13 @@ def test_grey_images(shape):
 def test_one_pixel_and_nobody():
     one, zero = np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32)
     pixel = np.full((1, 1, 3), 90, np.uint8)
-    pictures = [visualize.heat_map(one, 1, 1, 8), visualize.overlay(pixel, one, 8), visualize.overlay(pixel, zero, 8)]
-    pictures += [visualize.error_map(one, zero, 8, 3, 8), visualize.error_map(zero, zero, 8, 8, 8)]
-    pictures += [visualize.heat_map(zero, 8, 8, 8), visualize.heat_map(np.zeros((0, 2), np.float32), 5, 16, 8)]
-    pictures += [visualize.draw_points(pixel, as_points([[0.5, 0.5]]))]
-    shown = visualize.panel([(f"picture {number}", picture) for number, picture in enumerate(pictures)])
-    assert all(picture.dtype == np.uint8 and picture.ndim == 3 for picture in [*pictures, shown])
-    np.testing.assert_array_equal(pictures[2], pixel)
+    images = [visualize.heat_map(one, 1, 1, 8), visualize.overlay(pixel, one, 8), visualize.overlay(pixel, zero, 8)]
+    images += [visualize.error_map(one, zero, 8, 3, 8), visualize.error_map(zero, zero, 8, 8, 8)]
+    images += [visualize.heat_map(zero, 8, 8, 8), visualize.heat_map(np.zeros((0, 2), np.float32), 5, 16, 8)]
+    images += [visualize.draw_points(pixel, as_points([[0.5, 0.5]]))]
+    shown = visualize.panel([(f"image {number}", image) for number, image in enumerate(images)])
+    assert all(image.dtype == np.uint8 and image.ndim == 3 for image in [*images, shown])
+    np.testing.assert_array_equal(images[2], pixel)
 
 
 # Text
@@ -195,10 +195,10 @@ def test_count_text():
 
 @pytest.mark.parametrize("width", [200, 900, 4000])
 def test_captions_are_readable_at_every_size(width):
-    picture = np.full((width * 3 // 4, width, 3), 128, np.uint8)
-    shown = visualize.caption(picture, "count 123.4, truth 130, error -6.6")
-    strip = shown[: shown.shape[0] - picture.shape[0]]
-    np.testing.assert_array_equal(shown[strip.shape[0] :, :width], picture)
+    image = np.full((width * 3 // 4, width, 3), 128, np.uint8)
+    shown = visualize.caption(image, "count 123.4, truth 130, error -6.6")
+    strip = shown[: shown.shape[0] - image.shape[0]]
+    np.testing.assert_array_equal(shown[strip.shape[0] :, :width], image)
     ink = (strip < 128).all(axis=2)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     assert columns[-1] < width - 2 and columns[-1] > 0.25 * width  # neither cut off nor tiny
@@ -207,13 +207,13 @@ def test_captions_are_readable_at_every_size(width):
 
 
 def test_long_captions_wrap():
-    picture = np.full((150, 200, 3), 128, np.uint8)
-    short, long = (visualize.caption(picture, "people " * n) for n in (2, 12))
+    image = np.full((150, 200, 3), 128, np.uint8)
+    short, long = (visualize.caption(image, "people " * n) for n in (2, 12))
     assert long.shape[1] == short.shape[1] == 200
     assert long.shape[0] > short.shape[0] + 20
 
 
-def test_panel_sets_pictures_side_by_side():
+def test_panel_sets_images_side_by_side():
     left, right = np.full((150, 200, 3), 10, np.uint8), np.full((180, 220, 3), 60, np.uint8)
     shown = visualize.panel([("left", left), ("right", right)])
     assert shown.shape[1] > 420
@@ -505,10 +505,10 @@ def test_mat_without_a_known_variable(tool, tmp_path):
         tool.read_points(tmp_path / "b.mat")
 
 
-def test_written_pictures_are_rgb(tmp_path):
-    picture = np.zeros((4, 6, 3), np.uint8)
-    picture[..., 0] = 200
-    atomic_write(tmp_path / "x.png", image_bytes(picture))
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), picture)
+def test_written_images_are_rgb(tmp_path):
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[..., 0] = 200
+    atomic_write(tmp_path / "x.png", image_bytes(image))
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), image)
     assert names(tmp_path) == ["x.png"]
     assert cv2.imread(str(tmp_path / "x.png")).shape == (4, 6, 3)

@@ -90,7 +90,7 @@ PARTITIONS = [grid, slanted, voronoi, island, labels]
 
 @pytest.mark.parametrize("divide", PARTITIONS)
 @given(scene=scenes())
-def test_zones_that_divide_the_photograph_add_up(divide, scene):
+def test_zones_that_divide_the_image_add_up(divide, scene):
     rng, prediction, height, width = scene
     zones = make_zones(divide(rng, height, width))
     counts = zone_counts(prediction, zones, height, width)
@@ -104,7 +104,7 @@ def test_zones_that_divide_the_photograph_add_up(divide, scene):
 @pytest.mark.parametrize("area", [box(0, 0, 61, 45), box(-1e8, -7, 1e8, 46), np.ones((45, 61), bool)])
 @pytest.mark.parametrize("stride", [4, 8, 16])
 @pytest.mark.parametrize("seen", [(45, 61), (37, 203), (1, 1)])
-def test_the_whole_photograph_has_the_whole_count(area, stride, seen):
+def test_the_whole_image_has_the_whole_count(area, stride, seen):
     prediction = predict(np.random.default_rng(0), stride, seen)
     zone = Zone("all", area)
     np.testing.assert_allclose(zone.coverage(prediction, 45, 61), 1, rtol=0, atol=1e-12)
@@ -235,7 +235,7 @@ def whole_grid(rng, height, width):
 
 @pytest.mark.parametrize("divide", [delaunay, whole_grid, labels, voronoi])
 @given(scene=scenes())
-def test_zones_that_divide_the_photograph_count_every_point_once(divide, scene):
+def test_zones_that_divide_the_image_count_every_point_once(divide, scene):
     rng, _, height, width = scene
     zones = make_zones(divide(rng, height, width))
     whole = rng.integers(0, [width, height], (300, 2))  # many on edges and corners
@@ -306,7 +306,7 @@ def test_what_is_no_zone_is_refused(name, area, message):
         (np.zeros((30, 40), bool), "no pixel of its mask is inside; paint"),
     ],
 )
-def test_zones_of_another_photograph_are_refused(area, message):
+def test_zones_of_another_image_are_refused(area, message):
     zone, prediction = Zone("gate", area), predict(np.random.default_rng(0), 8, (15, 20))
     image = np.zeros((30, 40, 3), np.uint8)
     for count in (
@@ -422,7 +422,7 @@ def test_mask_files_with_16_bits(tmp_path):
     np.testing.assert_array_equal(read_zones([tmp_path / "labels.png"])[0].area, mask > 0)
 
 
-def test_masks_are_turned_upright_like_photographs(tmp_path):
+def test_masks_are_turned_upright_like_images(tmp_path):
     mask = np.zeros((6, 9), np.uint8)
     mask[0, :4] = 255
     turn = PIL.Image.Exif()
@@ -563,18 +563,18 @@ def test_zones_are_tinted_and_outlined():
 
 
 def test_masks_and_polygons_are_drawn_alike(monkeypatch):
-    monkeypatch.setattr(drawing, "write_labels", lambda picture, labels: None)
+    monkeypatch.setattr(drawing, "write_labels", lambda image, labels: None)
     image = np.full((120, 160, 3), 100, np.uint8)
     mask = np.zeros((120, 160), bool)
     mask[20:100, 30:140] = True
     of_mask = drawing.draw_zones(image, [Zone("a", mask)], {})
     of_polygon = drawing.draw_zones(image, [Zone("a", box(30, 20, 140, 100))], {})
-    blurred = [cv2.blur(picture, (5, 5)).astype(int) for picture in (of_mask, of_polygon)]  # half a pixel is no matter
+    blurred = [cv2.blur(image, (5, 5)).astype(int) for image in (of_mask, of_polygon)]  # half a pixel is no matter
     assert np.abs(blurred[0] - blurred[1]).max() < 45
 
 
 @pytest.mark.parametrize("area", [box(20, 30, 60, 90), np.pad(np.ones((60, 40), bool), ((30, 60), (20, 80)))])
-def test_zones_on_a_picture_of_another_size(area):
+def test_zones_on_a_drawing_of_another_size(area):
     drawn = drawing.draw_zones(np.zeros((75, 280, 3), np.uint8), [Zone("a", area)], {}, (150, 140))
     y, x = np.nonzero(drawn.max(axis=2) > 30)
     assert abs(x.min() - 40) < 3 and abs(x.max() - 120) < 4 and abs(y.min() - 15) < 3 and abs(y.max() - 45) < 3
@@ -590,7 +590,7 @@ def test_later_zones_have_other_colours_and_far_corners_are_no_harm():
 
 def test_labels_carry_name_and_count(monkeypatch):
     written = []
-    monkeypatch.setattr(drawing, "write_labels", lambda picture, labels: written.extend(labels))
+    monkeypatch.setattr(drawing, "write_labels", lambda image, labels: written.extend(labels))
     zones = [Zone("gate", box(0, 0, 40, 40)), Zone("hall", box(50, 50, 90, 80)), Zone("yard", box(50, 0, 90, 40))]
     drawing.draw_zones(np.zeros((90, 120, 3), np.uint8), zones, {"gate": 12.34, "hall": 7})
     assert [label.words for label in written] == ["gate: 12.3", "hall: 7", "yard"]
@@ -635,13 +635,13 @@ def test_the_label_of_a_small_zone_stands_beside_it():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (40, 60, 1), (50, 70, 3)])
-def test_small_and_grey_pictures(shape):
+def test_small_and_grey_drawings(shape):
     zones = [Zone("a long name that fits nowhere", box(-1, -1, 500, 500)), Zone("b", np.ones(shape[:2], bool))]
     shown = drawing.draw_zones(np.zeros(shape, np.uint8), zones, {"b": 3.14})
     assert shown.shape == (*shape[:2], 3)
     assert drawing.draw_zones(np.zeros(shape, np.uint8), [], {}).shape == (*shape[:2], 3)
 
 
-def test_zones_and_their_pictures_need_no_torch():
+def test_zones_and_their_drawings_need_no_torch():
     code = "import sys, crowdcount.zones.drawing, crowdcount.visualize.density; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

@@ -41,7 +41,7 @@ def published(tmp_path, local_index):
     return file
 
 
-def picture(seed=0, size=(150, 200)):
+def make_image(seed=0, size=(150, 200)):
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
 
 
@@ -64,7 +64,7 @@ def test_an_entry_becomes_a_release(published, tmp_path, capsys):
     ] == 2048
     direct, model = crowdcount.load_model("ebc/vgg19ae_qnrf"), crowdcount.load_model(folder / "model.safetensors")
     assert model.name == NAME and model.resize == direct.resize and model.origin == origin
-    assert model.predict(picture()).count == direct.predict(picture()).count
+    assert model.predict(make_image()).count == direct.predict(make_image()).count
     by_name = crowdcount.create_model("ebc/vgg19ae_qnrf", folder / "model.safetensors", backbone="vgg11_ae")
     assert all(map(torch.equal, by_name.state_dict().values(), model.network.state_dict().values()))
 
@@ -162,7 +162,7 @@ def test_a_training_becomes_a_release(tmp_path, monkeypatch):
     )
     assert str(tmp_path) not in "".join(about.values()) + Path("counter/README.md").read_text()
     first, second = (crowdcount.load_model(path) for path in (checkpoint, "counter"))  # the folder will do
-    image = picture(1)
+    image = make_image(1)
     assert np.array_equal(first.predict(image).density, second.predict(image).density)
 
 
