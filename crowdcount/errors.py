@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend."""
+"""The exception for errors that a user can fix."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,13 +6,12 @@ from pathlib import Path
 
 
 class InputError(ValueError):
-    """Bad input: names the file or key, the value, and what to do.
+    """Invalid input; the message names the file or key, the value, and what to do.
 
-    The commands print its message and exit with status 2; everything else is a bug and keeps
-    its traceback.
+    The commands print the message and exit with status 2; any other exception is a bug and keeps its traceback.
 
     Attributes:
-        path: the file or folder at fault, where the error is about one; see `error_path`.
+        path: the invalid file or folder, if the error concerns one; see `error_path`.
     """
 
     def __init__(self, message: str = "", path: Path | None = None) -> None:
@@ -21,14 +20,14 @@ class InputError(ValueError):
 
 
 def input_error(error: BaseException | None) -> InputError | None:
-    """Return the user's mistake behind an exception, if there is one: jsonargparse wraps those of constructors."""
+    """Return the `InputError` that caused an exception, if any: jsonargparse wraps those raised by constructors."""
     while error is not None and not isinstance(error, InputError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def error_path(error: BaseException | None) -> Path | None:
-    """Return the path that an error is about, its own or that of the errors it was raised from."""
+    """Return the path that an error concerns, from the error itself or from its causes."""
     while error is not None:
         if isinstance(error, InputError) and error.path is not None:
             return error.path
@@ -38,7 +37,7 @@ def error_path(error: BaseException | None) -> Path | None:
 
 @contextmanager
 def about(path: Path) -> Iterator[None]:
-    """Let the errors from inside that carry no path carry this one: for readers that know their text alone."""
+    """Add a path to the errors raised inside that have none, for readers that only know the text."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Files that are complete or absent, and texts read with errors that name the line."""
+"""Atomic writing of files, and reading of text and JSON with errors that name the line."""
 
 import json
 import os
@@ -8,11 +8,11 @@ from crowdcount.errors import InputError
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
-    """Write a file under a temporary name beside its own and rename it, so that no half of it is ever seen.
+    """Write a file under a temporary name and rename it, so that it is never seen incomplete.
 
     Args:
-        path: its folder is made where it is missing; an older file is replaced.
-        content: bytes, or text to be written as UTF-8.
+        path: the file; its folder is created if necessary, and an existing file is replaced.
+        content: bytes, or text that is written as UTF-8.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -24,10 +24,10 @@ def atomic_write(path: Path, content: bytes | str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8, with or without a byte-order mark.
+    """Return the text of a UTF-8 file, with or without a byte-order mark.
 
     Raises:
-        InputError: it cannot be read, or is not text; names the line of the first byte that is none.
+        InputError: if it cannot be read or decoded; the message names the line of the first invalid byte.
     """
     try:
         data = path.read_bytes()
@@ -41,14 +41,14 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, unique: bool = False) -> object:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Args:
         path: the file.
-        unique: refuse an object with a key that is repeated; JSON itself lets the last one hold.
+        unique: reject objects with a repeated key, of which JSON keeps the last.
 
     Raises:
-        InputError: it is not JSON; names line and column. A key is repeated.
+        InputError: if it is not JSON (the message names line and column), or a key is repeated.
     """
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Points and the one pixel convention.
+"""Points, density maps and the pixel convention of the package.
 
 Continuous frame: pixel *i* covers [i, i + 1). A point (x, y) is inside an image of width W and height H when
 0 <= x < W and 0 <= y < H; scaling an image by s maps x to s * x; a horizontal flip maps x to W - x.
@@ -20,7 +20,7 @@ Points = NDArray[np.float32]
 
 
 def as_points(values: object) -> Points:
-    """Return `values` (anything array-like with 2N numbers, or empty) as (N, 2) float32."""
+    """Return array-like `values` of 2N numbers, or empty, as (N, 2) float32."""
     return np.asarray(values, dtype=np.float32).reshape(-1, 2)
 
 
@@ -32,7 +32,7 @@ def inside(points: Points, width: float, height: float) -> NDArray[np.bool_]:
 
 
 def crop_points(points: Points, left: float, top: float, width: float, height: float) -> Points:
-    """Return the points inside the crop, in its own frame.
+    """Return the points inside a crop, in the frame of the crop.
 
     Example:
         >>> crop_points(as_points([(10, 20), (70, 20)]), left=8, top=8, width=32, height=32)
@@ -43,7 +43,7 @@ def crop_points(points: Points, left: float, top: float, width: float, height: f
 
 
 def resize_points(points: Points, old: tuple[int, int], new: tuple[int, int]) -> Points:
-    """Return the points of an image resized to whole pixels; rounding moves none across its border.
+    """Return the points of a resized image; rounding moves no point across the border.
 
     Args:
         points: (N, 2) in the frame of the old size.
@@ -55,9 +55,9 @@ def resize_points(points: Points, old: tuple[int, int], new: tuple[int, int]) ->
 
 
 def flip_points(points: Points, width: float) -> Points:
-    """Return the points of a horizontally flipped image; those inside stay inside.
+    """Return the points of a horizontally flipped image; points inside stay inside.
 
-    x = 0 would land on `width`, which is outside: it goes to the largest number below.
+    x = 0 would map to `width`, which is outside: it maps to the largest float32 below.
     """
     x = points[:, 0]
     flipped = np.float32(width) - x
@@ -71,16 +71,16 @@ def block_counts(
     """Count the points in every stride x stride block.
 
     Args:
-        points: (N, 2); those outside the map are left out.
+        points: (N, 2); points outside the map are ignored.
         height: image height in pixels.
         width: image width in pixels.
-        stride: block side in pixels. A remainder at the right or bottom belongs to no block.
-        once_per_pixel: count a pixel once however many points it holds, as the label maps of the published
-            CLIP-EBC code do.
+        stride: block side in pixels; a remainder at the right or bottom belongs to no block.
+        once_per_pixel: count a pixel at most once, however many points it holds, like the label maps of the published
+            CLIP-EBC code.
 
     Returns:
-        (height // stride, width // stride) float32; without `once_per_pixel` its sum is the number of points
-        inside the covered area.
+        (height // stride, width // stride) float32; without `once_per_pixel`, its sum is the number of points inside
+        the covered area.
     """
     rows, columns = height // stride, width // stride
     pixels = points[inside(points, columns * stride, rows * stride)].astype(np.int64)
@@ -93,26 +93,26 @@ def block_counts(
 
 @dataclass(frozen=True)
 class Kernel:
-    """The shape of a person in a density map: a Gaussian sampled at whole pixels and cut to a square window.
+    """Kernel of a density map: a Gaussian sampled at whole pixels within a square window.
 
-    It is centred on the pixel that holds the point. Of a window that the border of the image cuts, the part inside is
-    scaled up to 1, so that every map sums to its number of people.
+    It is centred on the pixel that holds the point. If the image border cuts the window, the part inside is rescaled
+    to sum to 1, so that the sum of a map is its number of people.
 
     Args:
-        sigma: standard deviation in pixels; with `adaptive` that of a point without others.
-        size: side of the window in pixels, odd; null reaches int(4 sigma + 0.5) pixels to each side. The default, with
-            the default sigma, is the kernel that the published HMoDE was trained on.
-        adaptive: give each point 0.3 times its mean distance to the three nearest other points inside the image, or to
-            as many as there are, as its sigma: the usual reading of MCNN (Zhang et al., CVPR 2016). Coincident points
-            have distance 0; what has a sigma of 0 becomes its one pixel. Needs `size: null`.
+        sigma: standard deviation in pixels; with `adaptive`, that of a single point.
+        size: side of the window in pixels, odd; null extends int(4 sigma + 0.5) pixels to each side. The defaults of
+            size and sigma are the kernel that the published HMoDE was trained on.
+        adaptive: set the sigma of each point to 0.3 times its mean distance to the three nearest other points inside
+            the image, or to as many as there are: the usual reading of MCNN (Zhang et al., CVPR 2016). Coincident
+            points have distance 0; a sigma of 0 gives a single pixel. Needs `size: null`.
         compat: `released` for the border rule of the published HMoDE maps (made with a script of SASNet). The window
-            lies around the pixel to the left of and above the one that holds the point (in the first column and row
-            around that pixel itself), and a window cut by the border holds a Gaussian centred on what is left of it.
-            Needs a fixed sigma and a size. (Those maps also hold the points outside the image, moved inside; here they
-            are left out.)
+            is centred on the pixel to the left of and above the one that holds the point (in the first column and row,
+            on that pixel itself), and a window cut by the border holds a Gaussian centred on the remaining part.
+            Needs a fixed sigma and a size. (Those maps also include points outside the image, moved inside; here
+            they are ignored.)
 
     Raises:
-        InputError: a number that makes no kernel, or options that exclude each other.
+        InputError: if a number is out of range or options exclude each other.
     """
 
     sigma: float = 4.0
@@ -141,17 +141,17 @@ _DEFAULT = Kernel()
 def render_density(points: Points, height: int, width: int, kernel: Kernel = _DEFAULT) -> NDArray[np.float32]:
     """Render the density map of one image.
 
-    A Gaussian is the product of one along x and one along y, so a map is a product of sparse matrices of such weights;
-    the border rules are in the weights.
+    A Gaussian is separable, so a map is a product of two sparse matrices of weights along y and x; the weights include
+    the border rules.
 
     Args:
-        points: (N, 2); those outside the image are left out.
+        points: (N, 2); points outside the image are ignored.
         height: image height in pixels.
         width: image width in pixels.
-        kernel: what becomes of each point.
+        kernel: kernel placed at each point.
 
     Returns:
-        (height, width) float32, people per pixel; it sums to the number of points inside the image, to rounding.
+        (height, width) float32, people per pixel; up to rounding, its sum is the number of points inside the image.
     """
     kept = points[inside(points, width, height)]
     if not len(kept):
@@ -168,7 +168,7 @@ def render_density(points: Points, height: int, width: int, kernel: Kernel = _DE
 
 
 def _adaptive_sigma(points: Points, alone: float) -> NDArray[np.float64]:
-    """Return the (N,) 0.3 times mean distance to the three nearest other points; `alone` if there is no other."""
+    """Return (N,) 0.3 times the mean distance to the three nearest other points; `alone` for a single point."""
     if len(points) == 1:
         return np.array([alone])
     # A tree asked for more neighbours than it holds answers inf. The nearest is the point itself, or its double.
@@ -180,10 +180,10 @@ def _adaptive_sigma(points: Points, alone: float) -> NDArray[np.float64]:
 def _spread(
     centres: NDArray[np.int64], length: int, sigma: NDArray[np.float64], kernel: Kernel
 ) -> csr_array[np.float32, tuple[int, int]]:
-    """Return the (N, length) weights that N points have along one axis of an image; each row sums to 1.
+    """Return the (N, length) weights of N points along one axis of an image; each row sums to 1.
 
     Args:
-        centres: (N,) the pixels that hold them.
+        centres: (N,) pixels that hold the points.
         length: height or width in pixels.
         sigma: (N,) or (1,) pixels.
         kernel: window and border rule.

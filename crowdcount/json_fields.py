@@ -1,4 +1,4 @@
-"""Values of JSON, XML and text exports: each is checked where it is used, and a wrong one is named."""
+"""Checked access to the values of JSON, XML and text exports, with errors that name the value."""
 
 import math
 from typing import Any, Final
@@ -6,14 +6,14 @@ from typing import Any, Final
 from crowdcount.errors import InputError
 
 _HUGE: Final = 1e9
-"""No coordinate is as large; beyond, single precision would not tell pixels apart, and at last be infinite."""
+"""Upper limit of coordinates, far beyond any image; larger ones exceed the resolution of single precision."""
 
 
 def as_object(place: str, value: object) -> dict[str, Any]:
-    """Return an object of JSON.
+    """Return a value that is a JSON object.
 
     Raises:
-        InputError: the value is none; `place` says where it stands.
+        InputError: if it is not; `place` names its location in the message.
     """
     if not isinstance(value, dict):
         raise _wrong(place, value, "an object {...}")
@@ -21,10 +21,10 @@ def as_object(place: str, value: object) -> dict[str, Any]:
 
 
 def as_list(place: str, value: object) -> list[Any]:
-    """Return a list of JSON.
+    """Return a value that is a JSON list.
 
     Raises:
-        InputError: the value is none.
+        InputError: if it is not.
     """
     if not isinstance(value, list):
         raise _wrong(place, value, "a list [...]")
@@ -32,10 +32,10 @@ def as_list(place: str, value: object) -> list[Any]:
 
 
 def as_text(place: str, value: object) -> str:
-    """Return a text of JSON that is not empty.
+    """Return a value that is a non-empty string.
 
     Raises:
-        InputError: the value is none.
+        InputError: if it is not.
     """
     if not isinstance(value, str) or not value.strip():
         raise _wrong(place, value, "text")
@@ -43,10 +43,10 @@ def as_text(place: str, value: object) -> str:
 
 
 def as_numbers(place: str, value: object, count: int) -> list[float]:
-    """Return a list of `count` finite numbers.
+    """Return a value that is a list of `count` finite numbers.
 
     Raises:
-        InputError: the value is none.
+        InputError: if it is not.
     """
     values = as_list(place, value)
     if len(values) != count:
@@ -55,10 +55,10 @@ def as_numbers(place: str, value: object, count: int) -> list[float]:
 
 
 def get(place: str, entry: dict[str, Any], key: str) -> Any:
-    """Return what an object holds under a key.
+    """Return the value of a key of an object.
 
     Raises:
-        InputError: it has no such key.
+        InputError: if there is no such key.
     """
     if key not in entry:
         raise InputError(f"{place}: has no {key!r}, only {', '.join(map(repr, entry)) or 'nothing'}")
@@ -70,10 +70,10 @@ def _wrong(place: str, value: object, expected: str) -> InputError:
 
 
 def as_number(place: str, value: object) -> float:
-    """Return a number of an export.
+    """Return a value of an export as a number.
 
     Raises:
-        InputError: it is none, or too large for one.
+        InputError: if it is not a number, or too large.
     """
     try:  # attributes of XML and words of text files are text
         result = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
@@ -85,10 +85,10 @@ def as_number(place: str, value: object) -> float:
 
 
 def image_size(place: str, width: object, height: object) -> tuple[int, int]:
-    """Return the width and height in pixels that an export states.
+    """Return the width and height in pixels given by an export.
 
     Raises:
-        InputError: they are no sides of an image.
+        InputError: if they are not positive integers.
     """
     sides = as_number(f"{place}: width", width), as_number(f"{place}: height", height)
     if min(sides) < 1 or any(side != int(side) for side in sides):

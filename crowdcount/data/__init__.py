@@ -1,6 +1,6 @@
-"""Data sets and the way from a record to a batch.
+"""Data sets, augmentation and data loading.
 
-The adapters need neither torch nor lightning nor albumentations.
+The adapters do not need torch, lightning or albumentations.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""Random training crops: geometry by our own rules, colours by albumentations.
+"""Random training crops: our own geometry, colours by albumentations.
 
-The only module that imports albumentations, and only its pixel operations are used: its flips and its resizes
-follow two different pixel conventions, so that no convention of the points is right for both.
+Only this module imports albumentations, and only for pixel operations: its flips and its resizes follow different pixel
+conventions, so no convention of the points fits both.
 """
 
 import math
@@ -35,32 +35,34 @@ _NOISE = 1e-3  # share of the values turned white, and share turned black
 
 @dataclass(frozen=True)
 class Augment:
-    """Cuts a random square crop out of a training image and varies it.
+    """Random square crops of training images with random augmentation.
 
-    A square of `crop` times a random scale is cut, as far as the image's shorter side allows, and shrunk to `crop`
-    pixels (anti-aliased bicubic), then mirrored, recoloured, blurred and sprinkled with salt and pepper, each with its
-    own probability. This is the augmentation of the CLIP-EBC code (commit b52a594) on uint8 pixels, with two of
-    its errors mended unless asked for (`blur_kind`, `mirror`). Where the published code enlarges an image that is
-    too small for the scale and then shrinks the crop again, one resize does both here.
+    A square of `crop` times a random scale, limited by the shorter side of the image, is cropped and shrunk to `crop`
+    pixels (anti-aliased bicubic), then flipped, colour-jittered, blurred and given salt-and-pepper noise, each with its
+    own probability. This is the augmentation of the CLIP-EBC code (commit b52a594) on uint8 pixels, with two of its
+    errors fixed by default (`blur_kind`, `mirror`). Where the published code enlarges an image that is too small for
+    the scale and then shrinks the crop, a single resize is used here.
 
     Args:
         crop: side of the crop in pixels.
-        min_scale: lowest side of the cut square, in crops.
-        max_scale: highest side of the cut square, in crops; above 1 it adds smaller people and denser blocks.
-        scale: "uniform" draws the side evenly, as published; "log_uniform" makes halves as likely as doubles.
-        pad: a square larger than the image is cut all the same, what lies beyond the image black; otherwise the image's
-            shorter side limits the square.
-        flip: probability of a mirror image.
+        min_scale: smallest side of the cropped square, relative to `crop`.
+        max_scale: largest side of the cropped square, relative to `crop`; values above 1 add smaller people and denser
+            blocks.
+        scale: distribution of the side: "uniform" as published, or "log_uniform", where halves are as likely as
+            doubles.
+        pad: whether to pad images that are smaller than the square with black; otherwise the shorter side of the image
+            limits the square.
+        flip: probability of a horizontal flip.
         jitter: probability of a change of brightness, contrast and saturation.
-        jitter_range: most that each of these changes by, as a part of it.
+        jitter_range: maximum relative change of each of these.
         blur: probability of a Gaussian blur over 5 x 5 pixels.
         blur_range: lowest and highest sigma in pixels.
         blur_kind: "isotropic" draws sigma from the range; "vertical" reproduces the published code, whose sigma is
-            always the lowest across and the highest down.
-        noise: probability of salt and pepper: 0.1 % of the channel values turn 255 and 0.1 % turn 0.
-        mirror: "exact" maps x to W - x, where the mirrored head is; "pixel" reproduces the published code,
-            which maps x to W - 1 - x and what falls below 0 to 0.
-        degrade: the faults of bad cameras and of the night, after all others; null for none.
+            always the lowest horizontally and the highest vertically.
+        noise: probability of salt-and-pepper noise: 0.1 % of the channel values become 255 and 0.1 % become 0.
+        mirror: "exact" maps x to W - x, the position of the flipped head; "pixel" reproduces the published code, which
+            maps x to W - 1 - x, clipped at 0.
+        degrade: degradation by bad cameras and low light, applied last; null for none.
     """
 
     crop: int = 448
@@ -95,9 +97,9 @@ class Augment:
         """Return one random crop.
 
         Args:
-            image: (H, W, 3) uint8, RGB; not changed.
-            points: (N, 2) in pixels of `image`; those outside the cut square are left out.
-            rng: the only source of randomness: equal generators give equal crops.
+            image: (H, W, 3) uint8, RGB; not modified.
+            points: (N, 2) in pixels of `image`; points outside the square are dropped.
+            rng: only source of randomness: equal generators give equal crops.
 
         Returns:
             The (crop, crop, 3) uint8 image and the (M, 2) points inside it.
@@ -144,16 +146,16 @@ class Augment:
 
 
 def padded(image: Image, points: Points, side: int, rng: np.random.Generator) -> tuple[Image, Points]:
-    """Put an image on black where it is narrower or lower than a square, at a random place.
+    """Pad an image that is smaller than a square with black, at a random position.
 
     Args:
         image: (H, W, 3).
-        points: (N, 2) in pixels of `image`; those outside it are left out.
-        side: of the square in pixels.
-        rng: source of the place.
+        points: (N, 2) in pixels of `image`; points outside are dropped.
+        side: side of the square in pixels.
+        rng: source of randomness.
 
     Returns:
-        The (max(H, side), max(W, side), 3) image, the same one where it is large enough, and its points.
+        The (max(H, side), max(W, side), 3) image and its points; both unchanged if the image is large enough.
     """
     height, width = image.shape[:2]
     if min(height, width) >= side:
@@ -167,7 +169,7 @@ def padded(image: Image, points: Points, side: int, rng: np.random.Generator) ->
 def zoom_crop(
     image: NDArray[Pixel], points: Points, top: int, left: int, side: int, size: int
 ) -> tuple[NDArray[Pixel], Points]:
-    """Cut a square that lies within an image and resize it.
+    """Crop a square that lies within an image and resize it.
 
     Args:
         image: (H, W, 3) uint8, or float32.
@@ -178,7 +180,7 @@ def zoom_crop(
         size: side of the result in pixels.
 
     Returns:
-        The (size, size, 3) crop, a copy, and the points inside it, in its own frame.
+        The (size, size, 3) crop, a copy, and the points inside it, in the frame of the crop.
     """
     square = image[top : top + side, left : left + side].copy()
     inner = crop_points(points, left, top, side, side)
@@ -186,10 +188,10 @@ def zoom_crop(
 
 
 def resized(image: NDArray[Pixel], height: int, width: int) -> NDArray[Pixel]:
-    """Resize by bicubic interpolation, anti-aliased where it shrinks.
+    """Resize by bicubic interpolation, anti-aliased when shrinking.
 
-    uint8 stays uint8, a third of the time of floats: rounded and clipped after each axis, it is within a grey level
-    or so of the float result, and further off only where a hard edge overshoots 0..255 (0.2 % of the values of
+    uint8 stays uint8, in a third of the time of floats. It is rounded and clipped after each axis, so it is within
+    about one grey level of the float result, except where a hard edge overshoots 0..255 (0.2 % of the values of
     ShanghaiTech part A differ by more than one).
 
     Args:
@@ -206,11 +208,11 @@ def resized(image: NDArray[Pixel], height: int, width: int) -> NDArray[Pixel]:
 
 
 def mirrored(points: Points, width: int, rule: Mirror) -> Points:
-    """Return the points (N, 2) of a crop mirrored left to right.
+    """Return the points (N, 2) of a horizontally flipped crop.
 
     Args:
-        points: all inside the crop.
-        width: of the crop in pixels.
+        points: points, all inside the crop.
+        width: width of the crop in pixels.
         rule: see `Augment.mirror`.
     """
     if rule == "exact":
@@ -222,18 +224,18 @@ def blurred(image: NDArray[Pixel], sigma_x: float, sigma_y: float) -> NDArray[Pi
     """Return an image (H, W, 3) blurred by a 5 x 5 Gaussian.
 
     Args:
-        image: uint8, or float32; the border is mirrored about its outermost pixel.
-        sigma_x: standard deviation across in pixels, above 0.
-        sigma_y: standard deviation down in pixels, above 0.
+        image: uint8 or float32; the border is reflected about the outermost pixel.
+        sigma_x: horizontal standard deviation in pixels, above 0.
+        sigma_y: vertical standard deviation in pixels, above 0.
     """
     smooth = cv2.GaussianBlur(image, (5, 5), sigma_x, sigmaY=sigma_y, borderType=cv2.BORDER_REFLECT_101)
     return smooth.astype(image.dtype, copy=False)
 
 
 def salted(image: Image, rng: np.random.Generator) -> Image:
-    """Return a copy with salt and pepper: each channel value turns 255 or 0 with a chance of 0.1 % each.
+    """Return a copy with salt-and-pepper noise: each channel value becomes 255 or 0 with a probability of 0.1 % each.
 
-    Drawing how many values are hit and then which takes a twentieth of the time of one random number per value.
+    Drawing the number of affected values and then their positions is 20 times as fast as one draw per value.
 
     Args:
         image: (H, W, 3).

@@ -1,4 +1,4 @@
-"""A data set as Lightning wants it: loaders of training crops and of whole images."""
+"""Lightning data module: loaders of training crops and whole images."""
 
 import logging
 from functools import cached_property
@@ -26,29 +26,28 @@ logger = logging.getLogger(__name__)
 class CrowdData(LightningDataModule):
     """Training crops, and whole images for validation and testing, of one data set.
 
-    Where the data set has no official validation split, a seeded part of its training images is held out; the
-    official test images serve testing alone.
+    If the data set has no official validation split, a seeded random part of its training images is held out; the
+    official test images are used for testing only.
 
     Args:
         source: the data set.
-        augment: how training crops are cut and altered; null trains on whole images, as they are.
-        resize: the size rule applied to every image before anything else, null for none. It belongs to the model:
-            the tools apply it to a user's photograph as well.
-        short_side: the size rule of detectors in its place, null for none.
-        resize_preset: the size rule of another paper in its place, by name, null for none.
-        cache: folder in which resized images are kept, so that each is decoded whole and resized only once; it may
-            serve several runs and data sets. JPEG files where the rule has a `jpeg_quality`, otherwise 3 bytes for each
-            pixel. Null keeps none.
+        augment: cropping and augmentation of training images; null trains on unchanged whole images.
+        resize: size rule applied to every image first, null for none. It belongs to the model: predictions apply it as
+            well.
+        short_side: size rule of detectors, in place of `resize`; null for none.
+        resize_preset: size rule of another paper by name, in place of `resize`; null for none.
+        cache: folder for resized images, so that each is decoded and resized only once; several runs and data sets may
+            share it. It holds JPEG files if the rule has a `jpeg_quality`, otherwise 3 bytes per pixel. Null for none.
         batch_size: training images in a batch, for each process.
-        crops_per_image: crops cut from each image of a batch.
-        val_fraction: share of the training images held out where the data set has no validation split; 0 trains on
-            all of them and validates on none.
-        epoch_images: images drawn in an epoch of training, by all processes together; null for as many as there are.
-        seed: seeds the hold-out, the order and the augmentation.
-        num_workers: processes that decode and augment; 0 works in the main process.
+        crops_per_image: number of crops of each image of a batch.
+        val_fraction: share of the training images held out if the data set has no validation split; 0 trains on all of
+            them without validation.
+        epoch_images: images drawn in a training epoch by all processes together; null for the number of images.
+        seed: seed of the hold-out, the order and the augmentation.
+        num_workers: processes that decode and augment; 0 uses the main process.
 
     Raises:
-        InputError: a number is out of its range.
+        InputError: if a number is out of range.
     """
 
     def __init__(
@@ -89,10 +88,10 @@ class CrowdData(LightningDataModule):
 
     @cached_property
     def splits(self) -> tuple[list[Record], list[Record]]:
-        """The records to train on and to validate on.
+        """Training and validation records.
 
         Raises:
-            InputError: there is nothing to train on.
+            InputError: if there are no training images.
         """
         train, val = self.source.records("train"), self.source.records("val")
         if not val and self.val_fraction > 0:
@@ -112,7 +111,7 @@ class CrowdData(LightningDataModule):
         return ResumableLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._options())
 
     def val_dataloader(self) -> DataLoader[TrainingSample] | list[DataLoader[TrainingSample]]:
-        """Return the loader of whole validation images, or none where nothing is held out."""
+        """Return the loader of whole validation images, or an empty list if there are none."""
         _, val = self.splits
         return self._whole_images(val) if val else []
 
@@ -120,7 +119,7 @@ class CrowdData(LightningDataModule):
         """Return the loader of the official test images.
 
         Raises:
-            InputError: there are none, or their annotation is not public.
+            InputError: if there are none, or their annotation is not public.
         """
         test = self.source.records("test")
         name = type(self.source).__name__
@@ -154,7 +153,7 @@ def one_rule(**rules: SizeRule | None) -> SizeRule | None:
     """Return the size rule among keyword arguments that is set, if any.
 
     Raises:
-        InputError: several are.
+        InputError: if several are set.
     """
     chosen = {key: rule for key, rule in rules.items() if rule is not None}
     if len(chosen) > 1:

@@ -1,4 +1,4 @@
-"""Records -> decoded images and training crops -> batches."""
+"""Torch data set of decoded images and training crops, and their batches."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from crowdcount.geometry import Points
 from crowdcount.images.read import Image
 from crowdcount.images.resize import SizeRule
 
-_STREAM = 101  # first word of the seeds here: another use of the same seed has another one
+_STREAM = 101  # first word of the seeds here; other uses of the same seed have other words
 
 
 @dataclass
@@ -24,14 +24,14 @@ class Batch:
     """A batch for a training or evaluation step.
 
     Attributes:
-        images: (B, 3, H, W) uint8, RGB; smaller images than the batch lie in its top left corner, on black.
+        images: (B, 3, H, W) uint8, RGB; smaller images are padded with black at the right and bottom.
         sizes: height and width of each image.
-        points: B arrays (N_i, 2) in pixels of the images; they stay in the memory of the CPU.
-        counts: the ground-truth count of each image: its annotated points, also those outside the image.
-        names: where each image comes from.
-        expressions: those of each image, their points in its pixels; none where the data set has none.
-        sources: the data set of each image where several are joined, otherwise "".
-        is_padding: True for a batch that only keeps the processes of a distributed evaluation in step: not counted.
+        points: B arrays (N_i, 2) in pixels of the images; they stay in CPU memory.
+        counts: ground-truth count of each image: its annotated points, including those outside the image.
+        names: name of each image.
+        expressions: expressions of each image with points in its pixels; empty if the data set has none.
+        sources: data set of each image if several are combined, otherwise "".
+        is_padding: True for a batch that only keeps the processes of a distributed evaluation in step; it is ignored.
     """
 
     images: Tensor
@@ -54,7 +54,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class SampleIndex:
-    """An image for the data set to load, in an epoch, and how often it was drawn there before.
+    """Index of an image, epoch, and number of earlier draws of the image in the epoch.
 
     All three seed its augmentation.
     """
@@ -72,14 +72,14 @@ class TrainingSample(NamedTuple):
     points: list[Points]
     record: Record
     is_padding: bool
-    expressions: tuple[Expression, ...] = ()  # of a whole image; a crop has none
+    expressions: tuple[Expression, ...] = ()  # of a whole image; crops have none
 
 
 class CrowdDataset(Dataset[TrainingSample]):
-    """Decoded images, or random crops of them, of a list of records.
+    """Decoded images of a list of records, or random crops of them.
 
-    The random numbers of a draw depend on the seed, the epoch, the index and its repetition alone, not on
-    workers or processes.
+    The random numbers of a sample only depend on the seed, the epoch, the index and its repetition, not on workers or
+    processes.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class CrowdDataset(Dataset[TrainingSample]):
         return len(self.records)
 
     def __getitem__(self, draw: SampleIndex | int) -> TrainingSample:
-        """Decode the image of a draw (or of an index, in epoch 0) and cut its crops."""
+        """Decode the image of a draw (or of an index, in epoch 0) and crop it."""
         if isinstance(draw, int):
             draw = SampleIndex(draw, epoch=0)
         record = self.records[draw.index]
@@ -115,7 +115,7 @@ class CrowdDataset(Dataset[TrainingSample]):
         return TrainingSample([crop for crop, _ in cut], [inside for _, inside in cut], record, draw.is_padding)
 
     def _read(self, record: Record) -> tuple[Image, Points]:
-        """Return the image and the points of a record at the size the rule gives them."""
+        """Return the image and the points of a record after the size rule."""
         if self.cache is not None:
             return self.cache.read(record)
         image, points = record.read(), record.require_points()
@@ -123,7 +123,7 @@ class CrowdDataset(Dataset[TrainingSample]):
 
 
 def _with_points(record: Record, points: Points) -> tuple[Expression, ...]:
-    """Return the record's expressions with their share of its points, which may have been scaled."""
+    """Return the expressions of a record with their part of its points, which may have been scaled."""
     ends = np.cumsum([len(expression.points) for expression in record.expressions])
     shares = np.split(points, ends[:-1]) if len(ends) else []
     return tuple(
@@ -132,7 +132,7 @@ def _with_points(record: Record, points: Points) -> tuple[Expression, ...]:
 
 
 def collate(samples: list[TrainingSample]) -> Batch:
-    """Stack images, the smaller ones on black; points stay ragged."""
+    """Stack images, padding smaller ones with black; points stay ragged."""
     images = [image for sample in samples for image in sample.images]
     sizes = [(image.shape[0], image.shape[1]) for image in images]
     height, width = (max(sides) for sides in zip(*sizes, strict=True))

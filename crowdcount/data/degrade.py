@@ -1,4 +1,4 @@
-"""Faults of cameras and of the night, in random strength."""
+"""Random degradation of images, as by bad cameras and low light."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from crowdcount.checks import check_number
 from crowdcount.images.read import Image
 from crowdcount.images.resize import decoded, encode_jpeg
 
-_SHRINK = (1.2, 4.0)  # factor of a lost resolution
-_QUALITY = (15, 90)  # of JPEG
+_SHRINK = (1.2, 4.0)  # factor of the lost resolution
+_QUALITY = (15, 90)  # JPEG quality
 _GAMMA = (0.5, 2.0)
 _CAST = (0.75, 1.3)  # factor of each colour
-_NIGHT = (0.15, 0.5)  # share of the light that is left
-_SIGMA = (0.5, 2.0)  # of a blur in pixels
+_NIGHT = (0.15, 0.5)  # remaining share of the light
+_SIGMA = (0.5, 2.0)  # sigma of the blur in pixels
 _NOISE = (2.0, 20.0)  # standard deviation in grey levels
 _INTERPOLATION = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 
 
 @dataclass(frozen=True)
 class Degrade:
-    """Spoils training crops as bad cameras do; each kind has a probability, its strength is random.
+    """Degradation of training crops as by bad cameras, each kind with a probability and a random strength.
 
-    The kinds follow one another in this order, as in a camera: light, then optics, sensor, memory. Strengths are those
-    of this project, chosen by eye; they are in no paper.
+    The kinds are applied in this order, as in a camera: light, optics, sensor, storage. The strengths were chosen by
+    eye for this project; they are not from a paper.
 
     Args:
-        grey: probability of a grey image.
+        grey: probability of conversion to grey.
         colour: probability of a factor of 0.75 to 1.3 for each colour.
         gamma: probability of an exponent of 0.5 to 2 (log-uniform) on the brightness.
         night: probability of 15 to 50 % of the light, with sensor noise of 2 to 12 grey levels.
@@ -39,7 +39,7 @@ class Degrade:
         jpeg: probability of JPEG compression with a quality of 15 to 90.
 
     Raises:
-        InputError: a probability is not between 0 and 1.
+        InputError: if a probability is not between 0 and 1.
     """
 
     grey: float = 0.1
@@ -56,11 +56,11 @@ class Degrade:
             check_number(f"degrade.{name}", getattr(self, name), 0, 1)
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
-        """Return a spoilt copy of an image (H, W, 3), or itself where chance spares it.
+        """Return a degraded copy of an image (H, W, 3), or the image itself if no kind is drawn.
 
         Args:
-            image: uint8, RGB; not changed.
-            rng: the only source of randomness.
+            image: uint8, RGB; not modified.
+            rng: only source of randomness.
         """
         for name, kind in self._kinds():
             if rng.random() < getattr(self, name):
@@ -127,7 +127,7 @@ def _with_noise(image: Image, sigma: float, rng: np.random.Generator) -> Image:
 
 
 def _mapped(image: Image, levels: NDArray[np.float64]) -> Image:
-    """Return the image with each value replaced by that of `levels` (256, 3), of its colour."""
+    """Map each value of an image by the lookup table `levels` (256, 3) of its channel."""
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     return _uint8(cv2.LUT(image, np.ascontiguousarray(table[None])))
 

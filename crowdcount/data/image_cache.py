@@ -1,4 +1,4 @@
-"""Resized images on disk, so that each is made once."""
+"""Cache of resized images on disk."""
 
 import hashlib
 from pathlib import Path
@@ -15,18 +15,18 @@ from crowdcount.images.resize import SizeRule, decoded, encode_jpeg, moved
 
 
 class ImageCache:
-    """A folder with the images of a data set as a size rule makes them; pixels equal those made afresh bit for bit.
+    """Folder of images resized by a size rule; cached pixels are identical to newly resized ones.
 
-    An image is kept as the JPEG file that the rule asks for, otherwise uncompressed (BMP, 3 bytes for each pixel): a
-    PNG takes half of the disk, but longer to decode than the image takes to be made. Its name is made of the rule, the
-    path, the size and the time of change of the original and the versions of the libraries: whatever changes one of
-    these makes a new file. Files are complete or absent, so that processes share a folder. Nothing is deleted: remove
-    the folder to be rid of what is no longer used. Images that keep their size and pixels, and generated ones, are not
-    kept. Small images that a rule enlarges several times over are made faster than read: do without for those.
+    An image is stored as JPEG if the rule compresses it, otherwise uncompressed (BMP, 3 bytes per pixel): a PNG needs
+    half the disk space, but takes longer to decode than the image takes to resize. The file name is a hash of the
+    rule, the path, size and modification time of the original and the library versions, so a change of any of them
+    creates a new file. Files are written atomically, so processes can share a folder. Nothing is deleted: remove the
+    folder to free the space. Generated images, and images that keep their size and pixels, are not cached. Do not use
+    the cache for small images that a rule enlarges several times: resizing is faster than reading.
 
     Args:
-        folder: made where it is missing.
-        rule: the size rule.
+        folder: folder of the cache, created if necessary.
+        rule: size rule.
     """
 
     def __init__(self, folder: Path | str, rule: SizeRule) -> None:
@@ -34,10 +34,10 @@ class ImageCache:
         self.rule = rule
 
     def read(self, record: Record) -> tuple[Image, Points]:
-        """Return the image of a record and its points as the rule makes them.
+        """Return the image and the points of a record after the size rule.
 
         Raises:
-            InputError: the image is missing or damaged, or the folder cannot be written to.
+            InputError: if the image is missing or damaged, or the folder cannot be written to.
         """
         points = record.require_points()
         if not isinstance(record.image, Path) or not record.image.is_file():
@@ -48,7 +48,7 @@ class ImageCache:
         return self._made(record, points, start)
 
     def _start(self, path: Path) -> Path:
-        """Return the beginning of the name under which an image is kept."""
+        """Return the prefix of the file name of a cached image."""
         stat = path.stat()
         versions = (cv2.__version__, PIL.__version__)
         key = repr((self.rule, str(path.resolve()), stat.st_size, stat.st_mtime_ns, versions))

@@ -1,4 +1,4 @@
-"""The order of the images in an epoch, in which process, and how a run continues inside an epoch."""
+"""Sampling of the images of an epoch across processes, and resuming inside an epoch."""
 
 import math
 from collections import Counter
@@ -12,26 +12,26 @@ from torch.utils.data.distributed import DistributedSampler
 
 from crowdcount.data.dataset import Batch, CrowdDataset, SampleIndex, TrainingSample
 
-_STREAM = 102  # first word of the seeds here: another use of the same seed has another one
+_STREAM = 102  # first word of the seeds here; other uses of the same seed have other words
 
 
 class EpochSampler(DistributedSampler[SampleIndex]):
-    """Draws of one process in one epoch; all processes draw equally often.
+    """Sampler of one process for an epoch; all processes draw the same number of samples.
 
-    Where the images do not divide evenly, a training repeats some of them; an evaluation fills up with padding. It is
-    a `DistributedSampler` so that Lightning leaves it in place.
+    If the images do not divide evenly, training repeats some of them and evaluation adds padding. It is a
+    `DistributedSampler` so that Lightning does not replace it.
 
     Args:
         dataset: the data set to draw from.
-        shuffle: a new order in every epoch (a training), or file order (an evaluation).
-        seed: seeds the orders.
-        weights: (N,) relative chances of the images in a training, see `systematic_sample`; by default all are equal.
-        length: draws of all processes in an epoch of a training; as many as there are images by default.
+        shuffle: whether to use a new order in every epoch (training) or file order (evaluation).
+        seed: seed of the orders.
+        weights: (N,) relative probabilities of the images in training, see `systematic_sample`; equal by default.
+        length: draws of all processes in a training epoch; by default the number of images.
     """
 
     dataset: CrowdDataset
     skip = 0
-    """Number of samples left out at the start of the epoch: a resumed training has seen them."""
+    """Number of samples to skip at the start of the epoch, which a resumed training has seen."""
 
     def __init__(
         self,
@@ -76,11 +76,11 @@ class EpochSampler(DistributedSampler[SampleIndex]):
 def systematic_sample(weights: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw indices in proportion to their weights, in random order.
 
-    An index is drawn as often as expected, rounded up or down by chance, and so is any group of neighbours in all but
-    one draw: systematic sampling (Madow, Annals of Mathematical Statistics 20, 1949).
+    An index is drawn as often as expected, randomly rounded up or down, and so is any group of neighbours to within one
+    draw: systematic sampling (Madow, Annals of Mathematical Statistics 20, 1949).
 
     Args:
-        weights: (N,) relative chances, above 0.
+        weights: (N,) relative probabilities, above 0.
         size: number of indices.
         rng: source of randomness.
     """
@@ -91,7 +91,7 @@ def systematic_sample(weights: NDArray[np.float64], size: int, rng: np.random.Ge
 
 
 class ResumableLoader(DataLoader[TrainingSample]):
-    """A training DataLoader whose state in a checkpoint lets a run continue inside an epoch."""
+    """Training DataLoader with a state in checkpoints, so that a run can resume inside an epoch."""
 
     sampler: EpochSampler
     batch_size: int
@@ -99,9 +99,9 @@ class ResumableLoader(DataLoader[TrainingSample]):
     _resume: tuple[int, int] = (-1, 0)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        """Yield the batches of the sampler's epoch, or what is left of it in a resumed run.
+        """Yield the batches of the epoch, or the remaining ones in a resumed run.
 
-        A generator, so that all of this runs at the first `next`: only then Lightning has set the epoch.
+        This is a generator, so that it runs at the first `next`: only then has Lightning set the epoch.
         """
         epoch, given = self._resume
         self._given = given if epoch == self.sampler.epoch else 0
@@ -111,9 +111,9 @@ class ResumableLoader(DataLoader[TrainingSample]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and how many of its batches have been given."""
+        """Return the epoch and the number of its batches yielded so far."""
         return {"epoch": self.sampler.epoch, "given": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue a saved epoch behind the batches it has given."""
+        """Continue a saved epoch after the batches already yielded."""
         self._resume = (state["epoch"], state["given"])

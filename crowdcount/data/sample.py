@@ -1,4 +1,4 @@
-"""Data sets as light records of images and points, split by split."""
+"""Data sets as lightweight records of images and points."""
 
 import re
 from abc import ABC, abstractmethod
@@ -20,14 +20,14 @@ Split = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class Expression:
-    """One referring expression of an image and the objects it means.
+    """A referring expression of an image and the objects that it refers to.
 
     Attributes:
-        text: the expression as published.
-        points: (N, 2) as published, also those outside the image; N = 0 where nothing in the image is meant.
-        attribute: the words that tell it from other expressions of its class; empty where there are none.
-        category: class of the objects; empty where the data set gives none.
-        kind: what the attribute is about, in the data set's words, such as "color" or "action".
+        text: expression as published.
+        points: (N, 2) as published, including those outside the image; N = 0 if it refers to nothing in the image.
+        attribute: words that distinguish it from other expressions of its class; empty if there are none.
+        category: class of the objects; empty if the data set has none.
+        kind: type of the attribute in the data set's terms, such as "color" or "action".
     """
 
     text: str
@@ -39,19 +39,17 @@ class Expression:
 
 @dataclass(frozen=True)
 class Record:
-    """One annotated image, not yet decoded.
+    """An annotated image, not yet decoded.
 
     Attributes:
-        name: unique within the split, for logs and tables.
-        image: a file, or a picklable function that renders the image.
-        points: (N, 2) as published, also those outside the image; None where the annotation is withheld. With
-            expressions, the points of all of them one after the other: an object that two expressions mean is in it
-            twice.
-        expressions: the referring expressions of the image; empty in data sets that have none.
-        attributes: what the data set says of the whole image, as text, such as `weather: rain`; the adapter's
-            docstring lists its own.
-        boxes: (N, 4) x1, y1, x2, y2 in pixels, one for each point, as published; None where the data set has no sizes
-            of heads.
+        name: name, unique within the split, for logs and tables.
+        image: file, or a picklable function that renders the image.
+        points: (N, 2) as published, including those outside the image; None if the annotation is withheld. With
+            expressions, their concatenated points: an object that two expressions refer to occurs twice.
+        expressions: referring expressions of the image; empty if the data set has none.
+        attributes: attributes of the whole image as text, such as `weather: rain`; see the docstring of the adapter.
+        boxes: (N, 4) x1, y1, x2, y2 in pixels, one for each point, as published; None if the data set has no head
+            sizes.
     """
 
     name: str
@@ -63,25 +61,25 @@ class Record:
 
     @classmethod
     def referring(cls, name: str, image: Path | Callable[[], Image], expressions: Sequence[Expression]) -> "Record":
-        """Return a record with expressions, whose points are theirs."""
+        """Return a record with expressions and their points."""
         points = np.concatenate([as_points([]), *(expression.points for expression in expressions)])
         return cls(name, image, points, tuple(expressions))
 
     @property
     def texts(self) -> list[str]:
-        """The texts of the expressions."""
+        """Texts of the expressions."""
         return [expression.text for expression in self.expressions]
 
     @property
     def count(self) -> int:
-        """Number of annotated points: the ground truth of the papers."""
+        """Number of annotated points, the ground truth in papers."""
         return len(self.require_points())
 
     def require_points(self) -> Points:
         """Return the points.
 
         Raises:
-            InputError: the annotation is not public.
+            InputError: if the annotation is not public.
         """
         if self.points is None:
             raise InputError(f"{self.name} has no public annotation, so its count is not known")
@@ -91,18 +89,18 @@ class Record:
         """Decode the image.
 
         Raises:
-            InputError: the file is missing or damaged.
+            InputError: if the file is missing or damaged.
         """
         return read_image(self.image) if isinstance(self.image, Path) else self.image()
 
 
 class CrowdSource(ABC):
-    """A data set: what its adapter promises. Adapters read annotations only, never pixels.
+    """Base class of data sets. Adapters read annotations only, never pixels.
 
     Attributes:
-        name: of the adapter on the command line, such as "ucf_qnrf"; a class that does not set its own gets that of the
-            class in lower case, with underscores between the words.
-        published: whether everybody who reads the data set has the same images, so that figures on it compare.
+        name: name of the adapter on the command line, such as "ucf_qnrf"; by default the name of the class in lower
+            case with underscores.
+        published: whether all users of the data set have the same images, so that figures are comparable.
     """
 
     name: ClassVar[str]
@@ -116,22 +114,22 @@ class CrowdSource(ABC):
 
     @property
     def key(self) -> str:
-        """Short name of what is read, such as "sha", under which figures and published totals are filed."""
+        """Short name of the data, such as "sha", used for figures and published totals."""
         return self.name
 
     @abstractmethod
     def records(self, split: Split) -> list[Record]:
-        """Return the records of an official split, in a fixed order; an empty list where it has no such split.
+        """Return the records of an official split in a fixed order; an empty list if there is no such split.
 
         Raises:
-            InputError: a file is missing, damaged or without its partner.
+            InputError: if a file is missing, damaged or without its counterpart.
         """
 
     def sampling_weights(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """Return relative chances (N,) of being drawn for training, or None where each is drawn once an epoch.
+        """Return (N,) relative probabilities of being drawn for training, None to draw each record once per epoch.
 
         Args:
-            records: the training records, or what is left of them when a part is held out.
+            records: training records, without those that are held out.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""The data set doctor: what is missing, damaged, doubled or different from what was published."""
+"""Data set doctor: search for missing, damaged and duplicate files and for differences from published totals."""
 
 from crowdcount.doctor.datasets import DataSet
 from crowdcount.doctor.examine import examine

@@ -1,4 +1,4 @@
-"""From records and inspected images to findings."""
+"""Checks of records and inspected images."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +15,14 @@ from crowdcount.doctor.published_totals import TOTALS, Total
 from crowdcount.geometry import Points, inside
 
 SAME = " = "
-"""Between the names of images that show the same photograph."""
+"""Separator between the names of duplicate images."""
 
 _TRAITS = ("grey", "palette", "cmyk", "alpha", "depth")
 _SHORT, _LONG_SHAPE, _PIXELS = 224, 4, 50_000_000
 
 
 class Item(NamedTuple):
-    """An image of a split: what the annotation says, and what its file is."""
+    """An image of a split: its annotation and the facts about its file."""
 
     split: Split
     record: Record
@@ -34,17 +34,17 @@ class Item(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Split and name."""
+        """Split and name of the image."""
         return f"{self.split}/{self.record.name}"
 
     @property
     def decodes(self) -> bool:
-        """True where the image could be read."""
+        """Whether the image could be read."""
         return not self.image.problem
 
     @property
     def outside(self) -> int:
-        """Number of points outside the upright image; 0 where its size is not known, see `decodes`."""
+        """Number of points outside the upright image; 0 if its size is unknown, see `decodes`."""
         return _outside(self.record.points, self.image.size)
 
 
@@ -53,7 +53,7 @@ def _outside(points: Points | None, size: tuple[int, int]) -> int:
 
 
 def check_image(item: Item) -> Iterator[Finding]:
-    """Yield what there is to say of one image and its points."""
+    """Yield the findings about one image and its points."""
     record, image = item.record, item.image
     if image.problem:
         yield item.finding("decode", image.problem)
@@ -86,13 +86,13 @@ def _of_pixels(item: Item) -> Iterator[Finding]:
 
 
 def _repeated(record: Record) -> int:
-    """Return how many points lie exactly at another one; two expressions may mean the same object."""
+    """Return the number of repeated points; expressions are counted separately, as they may share objects."""
     groups = [each.points for each in record.expressions] or [record.require_points()]
     return sum(len(points) - len(np.unique(points, axis=0)) for points in groups)
 
 
 def check_duplicates(items: Sequence[Item]) -> list[Finding]:
-    """Return a finding for each group of images that show the same photograph."""
+    """Return a finding for each group of duplicate images."""
     readable = [item for item in items if item.image.shown is not None]
     by_bytes: dict[str, list[int]] = defaultdict(list)
     for i, item in enumerate(readable):
@@ -119,7 +119,7 @@ def _of_group(items: Sequence[Item], group: set[int], links: Sequence[tuple[int,
 
 
 def _joined(links: Sequence[tuple[int, int, float]]) -> list[set[int]]:
-    """Return the groups of what is linked, also in a roundabout way."""
+    """Return the connected components of the links."""
     groups: dict[int, set[int]] = {}
     for one, other, _ in links:
         joined = groups.get(one, {one}) | groups.get(other, {other})
@@ -129,12 +129,12 @@ def _joined(links: Sequence[tuple[int, int, float]]) -> list[set[int]]:
 
 
 def check_totals(key: str, items: Mapping[Split, Sequence[Item]], faulty: Mapping[Split, int]) -> Iterator[Finding]:
-    """Yield what differs from the published totals.
+    """Yield the differences from the published totals.
 
     Args:
         key: `CrowdSource.key`.
-        items: the images by split, of the splits that could be read.
-        faulty: by split, how many files were left out for a fault.
+        items: images by split, for the splits that could be read.
+        faulty: number of invalid files by split, which were left out.
     """
     for total in TOTALS.get(key, ()):
         if all(split in items for split in total.splits):

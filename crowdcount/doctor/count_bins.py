@@ -1,8 +1,8 @@
-"""Count bins for a data set: how many people its blocks hold, where to stop telling counts apart, mean counts.
+"""Count bins for a data set: histogram of its blocks, truncation of the counts, mean count of each bin.
 
-Source of the rule for the means: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwise
-Classification", arXiv 2403.09281, and the statistics shipped with its code (commit b52a594): the mean count of the
-training blocks of a bin, over the blocks at every position, one pixel apart.
+Source of the means: Ma et al., "CLIP-EBC: CLIP Can Count Accurately through Enhanced Blockwise Classification", arXiv
+2403.09281, and the statistics shipped with its code (commit b52a594): the mean count of the training blocks of a bin,
+over blocks at every position, one pixel apart.
 """
 
 import itertools
@@ -29,14 +29,14 @@ def histogram(points: Points, width: int, height: int, reduction: int, *, once_p
     """Count the people in the blocks at every position of an image, one pixel apart.
 
     Args:
-        points: (N, 2); those outside the image are left out.
-        width: of the image in pixels.
-        height: of the image in pixels.
-        reduction: side of a block in pixels.
-        once_per_pixel: count a pixel once however many points it holds, as the published label maps do.
+        points: (N, 2); points outside the image are ignored.
+        width: image width in pixels.
+        height: image height in pixels.
+        reduction: block side in pixels.
+        once_per_pixel: count a pixel at most once, however many points it holds, like the published label maps.
 
     Returns:
-        The histogram of (width - reduction + 1) * (height - reduction + 1) blocks; empty where none fits.
+        Histogram of (width - reduction + 1) * (height - reduction + 1) blocks; empty if none fits.
     """
     if min(width, height) < reduction:
         return np.zeros(0, np.int64)
@@ -55,13 +55,13 @@ def add_up(
     """Return the histogram of all blocks of a data set.
 
     Args:
-        records: the training images; of their files only the size is read.
-        reduction: side of a block in pixels.
-        resize: the size at which training sees the images; their own where left out.
+        records: training images; only the size of their files is read.
+        reduction: block side in pixels.
+        resize: size rule of the training; by default images keep their size.
         once_per_pixel: see `histogram`.
 
     Raises:
-        InputError: an image is missing or damaged, or no block holds anyone.
+        InputError: if an image is missing or damaged, or all blocks are empty.
     """
     if reduction < 1:
         raise InputError(f"reduction: {reduction} is no number of pixels; use 8, 16 or 32")
@@ -79,7 +79,7 @@ def add_up(
 
 
 def _size(record: Record) -> tuple[int, int]:
-    """Return width and height of the upright image."""
+    """Return the width and height of the upright image."""
     if callable(record.image):
         height, width = record.read().shape[:2]
         return width, height
@@ -99,10 +99,10 @@ _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap the sides
 
 @dataclass(frozen=True)
 class Proposal:
-    """Bins, how many blocks each has and the mean count of these.
+    """Proposed bins with their mean counts and numbers of blocks.
 
     Attributes:
-        bins: with the means as anchors.
+        bins: bins with the means as anchors.
         blocks: number of blocks of each bin.
     """
 
@@ -110,7 +110,7 @@ class Proposal:
     blocks: list[int]
 
     def yaml(self) -> str:
-        """Return the fragment of a configuration that sets the bins."""
+        """Return the section of a configuration that sets the bins."""
         anchors = ", ".join(f"{value:.5f}".rstrip("0").rstrip(".") for value in self.bins.values)
         bins = f"{{intervals: [{', '.join(map(str, self.bins.intervals))}], anchors: [{anchors}]}}"
         keys = ("model", "init_args", "network", "init_args")
@@ -119,7 +119,7 @@ class Proposal:
         )
 
     def table(self) -> str:
-        """Return a table of the classes: interval, anchor, blocks, their share."""
+        """Return a table of the bins: interval, anchor, number and share of blocks."""
         total = sum(self.blocks)
         rows = zip(self.bins.intervals, self.bins.values, self.blocks, strict=True)
         lines = [f"{text!s:>8} {value:>10.5f} {number:>16,} {number / total:>11.5%}" for text, value, number in rows]
@@ -129,15 +129,15 @@ class Proposal:
 def truncation_for(counts: Histogram, share: float = 1e-3) -> int:
     """Return the lower edge of the open bin: the highest count that enough blocks reach.
 
-    Enough are `share` of the blocks that hold anyone: classes that hardly occur cannot be learnt. With the default and
-    blocks of 8 pixels ShanghaiTech A gets 4, which the published bins have as well, and B gets 3.
+    Enough is `share` of the blocks with people, since rare classes cannot be learnt. With the default and blocks of
+    8 pixels, ShanghaiTech A gets 4, as in the published bins, and B gets 3.
 
     Args:
-        counts: the histogram.
-        share: between 0 and 1.
+        counts: histogram of the blocks.
+        share: share of the non-empty blocks, between 0 and 1.
 
     Raises:
-        InputError: the share is out of range.
+        InputError: if the share is out of range.
     """
     check_number("share", share, 0, 1, above=True)
     reaching = np.cumsum(counts[::-1])[::-1]  # blocks with at least so many people
@@ -150,7 +150,7 @@ def single_counts(truncation: int) -> list[int | str]:
     """Return the intervals 0, 1, ..., and an open bin from `truncation` on.
 
     Raises:
-        InputError: it is below 1.
+        InputError: if it is below 1.
     """
     if truncation < 1:
         raise InputError(f"truncation: {truncation}; the open bin starts at 1 or more people")
@@ -161,11 +161,11 @@ def propose(counts: Histogram, intervals: list[int | str]) -> Proposal:
     """Return bins whose anchors are the mean counts of their blocks.
 
     Args:
-        counts: the histogram.
-        intervals: the bins, see `Bins`.
+        counts: histogram of the blocks.
+        intervals: intervals of the bins, see `Bins`.
 
     Raises:
-        InputError: the intervals are no bins, or no block falls into one.
+        InputError: if the intervals are invalid or no block falls into one.
     """
     lows = [low for low, _ in Bins(intervals).edges]
     ranges = list(itertools.pairwise([*lows, max(len(counts), lows[-1] + 1)]))

@@ -1,4 +1,4 @@
-"""The data sets that a command line names, and one of them on disk."""
+"""Data sets by their names on the command line."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +16,10 @@ from crowdcount.errors import InputError
 
 
 def known() -> dict[str, type[CrowdSource]]:
-    """Return the adapters that read a folder `root`, by name: ours, and those of packages that are imported.
+    """Return the adapters that read a folder `root`, by name: ours and those of imported packages.
 
     Raises:
-        InputError: two of them have one name.
+        InputError: if two of them have the same name.
     """
     for module in iter_modules(sources.__path__):
         import_module(f"{sources.__name__}.{module.name}")
@@ -46,18 +46,18 @@ def _parameters(adapter: type[CrowdSource]) -> Mapping[str, inspect.Parameter]:
 
 
 def option_names(adapter: type[CrowdSource]) -> list[str]:
-    """Return the options of an adapter besides `root`, as a command line has them."""
+    """Return the command line options of an adapter besides `root`."""
     return [f"--{name}" for name in _parameters(adapter) if name != "root"]
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set on disk: which adapter reads it, from where, with which options.
+    """A data set on disk: its adapter, folder and options.
 
     Attributes:
-        name: that of the adapter.
-        root: its folder.
-        options: the further arguments of the adapter.
+        name: name of the adapter.
+        root: folder of the data set.
+        options: other arguments of the adapter.
     """
 
     name: str
@@ -69,12 +69,12 @@ class DataSet:
         """Return the data set that a command line describes.
 
         Args:
-            name: one of `known()`.
-            root: its folder.
-            words: the options of the adapter, such as `["--part", "A"]`.
+            name: name from `known()`.
+            root: folder of the data set.
+            words: options of the adapter, such as `["--part", "A"]`.
 
         Raises:
-            InputError: no such adapter, folder or option, or a value that the adapter does not take.
+            InputError: if there is no such adapter, folder or option, or the adapter rejects a value.
         """
         if name not in known():
             raise InputError(
@@ -95,7 +95,7 @@ class DataSet:
         return data
 
     def source(self, root: Path | None = None) -> CrowdSource:
-        """Return the adapter, for another root where one is given."""
+        """Return the adapter, for another root if one is given."""
         made: CrowdSource = known()[self.name](self.root if root is None else root, **self.options)  # type: ignore[call-arg]
         return made
 

@@ -1,4 +1,4 @@
-"""Repeated photographs: a perceptual hash that finds candidates, and a comparison of detail that confirms them."""
+"""Duplicate images: a perceptual hash finds candidates, a comparison of details confirms them."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,19 +14,19 @@ Grey = NDArray[np.integer[Any] | np.floating[Any]]
 _SIDE: Final = 128
 _COSINES: Final = dct(np.eye(32), axis=0, norm="ortho")[:8].astype(np.float32)
 _NEAR: Final = 12
-"""Most bits of 64 in which the hashes of candidates differ."""
+"""Maximum Hamming distance between the 64-bit hashes of candidates."""
 _ALIKE: Final = 0.7
-"""Least correlation of detail of the same photograph.
+"""Minimum correlation of the details of duplicates.
 
-Measured on the 882 images of ShanghaiTech A and of B's training split: the nine repeated photographs have 0.95 and
-more, all other candidates 0.56 and less (two views of one square a few steps apart).
+Measured on the 882 images of ShanghaiTech A and of B's training split: the nine duplicates have 0.95 and more, all
+other candidates 0.56 and less (two views of one square a few steps apart).
 """
 _NEIGHBOURS: Final = 10
-"""Candidates that are compared for each image: frames of one camera all are candidates of each other."""
+"""Maximum number of candidates compared for each image: all frames of one camera are candidates of each other."""
 
 
 def _windows() -> list[tuple[float, float, float, float]]:
-    """Return left, top, width and height, as fractions, of the parts of an image that another one may show."""
+    """Return left, top, width and height, as fractions, of the parts of an image that a crop of it may show."""
     windows = [(0.0, 0.0, 1.0, 1.0)]
     for side in (0.9, 0.8, 0.7):
         places = [0.0, (1 - side) / 2, 1 - side]
@@ -41,7 +41,7 @@ WINDOWS: Final = _windows()
 
 @dataclass(frozen=True)
 class Appearance:
-    """The content of an image, in little.
+    """Reduced content of an image for comparison.
 
     Attributes:
         hashes: (46,) uint64, one for each of `WINDOWS`: 64 bits of the discrete cosine transform.
@@ -62,7 +62,7 @@ def image_hash(grey: NDArray[np.uint8]) -> Appearance:
 
 
 def _hashes(parts: Grey) -> NDArray[np.uint64]:
-    """Return a bit for each of the 8 x 8 lowest frequencies: whether it is above their median.
+    """Return a bit for each of the 8 x 8 lowest frequencies, set if its coefficient is above their median.
 
     Args:
         parts: (N, 32, 32) grey.
@@ -76,17 +76,17 @@ def _hashes(parts: Grey) -> NDArray[np.uint64]:
 
 
 def same_photographs(prints: list[Appearance]) -> list[tuple[int, int, float]]:
-    """Return pairs of the same photograph, also where it was compressed, resized, toned or trimmed.
+    """Return pairs of duplicate images, including compressed, resized, toned and cropped copies.
 
-    Of 150 images of ShanghaiTech, made 0.8 times as large, brighter, and JPEG of quality 50, all were found again, also
-    with a tenth of both sides cut off; with 15 %, 20 % and 25 % cut off 97 %, 75 % and 45 %. Mirrored and turned copies
-    are not found.
+    Of 150 images of ShanghaiTech, resized by 0.8, brightened and saved as JPEG of quality 50, all were found, also with
+    10 % of both sides cropped; with 15 %, 20 % and 25 % cropped, 97 %, 75 % and 45 %. Mirrored and rotated copies are
+    not found.
 
     Args:
-        prints: of all images.
+        prints: appearances of all images.
 
     Returns:
-        Indices of both, the lower first, and the correlation of their details; sorted.
+        Sorted tuples of both indices, the lower first, and the correlation of their details.
     """
     found: dict[tuple[int, int], float] = {}
     if prints:
@@ -102,7 +102,7 @@ def same_photographs(prints: list[Appearance]) -> list[tuple[int, int, float]]:
 
 
 def _candidates(hashes: NDArray[np.uint64], index: int) -> list[tuple[int, int]]:
-    """Return images of which some window has nearly the hash of a whole image, nearest first, and that window."""
+    """Return images with a window whose hash is close to that of a whole image, nearest first, and the window."""
     distances = np.bitwise_count(hashes ^ hashes[index, 0])  # (N, windows)
     nearest = distances.min(axis=1).astype(np.int64)
     nearest[index] = 65
@@ -111,15 +111,15 @@ def _candidates(hashes: NDArray[np.uint64], index: int) -> list[tuple[int, int]]
 
 
 def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8], window: int) -> float:
-    """Return the correlation of the details of an image with those of a window of another, finely aligned.
+    """Return the correlation of the details of an image with those of an aligned window of another.
 
-    Detail is what a blur takes away: the hash, which has chosen the pair, says nothing of it, and crowds that are
-    lit and framed alike differ in it.
+    Details are what a blur removes: the hash ignores them, and crowds with the same light and composition differ in
+    them.
 
     Args:
         one: (128, 128) grey.
         other: (128, 128) grey.
-        window: number of the window of `other` that shows what `one` shows.
+        window: index of the window of `other` that matches `one`.
     """
     warp = _alignment(one, other, window)
     size = (_SIDE, _SIDE)
@@ -133,7 +133,7 @@ def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8], window: int) -> f
 
 
 def _alignment(one: NDArray[np.uint8], other: NDArray[np.uint8], window: int) -> NDArray[np.float32]:
-    """Return the (2, 3) affine map from pixels of `one` to those of `other`: the window, and then finer."""
+    """Return the (2, 3) affine map from pixels of `one` to those of `other`: the window, then refined."""
     x, y, width, height = WINDOWS[window]
     start = np.array([[width, 0, x * _SIDE], [0, height, y * _SIDE]], np.float32)
     steps = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)

@@ -1,4 +1,4 @@
-"""The whole examination of a data set, with several processes."""
+"""Examination of a data set in several processes."""
 
 import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,14 +23,14 @@ from crowdcount.errors import InputError
 
 
 def examine(data: DataSet, jobs: int = 1) -> Report:
-    """Look a data set over: its files, every image, every point, repeated photographs, published totals.
+    """Examine a data set: files, images, points, duplicates and published totals.
 
     Args:
-        data: which, and where.
-        jobs: number of processes that decode images; the report is the same for any number.
+        data: the data set.
+        jobs: number of processes that decode images; it does not affect the report.
 
     Raises:
-        InputError: `jobs` is below 1, or not one split could be found at all.
+        InputError: if `jobs` is below 1 or no split can be found.
     """
     check_number("jobs", jobs, 1)
     records, findings = _read(data)
@@ -47,7 +47,7 @@ def examine(data: DataSet, jobs: int = 1) -> Report:
 
 
 def _read(data: DataSet) -> tuple[dict[Split, list[Record]], list[Finding]]:
-    """Return the records of the splits that can be read (none of a split that it does not have), and all faults."""
+    """Return the records of the readable splits (none for a split that does not exist) and all errors found."""
     records: dict[Split, list[Record]] = {}
     findings: list[Finding] = []
     for split in get_args(Split):
@@ -68,7 +68,7 @@ def _item(split: Split, record: Record, images: Mapping[Path, Inspection]) -> It
 
 
 def _inspected(paths: list[Path], jobs: int) -> dict[Path, Inspection]:
-    """Inspect images in several processes, behind a progress bar."""
+    """Inspect images in several processes, with a progress bar."""
     try:
         with _mapped(paths, min(jobs, len(paths))) as results:
             bar = tqdm(results, total=len(paths), unit="image", disable=None)

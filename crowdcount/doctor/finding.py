@@ -1,4 +1,4 @@
-"""The doctor's checks and the severity of each."""
+"""Checks of the doctor and their severity."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
@@ -6,20 +6,20 @@ from typing import Final, Literal, NamedTuple, get_args
 Level = Literal["error", "warning", "note"]
 
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
-"""Worst first.
+"""Severities, worst first.
 
-error: training or testing would fail, or run on data that are not there. warning: it would run, and give other
-numbers than it should. note: good to know.
+error: training or testing would fail, or data is missing. warning: it would run, but with wrong results. note:
+information.
 """
 
 
 class Check(NamedTuple):
-    """One of the things that are looked for.
+    """One check.
 
     Attributes:
-        level: how bad a finding is.
-        title: what it is, for the report.
-        lines: each finding has a line of its own; otherwise only names are listed.
+        level: severity of a finding.
+        title: title in the report.
+        lines: whether each finding has its own line; otherwise only names are listed.
     """
 
     level: Level
@@ -50,15 +50,15 @@ CHECKS: Final = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One finding.
 
     Attributes:
         check: name of the check.
-        split: where; empty where it concerns several splits.
-        name: of the image or file.
-        detail: what is the matter, or how much of it.
-        file: path of the file, where it concerns one.
-        count: how many, where there may be several in one image.
+        split: split, or empty for several splits.
+        name: name of the image or file.
+        detail: description or amount.
+        file: path of the file, if the finding concerns one.
+        count: number of occurrences in the image.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""Facts about one image file: storage, whether it decodes, content (as hashes)."""
+"""Inspection of an image file: storage, decoding and content (as hashes)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ class Inspection:
 
     Attributes:
         path: the file.
-        problem: why it cannot be read whole; empty where it can.
-        digest: SHA-256 of its bytes; empty where it is not there.
-        size: (width, height) upright; (0, 0) where it cannot be read.
-        traits: those among the checks grey, palette, cmyk, alpha and depth that hold.
-        orientation: of EXIF; 1 is upright.
-        shown: what it shows; None where it cannot be read.
+        problem: reason why it cannot be read completely; empty if it can.
+        digest: SHA-256 of its bytes; empty if it does not exist.
+        size: (width, height) upright; (0, 0) if it cannot be read.
+        traits: those of the checks grey, palette, cmyk, alpha and depth that apply.
+        orientation: EXIF orientation; 1 is upright.
+        shown: its content; None if it cannot be read.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class Inspection:
 
 
 def inspect_image(path: Path) -> Inspection:
-    """Read an image file whole, first strictly and then as training does."""
+    """Read an image file completely, first strictly and then as training does."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -64,7 +64,7 @@ def inspect_image(path: Path) -> Inspection:
 
 
 def _problem(path: Path, error: Exception) -> str:
-    """Return why an image does not decode and what to do, without its path, which the report gives."""
+    """Return why an image does not decode and what to do, without the path, which the report prints."""
     if isinstance(error, InputError):
         return str(error).removeprefix(f"{path}: ")
     if isinstance(error, PIL.UnidentifiedImageError):
@@ -75,7 +75,7 @@ def _problem(path: Path, error: Exception) -> str:
 def _stored(path: Path, data: bytes) -> tuple[frozenset[str], int]:
     """Decode a file strictly, and return its traits and EXIF orientation.
 
-    OpenCV alone would not do: it decodes a file that is cut short and fills up with grey.
+    OpenCV alone does not suffice: it fills the missing part of truncated files with grey.
     """
     with strictly_opened(path) as image:
         orientation = image.getexif().get(_ORIENTATION, 1)
@@ -95,7 +95,7 @@ def _traits(image: PIL.Image.Image, data: bytes) -> frozenset[str]:
 
 
 def _is_deep(image: PIL.Image.Image, data: bytes) -> bool:
-    """Tell whether a channel has more than 8 bits; Pillow itself reads deep colour PNG files as 8 bits."""
+    """Return whether a channel has more than 8 bits; Pillow reads PNG files with deep colour as 8 bits."""
     if data.startswith(_PNG):
         return data[24] > 8
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)

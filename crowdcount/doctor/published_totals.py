@@ -1,7 +1,7 @@
-"""The published sizes of the data sets, as far as they could be verified.
+"""Published sizes of the data sets, as far as they could be verified.
 
-Sources: the lists and papers of the data sets, and counts over the published files. Totals of heads that include
-points outside their image are compared with all points, the others with the points inside.
+Sources: the lists and papers of the data sets, and counts over the published files. Totals that include points outside
+their image are compared with all points, the others with the points inside.
 """
 
 from typing import Final, NamedTuple
@@ -10,13 +10,13 @@ from crowdcount.data.sample import Split
 
 
 class Total(NamedTuple):
-    """The published contents of one split, or of several together.
+    """Published size of one split, or of several together.
 
     Attributes:
-        splits: which.
+        splits: splits that the totals cover.
         images: number of images.
-        heads: number of points; None where no verified number is known.
-        inside: `heads` is the number of points inside their images: releases of the annotation differ in the others.
+        heads: number of points; None if no verified number is known.
+        inside: whether `heads` only includes points inside their images: releases differ in the others.
     """
 
     splits: tuple[Split, ...]
@@ -50,4 +50,4 @@ TOTALS: Final[dict[str, tuple[Total, ...]]] = {
     "mall": (Total(("train",), 800), Total(("test",), 1200), Total(("train", "test"), 2000, 62_325)),
     "fsc147": (Total(("train",), 3659), Total(("val",), 1286, 82_042), Total(("test",), 1190, 78_836)),
 }
-"""By `CrowdSource.key`; a data set that is not here has no verified totals."""
+"""Totals by `CrowdSource.key`, of the data sets with verified totals."""

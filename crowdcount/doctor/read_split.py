@@ -1,4 +1,4 @@
-"""Reading a split whose files are incomplete: adapters stop at the first fault, the doctor wants all of them."""
+"""Reading of incomplete splits with all errors, where adapters alone would stop at the first one."""
 
 from crowdcount.data.annotations.error_collection import collect_errors
 from crowdcount.data.sample import Record, Split
@@ -8,10 +8,10 @@ from crowdcount.errors import InputError, error_path
 
 
 def read_split(data: DataSet, split: Split) -> tuple[list[Record], list[Finding]]:
-    """Return the records of a split whose files are in order, and a finding for each file that is not.
+    """Return the records of the valid files of a split, and a finding for each invalid file.
 
-    One reading gives all of them. A fault without which nothing can be read (of a list of images, or a folder that is
-    not there) leaves no record, and a finding of the check "split".
+    An error that makes the whole split unreadable (in a list of images, or a missing folder) gives no records and a
+    finding of the check "split".
     """
     with collect_errors() as faults:
         try:
@@ -27,6 +27,6 @@ def read_split(data: DataSet, split: Split) -> tuple[list[Record], list[Finding]
 def _finding(check: str, data: DataSet, split: Split, error: InputError) -> Finding:
     path = error_path(error) or data.root
     message = str(error)
-    if check == "file":  # its line of the report begins with the path
+    if check == "file":  # its line in the report begins with the path
         message = message.removeprefix(f"{path}: ").removeprefix(f"{path.parent}: ")
     return Finding(check, split, path.name, message, str(path))

@@ -1,4 +1,4 @@
-"""The doctor's report: text for people, JSON for programs."""
+"""Report of the doctor as text and JSON."""
 
 import json
 import textwrap
@@ -20,18 +20,18 @@ _GROUP: Final = 8
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """The contents of a split.
+    """Summary of a split.
 
     Attributes:
         split: its name.
         images: number of images with a record.
-        heads: number of points, also those outside their image; None where the annotation is withheld.
-        inside: number of points inside those images that could be decoded.
-        undecoded: number of images that could not be decoded, so that no point is known to lie inside.
-        fewest: points of the emptiest image.
-        most: points of the fullest image.
-        smallest: (width, height) of the image with the fewest pixels; None where none could be decoded.
-        largest: (width, height) of the one with the most.
+        heads: number of points, including those outside their image; None if the annotation is withheld.
+        inside: number of points inside their image, over the images that could be decoded.
+        undecoded: number of images that could not be decoded.
+        fewest: lowest number of points in an image.
+        most: highest number of points in an image.
+        smallest: (width, height) of the image with the fewest pixels; None if none could be decoded.
+        largest: (width, height) of the image with the most pixels.
     """
 
     split: Split
@@ -46,7 +46,7 @@ class SplitFacts:
 
     @classmethod
     def of(cls, split: Split, items: Sequence[Item]) -> "SplitFacts":
-        """Return what a list of images holds."""
+        """Return the summary of a list of images."""
         counts = [item.record.count for item in items if item.record.points is not None]
         sizes = sorted(
             (item.image.size for item in items if not item.image.problem), key=lambda size: size[0] * size[1]
@@ -65,7 +65,7 @@ class SplitFacts:
         )
 
     def line(self) -> str:
-        """Return the facts in a line."""
+        """Return the summary as a line."""
         parts = [f"{self.split:<6}{self.images:>7,} images"]
         if self.heads is None:
             parts.append("annotation withheld")
@@ -82,12 +82,12 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of an examination.
+    """Result of an examination.
 
     Attributes:
-        data: what was examined.
-        splits: what was read.
-        findings: what was found, worst first.
+        data: the examined data set.
+        splits: summaries of the splits that were read.
+        findings: findings, worst first.
     """
 
     data: DataSet
@@ -100,11 +100,11 @@ class Report:
         return {level: found[level] for level in LEVELS}
 
     def fails(self, level: Level) -> bool:
-        """Tell whether something as bad as `level`, or worse, was found."""
+        """Return whether there are findings of severity `level` or worse."""
         return any(LEVELS.index(finding.level) <= LEVELS.index(level) for finding in self.findings)
 
     def json(self) -> str:
-        """Return everything as JSON."""
+        """Return the report as JSON."""
         table = {
             "dataset": self.data.name,
             "root": str(self.data.root),
@@ -116,7 +116,7 @@ class Report:
         return json.dumps(table, indent=2) + "\n"  # escaped: names of files need not be text
 
     def text(self) -> str:
-        """Return a page to read: what there is, then each kind of finding, the worst first."""
+        """Return the report as text: the splits, then the findings by check, worst first."""
         options = "".join(f" {key} {value}" for key, value in self.data.options.items() if value is not None)
         lines = [f"{self.data.name}{options} in {self.data.root}", *(f"  {each.line()}" for each in self.splits)]
         if self.data.key not in TOTALS:
@@ -137,7 +137,7 @@ def _section(check: str, found: Sequence[Finding]) -> list[str]:
 
 
 def _lines(found: Sequence[Finding]) -> list[str]:
-    """Return a line for each finding; errors all of them."""
+    """Return a line for each finding, without limit for errors."""
     shown = found if found[0].level == "error" else found[:_SHOWN]
     lines = [f"    {_location(each)}: {each.detail}" for each in shown]
     return lines + _more(len(found) - len(shown))
@@ -156,7 +156,7 @@ def _location(finding: Finding) -> str:
 
 
 def _names(found: Sequence[Finding]) -> list[str]:
-    """Return the names, split by split, with the details in brackets."""
+    """Return the names by split, with details in parentheses."""
     lines: list[str] = []
     for split in dict.fromkeys(finding.split for finding in found):
         here = [finding for finding in found if finding.split == split]

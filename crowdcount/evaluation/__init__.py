@@ -1,4 +1,4 @@
-"""Evaluation of a model on a split: results of images, their summary, files of both, and the index of weights."""
+"""Evaluation of a model on a split: results of the images, summary, output files and records in the index."""
 
 from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
 from crowdcount.evaluation.summary import Tables, summarise

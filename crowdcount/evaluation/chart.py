@@ -1,4 +1,4 @@
-"""Charts of an evaluation as SVG: text that needs no library, sharp at every size, with the names of the images."""
+"""Charts of an evaluation as SVG: scalable, without a plotting library, and with the names of the images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ _BLUE: Final = "#2166ac"
 _SIDE: Final = 480
 _LEFT: Final = 60
 _BELOW: Final = 46
-_FEWEST: Final = 3  # numbers on an axis
+_FEWEST: Final = 3  # ticks on an axis
 
 
 def scatter(names: Sequence[str], true: Sequence[float], predicted: Sequence[float]) -> str:
-    """Draw predicted against true counts on axes of log(1 + count), with the diagonal of right counts.
+    """Draw predicted against true counts on axes of log(1 + count), with the diagonal of correct counts.
 
     Returns:
-        An SVG element; a dot shows the name of its image when the mouse is over it.
+        An SVG element; hovering over a dot shows the name of its image.
     """
     low, high = _range([*true, *predicted])
 
@@ -38,11 +38,11 @@ def scatter(names: Sequence[str], true: Sequence[float], predicted: Sequence[flo
 
 
 def bars(title: str, table: Mapping[str, Mapping[str, Any]]) -> str:
-    """Draw the MAE of each part of a data set as a bar, with its number of images and its bias beside it.
+    """Draw the MAE of each part of a data set as a bar, with its number of images and its bias.
 
     Args:
-        title: what the parts are.
-        table: by name, as `errors_by` returns it.
+        title: attribute that defines the parts.
+        table: errors by name of the part, as returned by `errors_by`.
 
     Returns:
         An SVG element.
@@ -65,14 +65,14 @@ def _scaled(value: float) -> float:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis, scaled, a little beyond the values."""
+    """Return the scaled ends of an axis, slightly beyond the values."""
     scaled = [_scaled(value) for value in values]
     margin = 0.04 * max(max(scaled) - min(scaled), 0.5)
     return min(scaled) - margin, max(scaled) + margin
 
 
 def _ticks(low: float, high: float) -> list[int]:
-    """Return round counts inside an axis: powers of ten where it is long, equal steps where it is short."""
+    """Return round counts on an axis: powers of ten on a long one, equal steps on a short one."""
     for steps in ((1,), (1, 2, 5)):
         ticks = [0, *(step * 10**power for power in range(7) for step in steps)]
         inside = [tick for tick in ticks if low <= _scaled(tick) <= high]

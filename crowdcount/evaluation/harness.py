@@ -1,4 +1,4 @@
-"""A model and the records of a split -> what was found in every image, and how wrong it is."""
+"""Prediction and scoring of every image of a split."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,14 +28,14 @@ Hits = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Scoring:
-    """Settings of what is measured beside the count.
+    """Settings of the metrics other than count errors.
 
     Args:
-        radii: of localisation, in pixels of the photograph; those of the field's practice on ShanghaiTech.
+        radii: radii of localisation in pixels of the original image; the defaults are customary on ShanghaiTech.
         peak_threshold: see `density_peaks`.
 
     Raises:
-        InputError: a number is out of its range.
+        InputError: if a number is out of range.
     """
 
     radii: tuple[float, ...] = (4.0, 8.0)
@@ -53,18 +53,18 @@ class ImageResult:
     """Result of one image, or of one expression in it.
 
     Attributes:
-        name: of the record; with the expression behind it where there is one.
-        predicted: count.
-        points: (K, 2) predicted points, whole pixels of the photograph.
-        true: number of annotated points, also of those outside; None where the annotation is withheld.
+        name: name of the record, followed by the expression if there is one.
+        predicted: predicted count.
+        points: (K, 2) predicted points in whole pixels of the original image.
+        true: number of annotated points, including those outside; None if the annotation is withheld.
         outside: number of annotated points outside the image.
-        game: the image's term of GAME(0) to GAME(3); empty without annotation.
-        hits: true positives, false positives and false negatives of each rule of localisation.
-        box_levels: heads of each of NWPU-Crowd's levels of box area, and the fewest and the most of them that sigma_l
-            finds; empty without boxes.
-        attributes: what the data set says of the image.
-        index: place of the image among the records.
-        image: name of the image where it has several results, one for each expression.
+        game: terms of GAME(0) to GAME(3); empty without annotation.
+        hits: true positives, false positives and false negatives of each localisation rule.
+        box_levels: heads of each box area level of NWPU-Crowd, and the fewest and the most of them that sigma_l
+            matches; empty without boxes.
+        attributes: attributes of the image in the data set.
+        index: index of the image among the records.
+        image: name of the image if it has one result for each expression, otherwise empty.
     """
 
     name: str
@@ -81,7 +81,7 @@ class ImageResult:
 
     @property
     def group(self) -> str:
-        """Name of the image: what is drawn as one by the bootstrap."""
+        """Name of the image, the unit that the bootstrap draws."""
         return self.image or self.name
 
     @property
@@ -89,7 +89,7 @@ class ImageResult:
         """Predicted minus true count.
 
         Raises:
-            InputError: the annotation is not public.
+            InputError: if the annotation is not public.
         """
         if self.true is None:
             raise InputError(f"{self.name} has no public annotation, so its error is not known")
@@ -99,12 +99,12 @@ class ImageResult:
 def evaluate(model: CrowdModel, records: Sequence[Record], scoring: Scoring | None = None) -> list[ImageResult]:
     """Count in every image and compare with its annotation, with a progress bar on stderr.
 
-    Whole images go one at a time through the model's own size rule and inference, so that the number of one does not
-    depend on the others. With `torch.distributed` each process takes its share of the images; all get all results,
+    Images go one at a time through the size rule and inference of the model, so that their results do not depend on
+    each other. With `torch.distributed`, each process takes a share of the images and all of them return all results,
     in the order of the records. A collective call.
 
     Raises:
-        InputError: an image cannot be read, or a model that finds expressions is given none.
+        InputError: if an image cannot be read, or has no expressions although the model needs them.
     """
     scoring = scoring or Scoring()
     rank, world = _rank_and_world()
@@ -122,7 +122,7 @@ def _rank_and_world() -> tuple[int, int]:
 
 
 def _scored(model: CrowdModel, record: Record, image: Image, scoring: Scoring) -> list[ImageResult]:
-    """Score an image, or every expression of it on its own."""
+    """Score an image, or each of its expressions separately."""
     parts = _expressions(model, record) if model.reads_text else [record]
     predictions = model.predict_each(image, record.texts if model.reads_text else ())
     results = [_result(part, image, found, scoring) for part, found in zip(parts, predictions, strict=True)]
@@ -130,7 +130,7 @@ def _scored(model: CrowdModel, record: Record, image: Image, scoring: Scoring) -
 
 
 def _expressions(model: CrowdModel, record: Record) -> list[Record]:
-    """Return a record for each expression of an image, which has its points."""
+    """Return a record for each expression of an image, with the points of the expression."""
     if not record.expressions:
         raise InputError(f"{record.name} has no expressions; {model.name} needs them")
     parts = []
@@ -148,7 +148,7 @@ def _result(record: Record, image: Image, found: Prediction | PointPrediction, s
         return ImageResult(record.name, found.count, pixels, attributes=dict(record.attributes))
     scores, levels = _localisation(record, pixels, scoring)
     if found.relative_radius is not None:
-        # as published both radius and distances are parts of the image's sides
+        # as published, radius and distances are fractions of the image's sides
         scale = np.array([width, height])
         scores["GroundingREC"] = match_points(points / scale, record.points / scale, found.relative_radius)
     return ImageResult(
@@ -167,7 +167,7 @@ def _result(record: Record, image: Image, found: Prediction | PointPrediction, s
 def _localisation(
     record: Record, predicted: NDArray[np.int64], scoring: Scoring
 ) -> tuple[dict[str, Hits], tuple[tuple[int, ...], ...]]:
-    """Return the hits at fixed radii, in whole pixels as is the practice, and by the boxes where there are any."""
+    """Return the hits at fixed radii, in whole pixels as is customary, and by the boxes if there are any."""
     true = np.floor(record.require_points()).astype(np.int64)
     scores = {f"{radius:g} px": hits(pairs_within(predicted, true, radius)) for radius in scoring.radii}
     if record.boxes is None:

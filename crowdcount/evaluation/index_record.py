@@ -1,4 +1,4 @@
-"""The record of a measurement in the index of weights."""
+"""Records of measurements in the index of weights."""
 
 import datetime
 import json
@@ -19,27 +19,27 @@ _ABSOLUTE = re.compile(r"""(?:^|(?<=["'=\s]))/[^"',}\]]+""")
 
 
 def data_name(source: CrowdSource, split: str) -> str:
-    """Return the short name of a split, such as "sha/test": the data set's as in the names of configurations."""
+    """Return the short name of a split, such as "sha/test", with the data set as in names of configurations."""
     return f"{source.key}/{split}"
 
 
 def require_published(source: CrowdSource) -> None:
-    """Refuse data of which the index could not say what they are.
+    """Check that a data set is published, as required for the index.
 
     Raises:
-        InputError: they are somebody's own, generated, divided here, or several data sets together.
+        InputError: if it is the user's own, generated, divided by `HoldOut`, or a combination of data sets.
     """
     if not source.published:
         raise InputError(f"--update-index: the index is for published data sets, not for {type(source).__name__}")
 
 
 def commit(root: Path = Path(__file__).parents[2]) -> str | None:
-    """Return `git describe` of the code that runs, None outside a clone.
+    """Return `git describe` of the running code, None outside a clone.
 
-    Behind it stands "-dirty" where other files than the index of weights differ.
+    "-dirty" is appended if files other than the index of weights differ.
 
     Args:
-        root: folder above the package. It must be the clone's own: an installed package may lie inside another one.
+        root: folder above the package, which must be the clone: an installed package may lie inside another one.
     """
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
@@ -55,9 +55,9 @@ def commit(root: Path = Path(__file__).parents[2]) -> str | None:
 
 
 def public_command(words: Sequence[str]) -> str:
-    """Return a command line without what belongs to one machine.
+    """Return a command line without details of the machine.
 
-    Left out is where files were written; the folder of a data set becomes ROOT, any other absolute path its last part.
+    Options for output files are removed; the folder of a data set becomes ROOT, other absolute paths their last part.
     """
     kept: list[str] = []
     left = list(words)
@@ -77,7 +77,7 @@ def public_command(words: Sequence[str]) -> str:
 
 
 def head_of(model: CrowdModel, name: str, data: str) -> dict[str, Any]:
-    """Return what identifies an evaluation: model and data by name, protocol, weights by hash, code, day."""
+    """Return the identification of an evaluation: model, data, protocol, SHA-256 of the weights, commit and date."""
     return {
         "model": name,
         "data": data,
@@ -89,14 +89,14 @@ def head_of(model: CrowdModel, name: str, data: str) -> dict[str, Any]:
 
 
 def measurement(summary: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """Return what the index of weights keeps of an evaluation.
+    """Return the record of an evaluation for the index of weights.
 
     Args:
-        summary: of `summarise`, with `head_of` beside it.
+        summary: summary by `summarise`, together with `evaluation_header`.
         words: arguments of the command.
 
     Raises:
-        InputError: no image has a public annotation.
+        InputError: if no image has a public annotation.
     """
     if not summary["images"]:
         raise InputError(f"{summary['data']}: no image has a public annotation, so there is no figure for the index")
@@ -111,10 +111,10 @@ def measurement(summary: Mapping[str, Any], words: Sequence[str]) -> dict[str, A
 
 
 def index_key(path: Path, model: CrowdModel) -> str:
-    """Return the entry of the index that the weights of a model are of, wherever their file lies.
+    """Return the name of the index entry to which the weights of a model belong, by their hash.
 
     Raises:
-        InputError: they are of none.
+        InputError: if there is none.
     """
     key = model.origin.get("name")
     if key is None:
@@ -125,12 +125,12 @@ def index_key(path: Path, model: CrowdModel) -> str:
 
 
 def update_index(path: Path, key: str, measured: Mapping[str, Any]) -> None:
-    """Put a measurement into an entry's list `measured`, in place of an older one of the same data and protocol.
+    """Add a measurement to the list `measured` of an entry, replacing one of the same data and protocol.
 
-    The rest of the file keeps its order and form (JSON, indented by two). It is complete or unchanged.
+    The rest of the file keeps its order and format (JSON, indented by two). The file is written atomically.
 
     Raises:
-        InputError: the file is missing or damaged, or has no such entry.
+        InputError: if the file is missing or damaged, or has no such entry.
     """
     index = _read(path)
     entry = index["weights"].get(key)

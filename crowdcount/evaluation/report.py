@@ -1,4 +1,4 @@
-"""One HTML file that shows an evaluation: figures, predicted against true counts, error by level, the worst images."""
+"""HTML report of an evaluation: figures, predicted against true counts, errors by level, worst images."""
 
 import base64
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from crowdcount.inference.plotting import comparison
 from crowdcount.visualize import count_text, image_bytes
 
 _WIDEST = 1400
-"""Most pixels of a picture's width in the report."""
+"""Maximum width of an image in the report, in pixels."""
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
@@ -44,14 +44,14 @@ def report_html(
     summary: Summary,
     worst: int,
 ) -> str:
-    """Return the report; the worst images are counted again for their pictures.
+    """Return the report; the worst images are predicted again to draw them.
 
     Args:
-        model: what was evaluated.
-        records: of the split.
-        results: of `evaluate`, for these records.
-        summary: of `summarise`, with `head_of` beside it.
-        worst: number of images to draw, those of the largest absolute error.
+        model: the evaluated model.
+        records: records of the split.
+        results: results of `evaluate` for these records.
+        summary: summary by `summarise`, together with `evaluation_header`.
+        worst: number of images to draw, in order of absolute error.
     """
     known = [result for result in results if result.true is not None]
     charts = "".join(f"<h2>{title}</h2>\n{chart}\n" for title, chart in _charts(known, summary))
@@ -90,7 +90,7 @@ def _worst(model: CrowdModel, records: Sequence[Record], known: Sequence[ImageRe
 
 
 def _picture(model: CrowdModel, record: Record) -> Image:
-    """Draw an image with its annotation beside what the model sees in it."""
+    """Draw an image with its annotation beside the prediction."""
     image = record.read()
     texts = record.texts if model.reads_text else ()
     truths = [each.points for each in record.expressions] if model.reads_text else [record.require_points()]

@@ -1,4 +1,4 @@
-"""Submission files of NWPU-Crowd's counting and localisation benchmarks, and the rules of their format."""
+"""Submission files of NWPU-Crowd's counting and localisation benchmarks, and checks of their format."""
 
 import math
 import re
@@ -13,7 +13,7 @@ _WHOLE = re.compile(r"0|[1-9]\d*")
 
 
 def count_submission(results: Sequence[ImageResult]) -> str:
-    """Return the counting file: a line `id count` for each image, no header, no line break at the end."""
+    """Return the counting file: a line `id count` for each image, without header and final line break."""
     return "\n".join(f"{result.name} {result.predicted!r}" for result in results)
 
 
@@ -27,10 +27,10 @@ def localisation_submission(results: Sequence[ImageResult]) -> str:
 
 
 def write_count_submission(path: Path, results: Sequence[ImageResult]) -> None:
-    """Write a counting file that keeps the rules.
+    """Write a valid counting file.
 
     Raises:
-        InputError: it would not; see `check_count_submission`.
+        InputError: if it would be invalid; see `check_count_submission`.
     """
     text = count_submission(results)
     check_count_submission(path, text, [result.name for result in results])
@@ -38,10 +38,10 @@ def write_count_submission(path: Path, results: Sequence[ImageResult]) -> None:
 
 
 def write_localisation_submission(path: Path, results: Sequence[ImageResult]) -> None:
-    """Write a localisation file that keeps the rules.
+    """Write a valid localisation file.
 
     Raises:
-        InputError: it would not; see `check_localisation_submission`.
+        InputError: if it would be invalid; see `check_localisation_submission`.
     """
     text = localisation_submission(results)
     check_localisation_submission(path, text, [result.name for result in results])
@@ -49,10 +49,10 @@ def write_localisation_submission(path: Path, results: Sequence[ImageResult]) ->
 
 
 def check_ids(names: Sequence[str]) -> None:
-    """Check that the names of images can be the ids of a submission: one word each, no two equal.
+    """Check that the names of images are valid ids of a submission: single words, all different.
 
     Raises:
-        InputError: names the image.
+        InputError: if one is not; the message names the image.
     """
     for name in names:
         if not re.fullmatch(r"\S+", name):
@@ -66,12 +66,12 @@ def check_count_submission(path: Path, text: str, ids: Sequence[str]) -> None:
     """Check a counting file: `id count` on each line, every id once and no other, finite counts.
 
     Args:
-        path: of the file, for the messages.
-        text: its content.
-        ids: of the images of the split.
+        path: path of the file, for the messages.
+        text: content of the file.
+        ids: ids of the images of the split.
 
     Raises:
-        InputError: names the line.
+        InputError: if a line is invalid or missing; the message names it.
     """
     for number, words in _lines(path, text, ids):
         if len(words) != 2:
@@ -88,12 +88,12 @@ def check_localisation_submission(path: Path, text: str, ids: Sequence[str]) -> 
     """Check a localisation file: `id n`, then exactly n pairs of whole pixels; every id once and no other.
 
     Args:
-        path: of the file, for the messages.
-        text: its content.
-        ids: of the images of the split.
+        path: path of the file, for the messages.
+        text: content of the file.
+        ids: ids of the images of the split.
 
     Raises:
-        InputError: names the line.
+        InputError: if a line is invalid or missing; the message names it.
     """
     for number, words in _lines(path, text, ids):
         for word in words[1:]:
@@ -104,7 +104,7 @@ def check_localisation_submission(path: Path, text: str, ids: Sequence[str]) -> 
 
 
 def _lines(path: Path, text: str, ids: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """Return number and fields of each line, after the rules on ids."""
+    """Return number and fields of each line, after checking the ids."""
     lines = [(number, line.split(" ")) for number, line in enumerate(text.removesuffix("\n").split("\n"), 1)]
     seen: set[str] = set()
     expected = set(ids)

@@ -1,4 +1,4 @@
-"""Results of images -> one summary."""
+"""Summary of the results of a split."""
 
 import math
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ Summary = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tables:
-    """Settings of the summary of results.
+    """Settings of the summary.
 
     Args:
-        edges: last count of each level of the crowd but the highest; those of NWPU-Crowd's scene levels.
-        resamples: of the bootstrap intervals; 0 for none.
-        seed: of the bootstrap.
+        edges: highest count of each crowd level but the last; by default those of NWPU-Crowd's scene levels.
+        resamples: number of bootstrap resamples; 0 for no intervals.
+        seed: seed of the bootstrap.
 
     Raises:
-        InputError: edges that do not rise, or a negative number.
+        InputError: if the edges do not increase or a number is negative.
     """
 
     edges: tuple[int, ...] = NWPU_EDGES
@@ -50,12 +50,12 @@ class Tables:
 
 
 def summarise(results: Sequence[ImageResult], tables: Tables | None = None) -> Summary:
-    """Return all figures of a split as plain values for JSON; what has no value is None.
+    """Return all figures of a split as plain values for JSON; undefined figures are None.
 
-    Images without public annotation are counted under `without_annotation` and enter nothing else.
+    Images without public annotation are counted under `without_annotation` and otherwise ignored.
 
     Raises:
-        InputError: there is no image.
+        InputError: if there are no images.
     """
     if not results:
         raise InputError("the split has no images, so there is nothing to evaluate")
@@ -87,7 +87,7 @@ def _withheld(results: Sequence[ImageResult]) -> list[ImageResult]:
 
 
 def plain(value: Any) -> Any:
-    """Return nested values with None for what is not a number, and lists for tuples: JSON knows neither."""
+    """Return nested values with NaN replaced by None and tuples by lists, since JSON has neither."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -114,7 +114,7 @@ def _by_attribute(results: Sequence[ImageResult]) -> dict[str, Any]:
 
 
 def _nwpu(results: Sequence[ImageResult]) -> Summary:
-    """Return what the server of NWPU-Crowd prints, where the images have its levels and luminance."""
+    """Return the figures of NWPU-Crowd's server if the images have its levels and luminance."""
     if not all(NWPU_CATEGORIES.keys() <= result.attributes.keys() for result in results):
         return {}
     predicted, true = _counts(results)
@@ -128,7 +128,7 @@ def _nwpu(results: Sequence[ImageResult]) -> Summary:
 
 
 def _localisation(results: Sequence[ImageResult], tables: Tables) -> Summary:
-    """Return sums over the images and their scores for each rule; only what every image has can be summed."""
+    """Return summed hits and their scores for each rule that all images have."""
     rules = [rule for rule in results[0].hits if all(rule in result.hits for result in results)]
     found = {}
     for rule in rules:
@@ -143,7 +143,7 @@ def _localisation(results: Sequence[ImageResult], tables: Tables) -> Summary:
 
 
 def _box_levels(results: Sequence[ImageResult]) -> Summary:
-    """Return heads and recall of each level of box area; see `level_hits` for why it has two ends."""
+    """Return heads and recall of each box area level; see `level_hits` for why recall is an interval."""
     if not all(result.box_levels for result in results):
         return {}
     sums = np.sum([result.box_levels for result in results], axis=0).tolist()

@@ -1,4 +1,4 @@
-"""Results of images as a CSV file."""
+"""CSV file of the results of images."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from crowdcount.evaluation.harness import ImageResult
 def results_csv(results: Sequence[ImageResult]) -> str:
     """Return a line for each image: name, true, predicted, error, GAME, hits of each rule, attributes.
 
-    Numbers have all their digits; what is not known is empty.
+    Numbers have all their digits; unknown values are empty.
     """
     rules = list(dict.fromkeys(rule for result in results for rule in result.hits))
     keys = sorted({key for result in results for key in result.attributes})

@@ -1,4 +1,4 @@
-"""A summary as lines for a terminal."""
+"""Text form of a summary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from crowdcount.metrics.breakdown import NWPU_CATEGORIES
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
-    """Return a summary as lines for a terminal."""
+    """Return a summary as text for a terminal."""
     lines = [f"images {summary['images']}"]
     if "expressions" in summary:
         lines[0] += f", expressions {summary['expressions']}: figures and tables are of expressions"

@@ -1,4 +1,4 @@
-"""Any form of a picture -> an image."""
+"""Conversion of files, arrays, tensors and Pillow images to RGB."""
 
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ Photo = Path | str | NDArray[Any] | Tensor | PIL.Image.Image
 
 
 def as_image(photo: Photo) -> Image:
-    """Return a picture as (H, W, 3) uint8 RGB, upright.
+    """Return an image as (H, W, 3) uint8 RGB, upright.
 
-    Files and Pillow images are turned as their EXIF data say. Arrays and tensors are RGB or grey: uint8, uint16 (of
-    which the upper eight bits are kept, as of a file with 16 bits), or floats in [0, 1]. Transparency is left out.
+    Files and Pillow images are rotated according to their EXIF data. Arrays and tensors are RGB or grey: uint8, uint16
+    (reduced to the upper eight bits, like 16-bit files), or floats in [0, 1]. Transparency is dropped.
 
     Raises:
-        InputError: the file is missing, damaged or cut short, also that behind a Pillow image; or the array is no
-            picture.
+        InputError: if the file, or that of a Pillow image, is missing, damaged or truncated, or the array is not an
+            image.
     """
     if isinstance(photo, str | Path):
         return read_photo(Path(photo))
@@ -53,7 +53,7 @@ def _of_pillow(photo: PIL.Image.Image) -> Image:
 
 
 def _sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint16]:
-    """Pillow holds some grey pictures of 16 bits as 32-bit numbers."""
+    """Convert to uint16: Pillow holds some 16-bit grey images as 32-bit numbers."""
     return values.clip(0, 2**16 - 1).astype(np.uint16)
 
 

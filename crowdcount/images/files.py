@@ -1,4 +1,4 @@
-"""A user's pictures on disk: where they are, and how one is read that may be damaged."""
+"""Images on disk: finding them, and reading files that may be damaged."""
 
 import glob
 import os
@@ -19,12 +19,12 @@ _pillow = threading.Lock()  # its limit of pixels and Python's warnings are thos
 
 
 def read_photo(path: Path) -> Image:
-    """Decode an image file as training does (`read_image`), but refuse one that is cut short.
+    """Decode an image file as training does (`read_image`), but reject truncated files.
 
-    OpenCV alone fills up with grey what is missing, and that would be counted.
+    OpenCV alone fills the missing part with grey, which would be counted.
 
     Raises:
-        InputError: the file is missing, damaged or cut short.
+        InputError: if the file is missing, damaged or truncated.
     """
     if path.is_file() and not _is_whole_jpeg(path):
         try:
@@ -46,7 +46,7 @@ def read_photo(path: Path) -> Image:
 
 
 def _is_whole_jpeg(path: Path) -> bool:
-    """Return whether a file begins and ends as a JPEG does: it is not cut short, and need not be decoded twice."""
+    """Return whether a file begins and ends as a JPEG does: it is complete and need not be decoded twice."""
     try:
         with path.open("rb") as file:
             start = file.read(2)
@@ -58,7 +58,7 @@ def _is_whole_jpeg(path: Path) -> bool:
 
 @contextmanager
 def strictly_opened(path: Path) -> Iterator[PIL.Image.Image]:
-    """Open an image file with Pillow and decode it whole; raises whatever Pillow does. One at a time."""
+    """Open an image file with Pillow and decode it completely, one file at a time; Pillow's errors pass through."""
     with _pillow:
         limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, _MOST_PIXELS // 2  # it refuses twice that
         try:
@@ -70,15 +70,15 @@ def strictly_opened(path: Path) -> Iterator[PIL.Image.Image]:
 
 
 def find_photos(words: Iterable[Path | str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
-    """Return the files among names, folders and patterns, each once, in the order given.
+    """Return the files that names, folders and patterns stand for, each once, in the order given.
 
     Args:
-        words: files, which are taken whatever their name; folders, whose files with one of the suffixes are taken (not
-            those of subfolders); patterns such as `shots/*.jpg` or `shots/**/*.png`, likewise.
-        suffixes: in small letters, with the dot.
+        words: files of any name; folders, of which the files with one of the suffixes are taken, without subfolders;
+            patterns such as `shots/*.jpg` or `shots/**/*.png`, filtered by suffix as well.
+        suffixes: file name suffixes in lower case, with the dot.
 
     Raises:
-        InputError: a folder or a pattern gives nothing.
+        InputError: if a folder or a pattern yields no file.
     """
     found: dict[Path, Path] = {}
     for word in map(Path, words):
@@ -88,7 +88,7 @@ def find_photos(words: Iterable[Path | str], suffixes: tuple[str, ...] = IMAGE_S
 
 
 def _path_key(file: Path) -> Path:
-    """Return where a file is, its links followed as far as they lead."""
+    """Return the location of a file, with links resolved where possible."""
     try:
         return file.resolve()
     except (OSError, RuntimeError, ValueError):  # a link to itself, or no name of a file at all
@@ -116,5 +116,5 @@ def _files(word: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def decoder_message(error: Exception) -> str:
-    """Return what an exception says, or its name where it says nothing."""
+    """Return the message of an exception, or its class name if the message is empty."""
     return str(error) or type(error).__name__

@@ -13,20 +13,20 @@ Image = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""File name suffixes that are taken for images in a user's folder, in lower case."""
+"""File name suffixes of images, in lower case."""
 
 
 def pictures_in(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
-    """Return the pictures in a folder, neither hidden ones nor those in its subfolders, in the order of their names."""
+    """Return the image files of a folder sorted by name, without hidden files and without subfolders."""
     files = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
     return sorted(path for path in files if path.is_file())
 
 
 def read_image(path: Path | str) -> Image:
-    """Decode an image file to RGB uint8, upright: an EXIF rotation is applied, as annotation tools do.
+    """Decode an image file to upright RGB uint8: the EXIF rotation is applied, as annotation tools do.
 
     Raises:
-        InputError: the file is missing or cannot be decoded.
+        InputError: if the file is missing or cannot be decoded.
     """
     path = Path(path)
     if not path.is_file():

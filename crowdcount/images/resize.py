@@ -1,4 +1,4 @@
-"""Size rules: their protocol, CLIP-EBC's limits of both sides, and the short side of detectors."""
+"""Size rules: their protocol, CLIP-EBC's limits on both sides, and the short-side rule of detectors."""
 
 import math
 from dataclasses import dataclass
@@ -22,37 +22,37 @@ _FLAGS: Final[dict[Interpolation, int]] = {
 
 
 class SizeRule(Protocol):
-    """Protocol of a size rule. There is no base class: a configuration would ask for a `class_path` then."""
+    """Protocol of a size rule; with a base class, configurations would need a `class_path`."""
 
     @property
     def jpeg_quality(self) -> int | None:
-        """Quality at which an image is compressed and decoded again after it is resized; None keeps the pixels."""
+        """JPEG quality at which a resized image is compressed and decoded again; None keeps the pixels."""
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """Return the (width, height) an image of that size gets."""
+        """Return the new (width, height) of an image of that size."""
 
     def scaled(self, image: Image) -> Image:
-        """Return an image (H, W, 3) uint8 at its new size, not yet compressed; itself where it keeps its size."""
+        """Return an image (H, W, 3) uint8 at its new size, uncompressed; the same object if it keeps its size."""
 
     def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
-        """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+        """Resize an image (H, W, 3) uint8 and scale its points (N, 2) by the ratio of each side."""
 
 
 @dataclass(frozen=True)
 class Resize:
-    """Brings whole images to sides of a known range and multiple, as CLIP-EBC does before training and testing.
+    """Resizing of whole images to sides within a range and of a given multiple, as CLIP-EBC does before training.
 
-    The image keeps its shape but for the rounding of each side. Published values: min_side 448 and max_side 4096
+    The aspect ratio is kept up to the rounding of each side. Published values: min_side 448 and max_side 4096
     (ShanghaiTech), 3072 (NWPU), 2048 (UCF-QNRF), with multiple 32. Resampling is OpenCV's bicubic without
     anti-aliasing.
 
     Args:
         min_side: shortest side of the result in pixels, a multiple of `size_divisor`.
-        max_side: longest side of the result in pixels, a multiple of `size_divisor`; an image too narrow for both
-            limits exceeds it.
-        multiple: both sides of the result are multiples of this.
-        jpeg_quality: quality (1-100) at which every image, resized or not, is compressed and decoded again, as
-            the published preprocessing does by writing JPEG files of quality 95; null keeps the pixels.
+        max_side: longest side of the result in pixels, a multiple of `size_divisor`; an image too elongated for
+            both limits exceeds it.
+        multiple: divisor of both sides of the result.
+        jpeg_quality: quality (1-100) at which every image, resized or not, is compressed and decoded again; the
+            published preprocessing writes JPEG files of quality 95. Null keeps the pixels.
     """
 
     min_side: int
@@ -72,9 +72,9 @@ class Resize:
         check_quality(self.jpeg_quality)
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """Return the (width, height) an image of that size gets."""
+        """Return the new (width, height) of an image of that size."""
         short, long = sorted((width, height))
-        # An image more elongated than max_side / min_side can't satisfy both limits: the upper one gives way.
+        # An image more elongated than max_side / min_side cannot satisfy both limits: the upper one is dropped.
         limit = self.max_side if long * self.min_side <= short * self.max_side else math.inf
         ratio = self.min_side / short if short < self.min_side else min(1.0, limit / long)
         return self._rounded(width * ratio, limit), self._rounded(height * ratio, limit)
@@ -84,7 +84,7 @@ class Resize:
         return int(min(max(self.multiple * round(side / self.multiple), self.min_side), limit))
 
     def scaled(self, image: Image) -> Image:
-        """Return an image (H, W, 3) uint8 at its new size, not yet compressed; itself where it keeps its size."""
+        """Return an image (H, W, 3) uint8 at its new size, uncompressed; the same object if it keeps its size."""
         height, width = image.shape[:2]
         target = self.target(width, height)
         return image if target == (width, height) else cv_resized(image, target, "cubic")
@@ -97,21 +97,21 @@ class Resize:
             points: (N, 2) in pixels of `image`.
 
         Returns:
-            The (H', W', 3) uint8 image and the (N, 2) points scaled by each side's own ratio.
+            The (H', W', 3) uint8 image and the (N, 2) points, scaled by the ratio of each side.
         """
         return apply_rule(self, image, points)
 
 
 @dataclass(frozen=True)
 class ShortSide:
-    """Brings the shorter side of an image to a length, unless the longer one would become too long.
+    """Resizing of the shorter side to a given length, less if the longer side would exceed its limit.
 
-    The rule of DETR and its descendants, Grounding DINO among them. Resampling is bilinear with anti-aliasing.
-    As published, the shorter side is rounded before the longer one follows, which may pass its limit by some pixels.
+    The rule of DETR and its successors such as Grounding DINO. Resampling is bilinear with anti-aliasing. As
+    published, the shorter side is rounded before the longer one is computed, which may slightly exceed its limit.
 
     Args:
         length: shorter side of the result in pixels.
-        longest: most pixels of the longer side.
+        longest: upper limit of the longer side in pixels.
     """
 
     length: int = 800
@@ -124,7 +124,7 @@ class ShortSide:
             )
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """Return the (width, height) an image of that size gets."""
+        """Return the new (width, height) of an image of that size."""
         short, long = sorted((width, height))
         side = min(self.length, max(1, round(self.longest * short / long)))
         other = max(1, int(side * long / short))
@@ -132,11 +132,11 @@ class ShortSide:
 
     @property
     def jpeg_quality(self) -> None:
-        """No compression belongs to the rule."""
+        """None: the rule has no compression."""
         return None
 
     def scaled(self, image: Image) -> Image:
-        """Return an image (H, W, 3) uint8 at its new size; itself where it keeps its size."""
+        """Return an image (H, W, 3) uint8 at its new size; the same object if the size does not change."""
         height, width = image.shape[:2]
         target = self.target(width, height)
         if target == (width, height):
@@ -144,46 +144,46 @@ class ShortSide:
         return np.array(PIL.Image.fromarray(image).resize(target, PIL.Image.Resampling.BILINEAR))
 
     def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
-        """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+        """Resize an image (H, W, 3) uint8 and scale its points (N, 2) by the ratio of each side."""
         return apply_rule(self, image, points)
 
 
 def cv_resized(image: Image, target: tuple[int, int], interpolation: Interpolation) -> Image:
-    """Return an image (H, W, 3) resized by OpenCV to a (width, height)."""
+    """Return an image (H, W, 3) resized by OpenCV to (width, height)."""
     return cv2.resize(image, target, interpolation=_FLAGS[interpolation]).astype(np.uint8, copy=False)
 
 
 def apply_rule(rule: SizeRule, image: Image, points: Points) -> tuple[Image, Points]:
-    """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+    """Resize an image (H, W, 3) uint8 and scale its points (N, 2) by the ratio of each side."""
     new = rule.scaled(image)
     points = moved(points, (image.shape[1], image.shape[0]), (new.shape[1], new.shape[0]))
     return (new if rule.jpeg_quality is None else decoded(encode_jpeg(new, rule.jpeg_quality))), points
 
 
 def moved(points: Points, old: tuple[int, int], new: tuple[int, int]) -> Points:
-    """Return the points (N, 2) of an image of a (width, height) in the frame of the same image at a new size."""
+    """Return the points (N, 2) of an image of size (width, height) in the frame of its new size."""
     return points if old == new else resize_points(points, old, new)
 
 
 def check_quality(quality: int | None) -> None:
-    """Refuse a JPEG quality that is neither null nor 1 to 100.
+    """Check that a JPEG quality is null or 1 to 100.
 
     Raises:
-        InputError: it is out of range.
+        InputError: if it is out of range.
     """
     if quality is not None and not 1 <= quality <= 100:
         raise InputError(f"jpeg_quality: {quality} is not between 1 and 100")
 
 
 def encode_jpeg(image: Image, quality: int) -> bytes:
-    """Return an image (H, W, 3) uint8 as a JPEG file of a quality of 1 to 100."""
+    """Return an image (H, W, 3) uint8 as a JPEG file of the given quality, 1 to 100."""
     done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "OpenCV writes every uint8 image as JPEG"
     return data.tobytes()
 
 
 def decoded(data: bytes) -> Image:
-    """Return the image (H, W, 3) uint8 in a file that OpenCV has just written."""
+    """Return the image (H, W, 3) uint8 of a file that OpenCV has just written."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert image is not None, "OpenCV reads what it has just written"
     return image.astype(np.uint8, copy=False)

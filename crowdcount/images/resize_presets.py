@@ -1,4 +1,4 @@
-"""The size rules of further papers, by name."""
+"""Size rules of other papers, by name."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
@@ -33,21 +33,21 @@ Rule = Literal[
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits that an image of any size is brought to; its aspect ratio is kept but for the rounding of each side.
+    """Limits of the image size; the aspect ratio is kept up to the rounding of each side.
 
-    The image is shrunk until it is within the highest limits, or, where `fill`, scaled to reach `longest`; after that
-    it is enlarged until it is within the lowest ones, which win where no size satisfies all.
+    The image is shrunk to the upper limits or, with `fill`, scaled to `longest`. It is then enlarged to the lower
+    limits, which take precedence if no size satisfies all of them.
 
     Attributes:
-        shortest: least pixels of the shorter side.
-        window: least width and height.
-        short: most pixels of the shorter side; null for any.
-        longest: most pixels of the longer side; null for any.
-        fill: enlarge a smaller image to `longest`, too.
-        multiple: sides are rounded to multiples of this, but not below the least.
-        nearest: round to the nearest multiple; otherwise down.
-        cap: cut each side to `longest` at the end, so that of limits that exclude each other the highest wins and the
-            shape changes.
+        shortest: lower limit of the shorter side in pixels.
+        window: lower limits of width and height.
+        short: upper limit of the shorter side; null for none.
+        longest: upper limit of the longer side; null for none.
+        fill: whether to enlarge smaller images to `longest`.
+        multiple: divisor of both sides, which are not rounded below their lower limits.
+        nearest: whether to round to the nearest multiple; otherwise down.
+        cap: whether to limit each side to `longest` at the end: if limits conflict, the upper one takes precedence
+            and the aspect ratio changes.
     """
 
     shortest: int = 0
@@ -60,7 +60,7 @@ class Limits:
     cap: bool = False
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """Return the (width, height) an image of that size gets."""
+        """Return the new (width, height) of an image of that size."""
         # Ratios are pairs of whole numbers: a limit is reached exactly and not missed by a rounding error.
         up, down = min(self._shrinking(width, height), key=_value)
         for least, side in self._least(width, height):
@@ -108,41 +108,41 @@ LIMITS: Final[dict[Rule, Limits]] = {
     "zip/448": Limits(shortest=448, nearest=False),
     "zip/672": Limits(shortest=672, nearest=False),
 }
-"""The numbers behind each name."""
+"""Limits of each rule."""
 
 
 @dataclass(frozen=True)
 class ResizePreset:
-    """Brings whole images to the size that the code of a paper gives them; see `LIMITS` for the numbers.
+    """Resizing of whole images as in the code of a paper; see `LIMITS` for the numbers.
 
     - bayesian (Bayesian loss), man (MAN), for UCF-QNRF and JHU-CROWD++, and dm_count/qnrf (DM-Count): the shorter side
       from 512 to 2048;
-    - dm_count/nwpu: the longer side to 1920, also of smaller images, each side from 384 to 1920, multiples of 16;
-    - nwpu_sample (the sample code of NWPU-Crowd): the longer side to 2048, also of smaller images, then at least 768
-      wide and 576 high, as its least size, 576x768, is taken; multiples of 16;
-    - steerer/shanghaitech, /qnrf, /nwpu (STEERER's `base_size` in tests, taken as the most pixels of the longer side):
+    - dm_count/nwpu: the longer side to 1920, enlarging smaller images, each side from 384 to 1920, multiples of 16;
+    - nwpu_sample (the sample code of NWPU-Crowd): the longer side to 2048, enlarging smaller images, then at least 768
+      wide and 576 high, our reading of its minimum size 576x768; multiples of 16;
+    - steerer/shanghaitech, /qnrf, /nwpu (STEERER's `base_size` in tests, read as the limit of the longer side):
       2048, 3072, 4096;
     - pet/qnrf, /nwpu, /jhu (PET): the longer side at most 1536, 2048, 2048;
-    - cltr/nwpu_train, /nwpu_test, /jhu (CLTR): the longer side at most 2048, 4096, 2048, the last with a shorter one of
-      512 at least;
+    - cltr/nwpu_train, /nwpu_test, /jhu (CLTR): the longer side at most 2048, 4096, 2048, the last with a shorter side
+      of at least 512;
     - fidtm/qnrf_train, /qnrf_test (FIDTM): the longer side at most 2048, the shorter at least 512, 1024;
-    - zip/224, /448, /672 (ZIP): the shorter side at least that. Its tests take 224 for ShanghaiTech, 672 for UCF-QNRF
-      and NWPU-Crowd; while it trains, ShanghaiTech is validated at 448. It enlarges normalised floats, narrow images in
-      two steps that give the same size.
+    - zip/224, /448, /672 (ZIP): the shorter side at least that. It tests with 224 on ShanghaiTech and 672 on UCF-QNRF
+      and NWPU-Crowd, and validates with 448 on ShanghaiTech. Its code enlarges normalised floats, narrow images in two
+      steps with the same final size.
 
-    CLIP-EBC's rule is `Resize`, that of detectors `ShortSide`. These limits and multiples are those of the published
-    code. Which limit gives way where they exclude each other, and the rounding, are so where `Limits` says it of a
-    rule, and otherwise ours: the lower limit wins, sides are rounded to the nearest. The resampling is a choice: it
-    differs between these codes, and so from their pixels.
+    CLIP-EBC's rule is `Resize`, that of detectors `ShortSide`. Limits and multiples are those of the published code.
+    The precedence of conflicting limits and the rounding are as published for rules that set `Limits.cap` or
+    `Limits.nearest`, and otherwise ours: the lower limit takes precedence, sides are rounded to the nearest multiple.
+    The published codes differ in their resampling; here it is an option, so pixels differ from theirs.
 
     Args:
-        rule: whose rule.
-        interpolation: OpenCV's bicubic or bilinear, without anti-aliasing, or the mean over areas.
-        jpeg_quality: quality (1-100) at which every image is compressed and decoded again, as preprocessing into JPEG
-            files does; null keeps the pixels. DM-Count wrote files of 75, PET of 100.
+        rule: name of the rule.
+        interpolation: OpenCV's bicubic or bilinear, without anti-aliasing, or its area mean.
+        jpeg_quality: quality (1-100) at which every image is compressed and decoded again, as preprocessing to JPEG
+            files does; null keeps the pixels. DM-Count used 75, PET 100.
 
     Raises:
-        InputError: no such rule or quality.
+        InputError: if there is no such rule, interpolation or quality.
     """
 
     rule: Rule
@@ -157,15 +157,15 @@ class ResizePreset:
         check_quality(self.jpeg_quality)
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """Return the (width, height) an image of that size gets."""
+        """Return the new (width, height) of an image of that size."""
         return LIMITS[self.rule].target(width, height)
 
     def scaled(self, image: Image) -> Image:
-        """Return an image (H, W, 3) uint8 at its new size, not yet compressed; itself where it keeps its size."""
+        """Return an image (H, W, 3) uint8 at its new size, uncompressed; the same object if it keeps its size."""
         height, width = image.shape[:2]
         target = self.target(width, height)
         return image if target == (width, height) else cv_resized(image, target, self.interpolation)
 
     def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
-        """Resize an image (H, W, 3) uint8 and its points (N, 2), which are scaled by each side's own ratio."""
+        """Resize an image (H, W, 3) uint8 and scale its points (N, 2) by the ratio of each side."""
         return apply_rule(self, image, points)

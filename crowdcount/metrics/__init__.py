@@ -1,4 +1,4 @@
-"""Errors of counts and of points: pure functions, and their inputs gathered over an epoch and over processes."""
+"""Metrics of counts and points: pure functions, and classes that gather their inputs over epochs and processes."""
 
 from crowdcount.metrics.bootstrap import bootstrap, count_intervals, score_intervals
 from crowdcount.metrics.breakdown import NWPU_EDGES, crowd_level, crowd_levels, errors_by, nwpu_mean_mae

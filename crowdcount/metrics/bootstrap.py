@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_AT_ONCE: Final = 10_000  # resamples; bounds the memory
-_STREAM: Final = 104  # first word of the seeds here: another use of the same seed has another one
+_AT_ONCE: Final = 10_000  # resamples; limits the memory
+_STREAM: Final = 104  # first word of the seeds here; other uses of the same seed have other words
 
 
 def bootstrap(
@@ -18,18 +18,18 @@ def bootstrap(
     """Return the percentile bootstrap interval of a statistic of means over images.
 
     Images are drawn with replacement, as many as there are (Efron and Tibshirani, "An Introduction to the Bootstrap",
-    1993, section 13.3). The interval says how far the figure would move with other images of the same kind; it knows
-    nothing of another training of the model. Resamples whose statistic is not a number are left out.
+    1993, section 13.3). The interval estimates the variation over other images of the same kind, not over other
+    training runs of the model. Resamples whose statistic is NaN are left out.
 
     Args:
-        values: (N, K) what each image contributes.
-        statistic: turns (R, K) means into (R,) figures; row by row.
-        resamples: R.
-        share: of the resamples between the two ends.
-        seed: of the draws.
+        values: (N, K) contribution of each image.
+        statistic: function of (R, K) means that returns (R,) figures, row by row.
+        resamples: number of resamples R.
+        share: share of the resamples inside the interval.
+        seed: seed of the draws.
 
     Returns:
-        Both ends; NaN where no resample has a value.
+        Lower and upper end; NaN if no resample has a value.
     """
     count = len(values)
     rng = np.random.default_rng([_STREAM, seed])
@@ -50,14 +50,14 @@ def count_intervals(
     seed: int = 0,
     images: Sequence[str] | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """Return 95 % intervals of MAE, RMSE and NAE, defined as by `count_errors`.
+    """Return 95 % intervals of MAE, RMSE and NAE as defined by `count_errors`.
 
     Args:
         predicted: predicted counts.
         true: true counts.
         resamples: see `bootstrap`.
         seed: see `bootstrap`.
-        images: the image of each count; those of one image are drawn together. By default each is of its own.
+        images: image of each count; counts of one image are drawn together. By default, each has its own image.
     """
     p, t = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     error, some = np.abs(p - t), t > 0
@@ -89,7 +89,7 @@ def score_intervals(
 
 
 def _summed(values: Floats, images: Sequence[str] | None) -> Floats:
-    """Return what each image contributes, from what each of its results does."""
+    """Sum the contributions of the results of each image."""
     if images is None:
         return values
     _, place = np.unique(np.asarray(images), return_inverse=True)

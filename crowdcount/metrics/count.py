@@ -1,4 +1,4 @@
-"""Count errors: a pure function, and its inputs gathered over an epoch and over processes."""
+"""Count errors of images, also gathered over an epoch and over processes."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from crowdcount.distributed import all_gather
 def count_errors(predicted: Sequence[float], true: Sequence[float]) -> dict[str, float]:
     """Return MAE, RMSE and NAE of counts.
 
-    MAE = mean |e|; RMSE = sqrt(mean e^2), which crowd-counting papers print as "MSE"; NAE = mean of |e| / true over
-    the images with at least one person (NaN if there are none). Sums are exactly rounded, so the order of the images
-    and the number of processes they were spread over make no difference.
+    MAE = mean |e|; RMSE = sqrt(mean e^2), which crowd-counting papers call "MSE"; NAE = mean of |e| / true over the
+    images with at least one person (NaN if there are none). Sums are exactly rounded, so they do not depend on the
+    order of the images or the number of processes.
 
     Args:
         predicted: predicted counts.
         true: true counts, in the same order.
 
     Raises:
-        ValueError: the lengths differ or there are no images.
+        ValueError: if the lengths differ or there are no images.
 
     Example:
         >>> count_errors(predicted=[90.0, 12.0], true=[100, 8])
@@ -36,9 +36,9 @@ def count_errors(predicted: Sequence[float], true: Sequence[float]) -> dict[str,
 
 
 class CountErrors:
-    """The counts of an epoch, gathered over processes: a process may hold any number of images, also none.
+    """`count_errors` of the images of an epoch, gathered over processes with any number of images, including none.
 
-    Plain numbers in double precision; a torchmetrics state would hand an empty list over in another precision.
+    Counts are kept in double precision; a torchmetrics state would gather an empty list in another precision.
     """
 
     def __init__(self) -> None:
@@ -49,10 +49,10 @@ class CountErrors:
         self._pairs.append((predicted, true))
 
     def compute(self) -> dict[str, float]:
-        """Return `count_errors` of the images of all processes; a collective call."""
+        """Return the count errors of the images of all processes; a collective call."""
         pairs = all_gather(self._pairs)
         return count_errors([predicted for predicted, _ in pairs], [true for _, true in pairs])
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Remove all images."""
         self._pairs = []

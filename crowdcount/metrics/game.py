@@ -1,4 +1,4 @@
-"""Grid average mean absolute errors."""
+"""Grid average mean absolute error (GAME)."""
 
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ def game(true: ArrayLike, predicted: ArrayLike) -> float:
 
     Args:
         true: people in every cell.
-        predicted: the same of the prediction.
+        predicted: predicted people in every cell.
     """
     return float(np.abs(np.asarray(predicted, np.float64) - np.asarray(true, np.float64)).sum())
 
@@ -26,9 +26,8 @@ def game(true: ArrayLike, predicted: ArrayLike) -> float:
 def point_cells(points: Points, width: int, height: int, level: int) -> NDArray[np.int64]:
     """Count points in the cells of GAME.
 
-    The 2^L cells along a side have equal width, a part of a pixel where it does not divide; a point on the border of
-    two belongs to the right or lower one. A point outside the image belongs to the nearest cell, so that nobody who is
-    part of the true count is lost.
+    The 2^L cells along a side have equal, possibly fractional width; a point on the border of two cells belongs to the
+    right or lower one. A point outside the image belongs to the nearest cell, so that the sum is the true count.
 
     Returns:
         (2^L, 2^L).
@@ -42,15 +41,15 @@ def point_cells(points: Points, width: int, height: int, level: int) -> NDArray[
 def density_cells(
     density: NDArray[np.floating[Any]], stride: int, width: int, height: int, level: int
 ) -> NDArray[np.float64]:
-    """Sum a density over the cells of GAME; of a block across a border each cell gets the share it covers.
+    """Sum a density over the cells of GAME; a block across a border is shared in proportion to its overlaps.
 
     Args:
-        density: (rows, columns) people per block; a last block that reaches beyond the image has its people in the part
-            inside.
+        density: (rows, columns) people per block; a last block that extends beyond the image has its people in the
+            part inside.
         stride: block side in pixels.
-        width: of the image in pixels.
-        height: of the image in pixels.
-        level: L.
+        width: image width in pixels.
+        height: image height in pixels.
+        level: level L.
 
     Returns:
         (2^L, 2^L); its sum is that of the density.
@@ -61,7 +60,7 @@ def density_cells(
 
 
 def _shares(length: int, stride: int, blocks: int, cells: int) -> NDArray[np.float64]:
-    """Return (cells, blocks): the share of each block along an axis that lies in each cell."""
+    """Return (cells, blocks) shares of each block along an axis that lie in each cell."""
     start = np.arange(blocks) * stride
     end = np.minimum(start + stride, length)
     edges = np.arange(cells + 1)[:, None] * length / cells

@@ -1,4 +1,4 @@
-"""Localisation errors by an assignment of least distance, gathered over an epoch and over processes."""
+"""Localisation errors by a minimum-distance assignment, gathered over an epoch and over processes."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ def match_points(
 ) -> tuple[int, int, int]:
     """Return true positives, false positives and false negatives of one image, as GroundingREC counts them.
 
-    One assignment of least total Euclidean distance pairs as many points as there are on the smaller side; a pair is a
-    true positive if its distance is strictly below the radius.
+    An assignment of minimum total Euclidean distance pairs all points of the smaller set; a pair is a true positive if
+    its distance is strictly below the radius.
 
     Args:
-        predicted: (P, 2) x, y, in any unit: pixels, or parts of the image's sides as GroundingREC has it.
+        predicted: (P, 2) x, y, in any unit: pixels, or fractions of the image's sides as in GroundingREC.
         true: (N, 2), in the same unit.
         radius: in the same unit.
     """
@@ -31,11 +31,11 @@ def match_points(
 def predicted_radius(sizes: NDArray[np.floating[Any]]) -> float:
     """Return half the diagonal of the predicted box of median area, GroundingREC's radius for `match_points`.
 
-    Of an even number of boxes it is the larger of the two in the middle; without boxes it is 0. It depends on the
-    prediction, and on box sizes that no loss trains once the detector has learnt from points; a fixed radius does not.
+    Of an even number of boxes, the larger of the middle two is used; without boxes it is 0. Unlike a fixed radius, it
+    depends on the prediction, and on box sizes that no loss trains in a detector trained on points.
 
     Args:
-        sizes: (P, 2) width and height.
+        sizes: (P, 2) widths and heights.
     """
     if not len(sizes):
         return 0.0
@@ -44,7 +44,7 @@ def predicted_radius(sizes: NDArray[np.floating[Any]]) -> float:
 
 
 def localisation_scores(true_positives: int, false_positives: int, false_negatives: int) -> dict[str, float]:
-    """Return precision, recall and F1; each is 0 where its denominator is."""
+    """Return precision, recall and F1; each is 0 if its denominator is 0."""
 
     def ratio(part: int, whole: int) -> float:
         return part / whole if whole else 0.0
@@ -58,9 +58,9 @@ def localisation_scores(true_positives: int, false_positives: int, false_negativ
 
 
 class Localisation:
-    """Precision, recall and F1 of the points of an epoch, summed over its images before dividing, over all processes.
+    """Precision, recall and F1 of the points of an epoch, from hits summed over the images of all processes.
 
-    A process may hold any number of images, also none.
+    A process may hold any number of images, including none.
     """
 
     def __init__(self) -> None:
@@ -76,5 +76,5 @@ class Localisation:
         return localisation_scores(*(sum(column) for column in zip(*counts, strict=True)))
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Remove all images."""
         self._counts = []

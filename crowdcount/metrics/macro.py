@@ -1,4 +1,4 @@
-"""A relative count error in which every data set has the same say, also one without people."""
+"""Relative count error with equal weight for every data set, including those without people."""
 
 import math
 from collections.abc import Sequence
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from crowdcount.distributed import all_gather
 
 FLOOR = 10
-"""People below which an error is measured as if there were that many: 3 counted where nobody is are an error of 0.3."""
+"""Lower limit of the denominator: 3 people counted in an empty image are an error of 0.3."""
 
 
 def macro_nae(predicted: Sequence[float], true: Sequence[float], sources: Sequence[str]) -> dict[str, float]:
     """Return the mean relative error of each source and the mean of these.
 
-    The error of an image is |predicted - true| / max(true, 10), so that images of few people and of nobody count too.
+    The error of an image is |predicted - true| / max(true, 10), which is defined for images without people too.
 
     Args:
         predicted: predicted counts.
         true: true counts, in the same order.
-        sources: the data set of each image.
+        sources: data set of each image.
 
     Returns:
-        `macro_nae`, and `macro_nae/SOURCE` of each source in the order of their names.
+        `macro_nae`, and `macro_nae/SOURCE` of each source, sorted by name.
 
     Raises:
-        ValueError: the lengths differ or there are no images.
+        ValueError: if the lengths differ or there are no images.
     """
     errors: dict[str, list[float]] = {source: [] for source in sorted(set(sources))}
     for p, t, source in zip(predicted, true, sources, strict=True):
@@ -51,5 +51,5 @@ class MacroNae:
         return macro_nae(predicted, true, sources)
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Remove all images."""
         self._images = []

@@ -1,4 +1,4 @@
-"""Matching of predicted points and annotated heads: a largest matching of the pairs within each head's radius."""
+"""Maximum matching of predicted points and annotated heads within the radius of each head."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -11,20 +11,20 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
 
 Pairs = csr_array[Any, tuple[int, int]]
-"""(N, P) pattern of the pairs of head and predicted point that may be matched."""
+"""(N, P) sparsity pattern of the pairs of head and predicted point that may be matched."""
 
 LEVELS = 6
-"""Number of NWPU-Crowd's levels of box area."""
+"""Number of box area levels of NWPU-Crowd."""
 
 
 @dataclass(frozen=True)
 class Heads:
-    """Annotated heads as NWPU-Crowd's localisation benchmark reads them from boxes; whole pixels throughout.
+    """Annotated heads as NWPU-Crowd's localisation benchmark derives them from boxes, in whole pixels.
 
     Wang et al., "NWPU-Crowd: A Large-Scale Benchmark for Crowd Counting and Localization", TPAMI 2020.
 
     Attributes:
-        points: (N, 2) box centres, cut to whole pixels: not the annotated points.
+        points: (N, 2) box centres, truncated to whole pixels; not the annotated points.
         sigma_s: (N,) radius of the strict rule, half the shorter side.
         sigma_l: (N,) radius of the lenient rule, half the diagonal.
         levels: (N,) 0 to 5, by box area.
@@ -37,10 +37,10 @@ class Heads:
 
 
 def boxes_to_heads(boxes: NDArray[np.floating[Any]]) -> Heads:
-    """Return points, radii and levels of boxes; those without area are left out, as by the benchmark.
+    """Return points, radii and levels of boxes; boxes without area are left out, as in the benchmark.
 
-    Level 0 has areas below 10, level k those between 10^k and 10^(k + 1), level 5 those above 10^5. Its inequalities
-    are strict: areas of exactly 10, 100, ... 10^5 are of level 0.
+    Level 0 has areas below 10, level k areas between 10^k and 10^(k + 1), level 5 areas above 10^5. The inequalities
+    of the benchmark are strict, so areas of exactly 10, 100, ... 10^5 are in level 0.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2 in pixels.
@@ -61,7 +61,7 @@ def boxes_to_heads(boxes: NDArray[np.floating[Any]]) -> Heads:
 
 
 def pairs_within(predicted: NDArray[Any], true: NDArray[Any], radius: NDArray[Any] | float) -> Pairs:
-    """Return which predicted points lie within the radius of which heads, those at the radius among them.
+    """Return which predicted points lie within the radius of which heads, inclusive.
 
     Args:
         predicted: (P, 2) in pixels.
@@ -75,7 +75,7 @@ def pairs_within(predicted: NDArray[Any], true: NDArray[Any], radius: NDArray[An
     radii = np.broadcast_to(np.asarray(radius, np.float64), len(true))
     if 0 in shape:
         return csr_array(np.zeros(shape, np.int8))
-    # A little beyond the radius, so that no rounding inside the tree decides about a pair.
+    # Slightly beyond the radius, so that rounding inside the tree does not decide about a pair.
     near = KDTree(predicted).query_ball_point(true, radii * (1 + 1e-9) + 1e-9, return_sorted=False)
     rows = np.repeat(np.arange(len(true)), np.fromiter(map(len, near), np.int64, len(true)))
     columns = np.fromiter(chain.from_iterable(near), np.int64, len(rows))
@@ -85,7 +85,7 @@ def pairs_within(predicted: NDArray[Any], true: NDArray[Any], radius: NDArray[An
 
 
 def largest_matching(pairs: Pairs) -> int:
-    """Return how many heads and points can be paired at most, each at most once."""
+    """Return the size of a maximum matching, in which each head and point occurs at most once."""
     if not pairs.nnz:
         return 0
     return int(np.count_nonzero(maximum_bipartite_matching(pairs, perm_type="column") >= 0))
@@ -94,20 +94,20 @@ def largest_matching(pairs: Pairs) -> int:
 def hits(pairs: Pairs) -> tuple[int, int, int]:
     """Return true positives, false positives and false negatives of one image.
 
-    True positives are the pairs of a largest matching, neither the nearest nor the best scored ones, as in NWPU-Crowd's
-    localisation benchmark; their number is the same for every largest matching. Unlike `match_points`, nothing is
-    lost to pairs beyond the radius.
+    True positives are the pairs of a maximum matching, not the nearest or best scored ones, as in NWPU-Crowd's
+    localisation benchmark; all maximum matchings have the same number of pairs. Unlike in `match_points`, pairs beyond
+    the radius do not displace others.
     """
     matched = largest_matching(pairs)
     return matched, pairs.shape[1] - matched, pairs.shape[0] - matched
 
 
 def level_hits(pairs: Pairs, levels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each level its heads, and the fewest and the most of them in any largest matching.
+    """Return the heads of each level, and the fewest and the most of them in any maximum matching.
 
-    How a largest matching spreads over the levels depends on the order in which it is searched: a recall for each level
-    is not unique, these limits are. Any set of heads that can be matched at once is part of some largest matching, so
-    that the most are those of a level matched alone, and the fewest what the other levels alone can't provide.
+    The distribution of a maximum matching over the levels depends on the search order: the recall of a level is not
+    unique, but its limits are. Any set of heads that can be matched together is part of some maximum matching, so the
+    most are those of a level matched alone, and the fewest are those that the other levels alone cannot provide.
 
     Args:
         pairs: (N, P).

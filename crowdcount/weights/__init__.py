@@ -1,4 +1,4 @@
-"""Weights: the index, downloads, the cache, and reading checkpoints without running code in them."""
+"""Weights: index, downloads, cache, and reading of checkpoints without running code in them."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Archives and files of weights: taken out, looked at, copied whole or not at all."""
+"""Extraction, checks and atomic copies of weights files."""
 
 import gzip
 import shutil
@@ -19,15 +19,15 @@ _CHUNK = 1 << 20
 
 
 class Damaged(InputError):
-    """A file that is of no use to anybody."""
+    """Error for a damaged file, which cannot be used."""
 
 
 def extract(archive: Path, pattern: str, path: Path) -> None:
-    """Take the one file whose name matches a shell pattern out of a .tar or .tgz archive.
+    """Extract the file whose name matches a shell pattern from a .tar or .tgz archive.
 
     Raises:
-        Damaged: the archive is.
-        InputError: it does not hold one such file (says what it holds), or the disk is too small.
+        Damaged: if the archive is damaged.
+        InputError: if it does not hold exactly one such file (the message lists its files), or the disk is full.
     """
     try:
         with _unpacked(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
@@ -51,10 +51,10 @@ def extract(archive: Path, pattern: str, path: Path) -> None:
 
 
 def require_kind(path: Path, kind: Format) -> None:
-    """Refuse a file that is not of a kind, or not all of one.
+    """Check that a file is a complete file of a format.
 
     Raises:
-        Damaged: it is none; shows how it begins, since it is most often the page of a server.
+        Damaged: if it is not; the message shows its first bytes, since it is most often a web page.
     """
     with path.open("rb") as file:
         start = file.read(16)
@@ -74,10 +74,10 @@ def require_kind(path: Path, kind: Format) -> None:
 
 
 def copy_whole(source: IO[bytes], path: Path) -> None:
-    """Copy a stream so that the file is whole or absent.
+    """Copy a stream to a file that is either complete or absent.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: if it cannot be written.
     """
     part = path.with_name(f"{path.name}.copy")
     try:

@@ -1,7 +1,7 @@
-"""The files behind the index: fetched once, checked at every use, kept in one folder.
+"""Cache of the files of the index: downloaded once, verified at every use, kept in one folder.
 
-Every file is hashed before it is handed out: hashing takes a second for a gigabyte, and a wrong number takes longer to
-find. Of what the index gives no SHA-256 for, the first download is recorded in `lock.json` of the folder, and held to
+Every file is hashed before it is returned: hashing takes a second per gigabyte, and a wrong count takes longer to find.
+If the index has no SHA-256 of a file, that of the first download is recorded in `lock.json` in the folder and required
 from then on.
 """
 
@@ -28,20 +28,20 @@ logger = logging.getLogger(__name__)
 TOOL = "crowdcount weights"
 
 State = Literal["absent", "right", "damaged", "not recorded"]
-"""Of a cached file; "not recorded": it is there, but nothing says what it should be."""
+"""State of a cached file; "not recorded": it exists, but its expected hash is not known."""
 
 _SUFFIXES = {"safetensors": ".safetensors", "text": ".txt", "torchscript": ".pt", "torch": ".pth"}
 
 
 class CacheRecord(TypedDict):
-    """Record of a cached file: `sha256` of the download, `file_sha256` of what was taken out of it."""
+    """Record of a cached file: `sha256` of the download, `file_sha256` of the file extracted from it."""
 
     sha256: str
     file_sha256: str
 
 
 def cache_folder() -> Path:
-    """Return the folder of the weights: $CROWDCOUNT_CACHE, or crowdcount in $XDG_CACHE_HOME or ~/.cache."""
+    """Return the folder of the cache: $CROWDCOUNT_CACHE, or crowdcount in $XDG_CACHE_HOME or ~/.cache."""
     own = os.environ.get("CROWDCOUNT_CACHE")
     if own:
         return Path(own).expanduser()
@@ -52,17 +52,17 @@ def cache_folder() -> Path:
 
 
 def offline() -> bool:
-    """Return whether the environment forbids downloads: CROWDCOUNT_OFFLINE or HF_HUB_OFFLINE is set, and not to 0."""
+    """Return whether downloads are disabled: CROWDCOUNT_OFFLINE or HF_HUB_OFFLINE is set, and not to 0."""
     return any(os.environ.get(name, "0") not in ("", "0") for name in ("CROWDCOUNT_OFFLINE", "HF_HUB_OFFLINE"))
 
 
 def file_path(entry: WeightEntry) -> Path:
-    """Return where the cache, or the package, has the weights of an entry, or would have them."""
+    """Return the path of the weights of an entry in the cache or the package, whether or not they exist."""
     return entry.packaged or cache_folder() / f"{_stem(entry)}{_SUFFIXES[entry.format]}"
 
 
 def state(entry: WeightEntry) -> State:
-    """Look at the cached file of an entry; hashes it."""
+    """Return the state of the cached file of an entry, which is hashed."""
     path = file_path(entry)
     if not path.is_file():
         return "absent"
@@ -77,14 +77,14 @@ def state(entry: WeightEntry) -> State:
 
 
 def ensure_downloaded(entry: WeightEntry, allow_unverified: bool = False) -> Path:
-    """Return the checked file of an entry, from the cache or else from its addresses.
+    """Return the verified file of an entry, from the cache or downloaded.
 
     Args:
-        entry: what to get.
-        allow_unverified: take a first download as it comes where the index gives no SHA-256.
+        entry: entry of the index.
+        allow_unverified: accept the first download unverified if the index has no SHA-256.
 
     Raises:
-        InputError: it cannot be had, or is not what it should be; says what to do.
+        InputError: if it cannot be downloaded or verified; the message says what to do.
     """
     if state(entry) == "right":  # without the lock: a cache may be read-only
         return file_path(entry)
@@ -116,10 +116,10 @@ def ensure_downloaded(entry: WeightEntry, allow_unverified: bool = False) -> Pat
 
 
 def import_file(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Path:
-    """Take a copy of a file that a person downloaded, if it is the one of the entry; return the cached file.
+    """Copy a manually downloaded file of an entry to the cache, and return the cached file.
 
     Raises:
-        InputError: it is missing or another file.
+        InputError: if it is missing or another file.
     """
     if not file.is_file():
         raise InputError(f"{file}: no such file")
@@ -141,10 +141,10 @@ def import_file(entry: WeightEntry, file: Path, allow_unverified: bool = False) 
 
 
 def remove(entry: WeightEntry) -> bool:
-    """Remove the cached file of an entry and what is recorded of it; return whether there was anything.
+    """Remove the cached file of an entry and its record; return whether either existed.
 
     Raises:
-        InputError: the file is no part of the cache, but of the package.
+        InputError: if the file is part of the package, not of the cache.
     """
     _require_cached(entry)
     with _alone(entry):
@@ -162,7 +162,7 @@ def _require_cached(entry: WeightEntry) -> None:
 
 
 def known_as(sha256: str) -> WeightEntry | None:
-    """Return the entry that a file of this SHA-256 is of, by the index or by what is recorded of the cache."""
+    """Return the entry of a file with this SHA-256 according to the index or the records of the cache."""
     records = _records()
     for entry in read_index().values():
         record = records.get(entry.name)
@@ -185,7 +185,7 @@ def _expected(entry: WeightEntry, allow_unverified: bool, given: str) -> str | N
 
 
 def _way_out(entry: WeightEntry) -> str:
-    """Say where an expected hash comes from if it is not the index's, and how to take another file."""
+    """Return a hint if the expected hash is not from the index: its origin, and how to use another file."""
     if entry.sha256 or not _record(entry):
         return ""
     return (
@@ -195,7 +195,7 @@ def _way_out(entry: WeightEntry) -> str:
 
 
 def _keep(entry: WeightEntry, staged: Path, digest: str) -> Path:
-    """Give the weights in a checked download their final name, and record them."""
+    """Move the weights of a verified download to their final name, and record them."""
     path = file_path(entry)
     weights = staged if entry.member is None else staged.with_suffix(".weights")
     try:
@@ -215,18 +215,18 @@ def _keep(entry: WeightEntry, staged: Path, digest: str) -> Path:
 
 
 def _staged(entry: WeightEntry) -> Path:
-    """Return where a download lies until it is known to be right."""
+    """Return the path of a download before it is verified."""
     return cache_folder() / f"{_stem(entry)}.download"
 
 
 def _stem(entry: WeightEntry) -> str:
-    """Return a name that two versions of an entry do not share."""
+    """Return a name that is different for each version of an entry."""
     return f"{entry.name.replace('/', '-')}-{entry.sha256[:12] if entry.sha256 else 'unverified'}"
 
 
 @contextmanager
 def _alone(entry: WeightEntry) -> Iterator[None]:
-    """Let one process at a time bring an entry into the cache."""
+    """Lock an entry, so that one process at a time downloads it."""
     lock = FileLock(cache_folder() / f"{_stem(entry)}.lock")
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
@@ -271,7 +271,7 @@ def _damaged_lock_file(why: str) -> InputError:
 
 
 def _record(entry: WeightEntry) -> CacheRecord | None:
-    """Return what is recorded of an entry, unless it is of another version than the index names."""
+    """Return the record of an entry, None if it belongs to another version than the index."""
     record = _records().get(entry.name)
     return record if record and entry.sha256 in (None, record["sha256"]) else None
 

@@ -1,4 +1,4 @@
-"""Reading checkpoints without running any code in them."""
+"""Reading of checkpoints without running code in them."""
 
 import re
 from pathlib import Path
@@ -16,11 +16,11 @@ from crowdcount.weights.torchscript import is_torchscript, read_torchscript
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the content of a checkpoint: tensors and plain values by name.
 
-    Read are safetensors files, what torch.save wrote (with NumPy scalars: published checkpoints often hold their best
-    error as one) and the weights of TorchScript archives.
+    Supported are safetensors files, files of torch.save (including NumPy scalars, in which published checkpoints often
+    hold their best error) and the weights of TorchScript archives.
 
     Raises:
-        InputError: the file is missing, damaged, or holds more than tensors and plain values.
+        InputError: if the file is missing or damaged, or holds more than tensors and plain values.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
@@ -36,10 +36,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return what a safetensors file says of itself; nothing for other files.
+    """Return the metadata of a safetensors file; empty for other files.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: if the file is damaged.
     """
     if path.suffix != ".safetensors":
         return {}
@@ -60,7 +60,7 @@ def _load_plain(path: Path) -> Any:
 
 
 def _why(error: Exception) -> str:
-    """Return what a reading error means: torch's own words go on to propose unsafe loading."""
+    """Return the reason of a reading error, without torch's advice to load unsafely."""
     strange = re.search(r"unsupported (?:global:? ?GLOBAL|global|class) (\S+)", str(error), re.IGNORECASE)
     if strange:
         return (

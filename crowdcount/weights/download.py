@@ -1,4 +1,4 @@
-"""Downloads that survive broken connections: a file has its final name when it is whole and right, or not at all."""
+"""Downloads that survive broken connections; a file gets its final name once it is complete and verified."""
 
 import hashlib
 import http.client
@@ -20,11 +20,11 @@ from crowdcount.errors import InputError
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 30.0
-"""Seconds a server may stay silent."""
+"""Timeout of a server in seconds."""
 ATTEMPTS = 5
-"""Requests in a row that may bring nothing new before a server is given up."""
+"""Maximum number of consecutive requests to a server without progress."""
 BACKOFF = 1.0
-"""Seconds of the first pause; each further one without progress is twice as long."""
+"""Duration of the first pause in seconds; it doubles with each further request without progress."""
 
 _CHUNK = 1 << 20
 _SPARE = 64 << 20  # bytes left free on the disk
@@ -33,24 +33,24 @@ _HUB = "https://huggingface.co/"
 
 
 class _Refused(Exception):
-    """This server will not give the file, however often it is asked."""
+    """Error that a further request to the same server would not resolve."""
 
 
 def download(urls: Sequence[str], target: Path, sha256: str | None, size: int | None) -> str:
-    """Fetch a file and return its SHA-256.
+    """Download a file and return its SHA-256.
 
-    An interrupted transfer is resumed, in this call or in a later one; the bytes so far are in TARGET.part. One process
-    at a time may fetch a target. Proxies are those of the environment (https_proxy, no_proxy), and HF_ENDPOINT replaces
-    huggingface.co.
+    An interrupted transfer is resumed, in this call or a later one; the bytes so far are in TARGET.part. Only one
+    process at a time may download a target. Proxies are taken from the environment (https_proxy, no_proxy), and
+    HF_ENDPOINT replaces huggingface.co.
 
     Args:
-        urls: where the file is, tried in this order.
-        target: final name; its folder exists.
-        sha256: what the file must have; None takes what comes.
-        size: bytes that the file must have, None where that is not known.
+        urls: addresses of the file, tried in this order.
+        target: final name, in an existing folder.
+        sha256: expected SHA-256; None accepts any.
+        size: expected size in bytes, None if unknown.
 
     Raises:
-        InputError: no server gave the right file, or the disk is too small; says what each of them did.
+        InputError: if no server sends the expected file (the message lists the reasons), or the disk is full.
     """
     part = target.with_name(f"{target.name}.part")
     said = []
@@ -73,10 +73,10 @@ def file_sha256(path: Path) -> str:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Check that the disk has room for a file.
 
     Raises:
-        InputError: names the folder and both sizes.
+        InputError: if it has not; the message names the folder and both sizes.
     """
     free = shutil.disk_usage(folder).free
     if free < needed + _SPARE:
@@ -96,7 +96,7 @@ def _mirrored(url: str) -> str:
 
 
 def _checked(url: str, part: Path, sha256: str | None, size: int | None) -> str:
-    """Bring `part` to the whole file and return its digest; what was pieced together wrongly is fetched anew, once."""
+    """Complete `part` and return its digest; a wrongly resumed file is downloaded once more."""
     for last in (False, True):
         pieces = _fetch(url, part, sha256, size)
         digest = file_sha256(part)
@@ -110,7 +110,7 @@ def _checked(url: str, part: Path, sha256: str | None, size: int | None) -> str:
 
 
 def _fetch(url: str, part: Path, sha256: str | None, size: int | None) -> int:
-    """Bring `part` to the whole file; return in how many pieces it came, counting what was there before as one."""
+    """Complete `part`; return the number of pieces it consists of, bytes from earlier calls being one."""
     pieces, failures, furthest = int(part.exists()), 0, 0
     while True:
         try:
@@ -146,7 +146,7 @@ def _fetch(url: str, part: Path, sha256: str | None, size: int | None) -> int:
 
 
 def _complete(part: Path, size: int | None) -> bool:
-    """Return whether all bytes are there already; too many are of another file."""
+    """Return whether all bytes are present; too many belong to another file."""
     if size is None or not part.exists():
         return False
     if part.stat().st_size > size:
@@ -155,7 +155,7 @@ def _complete(part: Path, size: int | None) -> bool:
 
 
 def _receive(url: str, part: Path, sha256: str | None, size: int | None) -> bool:
-    """Append what one request gives; return whether the file is whole."""
+    """Append the response to one request; return whether the file is complete."""
     have, tag = (part.stat().st_size if part.exists() else 0), _etag_file(part)
     version = _version(tag, url)
     if have and sha256 is None and not version:
@@ -182,7 +182,7 @@ def _receive(url: str, part: Path, sha256: str | None, size: int | None) -> bool
 
 
 def _extent(response: http.client.HTTPResponse, have: int, version: str) -> tuple[int, int | None] | None:
-    """Return where the answer begins in the file and how long the whole file is; None if it is another part."""
+    """Return the offset of the response in the file and the size of the file; None if it is another part."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise _Refused(f"packs what it sends ({response.headers['Content-Encoding']}), unasked")
     if response.status == 206:
@@ -200,7 +200,7 @@ def _extent(response: http.client.HTTPResponse, have: int, version: str) -> tupl
 
 
 def _note_version(tag: Path, url: str, response: http.client.HTTPResponse) -> None:
-    """Keep what tells this version of the file from others, if the server says it, for the next request."""
+    """Store the ETag of this version of the file, if the server sends one, for the next request."""
     version = response.headers.get("ETag", "")
     if re.fullmatch('"[!#-~]*"', version):  # a weak one does not promise equal bytes
         tag.write_text(f"{url}\n{version}")
@@ -209,7 +209,7 @@ def _note_version(tag: Path, url: str, response: http.client.HTTPResponse) -> No
 
 
 def _version(tag: Path, url: str) -> str:
-    """Return the version of the part that is there, if it came from this address; "" where that is not known."""
+    """Return the version of the existing part if it came from this address, otherwise ""."""
     if not tag.is_file():
         return ""
     source, _, version = tag.read_bytes().decode("latin-1").partition("\n")
@@ -217,7 +217,7 @@ def _version(tag: Path, url: str) -> str:
 
 
 def _append(response: http.client.HTTPResponse, part: Path, start: int, total: int | None) -> bool:
-    """Write what comes from byte `start` on; return whether nothing is missing."""
+    """Write the response from byte `start` on; return whether the file is complete."""
     reached = start
     with _on_disk(part):
         file = part.open("r+b" if start else "wb", buffering=0)  # nothing is left to be written when it closes
@@ -238,7 +238,7 @@ def _append(response: http.client.HTTPResponse, part: Path, start: int, total: i
 
 @contextmanager
 def _on_disk(part: Path) -> Iterator[None]:
-    """Tell failures of this machine from those of the network, which are tried again."""
+    """Convert failures of the disk, which, unlike those of the network, are not tried again."""
     try:
         yield
     except OSError as error:

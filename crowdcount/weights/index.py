@@ -1,6 +1,6 @@
-"""The index of downloadable weights: where they are, which bytes, whose, under which terms, how good.
+"""Index of downloadable weights: address, hash, authors, licence and accuracy.
 
-An entry is called NAME.TAG: the name of a configuration of the zoo (or of a start for training) and who made it.
+An entry is called NAME.TAG: the name of a configuration of the zoo (or of pretrained weights) and its author.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from crowdcount.errors import InputError
 
 Format = Literal["torch", "safetensors", "torchscript", "text"]
-"""`torch` and `torchscript` are read without running code in them, `text` is a vocabulary."""
+"""Formats of files; `torch` and `torchscript` are read without running code in them, `text` is a vocabulary."""
 
 
 _PACKAGE: Final = "package:"
@@ -28,13 +28,13 @@ _CLOSED: Final = ConfigDict(extra="forbid")
 @with_config(_CLOSED)
 @dataclass(frozen=True)
 class Reported:
-    """Figures of a model as a publication reports them.
+    """Figures of a model reported by a publication.
 
     Attributes:
         data: data set and split, such as `nwpu/test`.
         mae: mean absolute error.
         rmse: root of the mean squared error (papers call it MSE).
-        source: where it stands.
+        source: publication, with table or page.
     """
 
     data: str
@@ -50,13 +50,13 @@ class Measured:
 
     Attributes:
         data: data set and split.
-        images: how many.
+        images: number of images.
         mae: mean absolute error.
         rmse: root of the mean squared error.
         nae: mean error relative to the true count, over images with people.
         protocol: size rule and windows.
-        command: what gives the figures again.
-        commit: of this project.
+        command: command that reproduces the figures.
+        commit: commit of this project.
         date: YYYY-MM-DD.
     """
 
@@ -74,27 +74,27 @@ class Measured:
 @with_config(_CLOSED)
 @dataclass(frozen=True)
 class WeightEntry:
-    """One downloadable file. None stands for what is not known.
+    """One downloadable file. None stands for unknown values.
 
     Attributes:
         name: NAME.TAG.
-        config: configuration of the zoo the weights belong to; None for starts of a training and vocabularies.
+        config: configuration of the zoo the weights belong to; None for pretrained backbones and vocabularies.
         arguments: arguments of the network that differ from the configuration's.
-        urls: where the file is, the first choice first; empty where only a person can fetch it, from `page`. `package:`
-            and a name stand for a file that comes with the package.
-        page: where a person reads about it or fetches it.
-        sha256: of the file at `urls`.
-        bytes: its size.
-        format: of the weights.
-        member: what the weights are called in the archive at `urls` (a pattern such as *.pth); None for no archive.
-        code_license: SPDX identifier of the authors' code, NONE where they give no licence.
-        weights_license: SPDX identifier of the weights, where one is stated for them.
-        data_terms: terms of the data they were trained on.
-        code: where the authors' code is.
-        paper: where the method is described.
-        reported: figures of publications.
-        measured: figures of `crowdcount evaluate`.
-        notes: what else one should know.
+        urls: addresses of the file in order of preference; empty if it can only be downloaded in a browser, from
+            `page`. `package:NAME` is a file that comes with the package.
+        page: web page that describes or offers the file.
+        sha256: SHA-256 of the file at `urls`.
+        bytes: size of the file at `urls`.
+        format: format of the weights.
+        member: name of the weights in the archive at `urls` (a pattern such as *.pth); None if it is not an archive.
+        code_license: SPDX identifier of the authors' code, NONE if they state no licence.
+        weights_license: SPDX identifier of the weights, if one is stated.
+        data_terms: terms of the training data.
+        code: address of the authors' code.
+        paper: address of the paper.
+        reported: figures reported by publications.
+        measured: figures measured by `crowdcount evaluate`.
+        notes: further remarks.
     """
 
     name: str
@@ -117,33 +117,33 @@ class WeightEntry:
 
     @property
     def model(self) -> str:
-        """The name without the tag."""
+        """Name without the tag."""
         return self.name.rpartition(".")[0]
 
     @property
     def tag(self) -> str:
-        """Who made it."""
+        """Author of the weights."""
         return self.name.rpartition(".")[2]
 
     @property
     def packaged(self) -> Path | None:
-        """The file, where it comes with the package."""
+        """Path of the file if it comes with the package, otherwise None."""
         names = [url.removeprefix(_PACKAGE) for url in self.urls if url.startswith(_PACKAGE)]
         return Path(__file__).parents[1] / "packaged" / names[0] if names else None
 
 
 def index_file() -> Path:
-    """Return the index: in the package when installed, beside it in a clone."""
+    """Return the path of the index: in an installed package, beside the package in a clone."""
     inside = Path(__file__).parents[1] / "weights_index.json"
     return inside if inside.is_file() else inside.parents[1] / inside.name
 
 
 @cache
 def read_index(path: Path | None = None) -> dict[str, WeightEntry]:
-    """Return the entries of an index by name, of this project's own where no path is given.
+    """Return the entries of an index by name, by default those of this project's index.
 
     Raises:
-        InputError: the file is no such index; names entry and field.
+        InputError: if the file is not a valid index; the message names entry and field.
     """
     path = path or index_file()
     try:
@@ -162,7 +162,7 @@ def list_weights(pattern: str = "*") -> list[str]:
 
 
 def entries_for(model: str) -> list[WeightEntry]:
-    """Return the entries of a configuration, the first choice first."""
+    """Return the entries of a configuration in order of preference."""
     return [entry for entry in read_index().values() if entry.model == model]
 
 
@@ -170,7 +170,7 @@ def find_entry(name: str) -> WeightEntry:
     """Return the entry NAME.TAG, or the first of NAME.
 
     Raises:
-        InputError: there is none; names those near it.
+        InputError: if there is none; the message lists similar names.
     """
     index = read_index()
     if name in index:
@@ -183,7 +183,7 @@ def find_entry(name: str) -> WeightEntry:
 
 
 def terms(entry: WeightEntry) -> str:
-    """Return in one line what may be done with the weights, as far as it is known."""
+    """Return the known licences and terms of the weights in one line."""
     code = {"NONE": "none is stated", None: "not known"}.get(entry.code_license, entry.code_license)
     weights, data = entry.weights_license or "none is stated", entry.data_terms or "terms not known"
     return f"licence of the code: {code}; of the weights: {weights}; trained on: {data}"

@@ -1,4 +1,4 @@
-"""Provenance of weights: a file known by its bytes, a release, a training."""
+"""Provenance of weights: from the index, a release or a training run."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights, its SHA-256, and the entry of the index that it is of, wherever it lies."""
+    """A file of weights, its SHA-256, and its entry in the index, if any."""
 
     path: Path
     sha256: str
@@ -26,10 +26,14 @@ class WeightsFile:
 
     @classmethod
     def inspect(cls, path: Path, entry: WeightEntry | None = None) -> "WeightsFile":
-        """Look at a file, which is of the entry where one is given, as `local_file` returns it.
+        """Return a file with its hash and entry.
+
+        Args:
+            path: the file.
+            entry: its entry, if the file is from `ensure_downloaded`; by default the entry with its hash.
 
         Raises:
-            InputError: there is no such file.
+            InputError: if there is no such file.
         """
         if not path.is_file():
             raise InputError(f"{path}: no such checkpoint")
@@ -43,14 +47,14 @@ class WeightsFile:
             return cls(path, digest, None)
 
     def arguments(self, name: str) -> dict[str, Any]:
-        """Return the arguments of the network that the weights ask for, if they are of the index and of this model.
+        """Return the arguments of the network that the index gives for these weights, empty for another model.
 
-        Prompts, for one, are no weights: those of another style would load as well, and count wrongly.
+        Prompts, for example, are not part of the weights: another style would load as well, and count wrongly.
         """
         return self.entry.arguments if self.entry and self.entry.config == name else {}
 
     def origin(self) -> dict[str, Any]:
-        """Return what is known of the weights, with what the index says of them."""
+        """Return the known facts about the weights, including those of the index."""
         if self.entry is None:
             return {"file": self.path.name, "sha256": self.sha256}
         left_out = ("config", "arguments", "sha256", "bytes", "format")
@@ -62,7 +66,7 @@ def stored_object(metadata: dict[str, str], key: str, path: Path) -> dict[str, A
     """Return a JSON object from the metadata of a release, such as `origin`, the provenance of its weights.
 
     Raises:
-        InputError: the text is no JSON object.
+        InputError: if the text is not a JSON object.
     """
     try:
         found = json.loads(metadata[key])
@@ -74,7 +78,7 @@ def stored_object(metadata: dict[str, str], key: str, path: Path) -> dict[str, A
 
 
 def training_origin(checkpoint: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """Return what a training's checkpoint says of the training, without paths."""
+    """Return the facts about a training run in its checkpoint, without paths."""
     data, callbacks = config.get("data"), checkpoint.get("callbacks")
     source = data.get("source") if isinstance(data, dict) else None
     progress: dict[str, Any] = {key: checkpoint[key] for key in ("epoch", "global_step") if key in checkpoint}
@@ -87,7 +91,7 @@ def training_origin(checkpoint: dict[str, Any], config: dict[str, Any]) -> dict[
 
 
 def _data_sets(source: Any) -> str | None:
-    """Return the class path of a data set; of several, each with its name there; of a part, that of the whole."""
+    """Return the class path of a data set; for `Concat` those of all, for `HoldOut` that of the whole."""
     if not isinstance(source, dict):
         return None
     arguments = source.get("init_args")

@@ -1,7 +1,7 @@
-"""Reading the weights in a TorchScript archive without running the program in it.
+"""Reading of the weights in a TorchScript archive without running the program in it.
 
-OpenAI published CLIP in this form. `torch.jit.load` would build the modules and prepare their code; here the code is
-never looked at: the archive is a zip file whose `data.pkl` says which stretch of which storage each tensor is.
+OpenAI published CLIP in this format. `torch.jit.load` would build the modules and compile their code, which is ignored
+here: the archive is a zip file whose `data.pkl` maps each tensor to a range of a storage.
 """
 
 import math
@@ -30,14 +30,14 @@ _STORAGES = {
 
 
 class _Module:
-    """Stands in for every class of the archive: attributes, no behaviour."""
+    """Placeholder for every class of the archive: attributes without behaviour."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.attributes = state
 
 
 def is_torchscript(path: Path) -> bool:
-    """Return whether a file is a TorchScript archive; torch.save writes zip files too, but without constants."""
+    """Return whether a file is a TorchScript archive; zip files of torch.save have no constants."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -48,8 +48,8 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Return the tensors of the modules in a TorchScript archive, by their dotted names.
 
     Raises:
-        pickle.UnpicklingError: the archive holds more than modules, tensors and plain values.
-        Exception: it is damaged; zipfile, pickle and torch have many kinds.
+        pickle.UnpicklingError: if the archive holds more than modules, tensors and plain values.
+        Exception: if it is damaged; zipfile, pickle and torch raise many types.
     """
     with zipfile.ZipFile(path) as archive:
         data = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
@@ -59,7 +59,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds modules without behaviour, tensors, and nothing else."""
+    """Unpickler that builds modules without behaviour and tensors, and nothing else."""
 
     def __init__(self, stream: Any, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(stream)
@@ -68,7 +68,7 @@ class _Unpickler(pickle.Unpickler):
         self._storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands in for a global of the archive, or refuse it."""
+        """Return the placeholder for a global of the archive, or reject it."""
         if module.startswith("__torch__"):
             return _Module
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):

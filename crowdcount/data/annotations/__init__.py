@@ -1,1 +1,1 @@
-"""Reading annotations: tables, text files, MATLAB files, JSON."""
+"""Reading of annotations: tables, text files, MATLAB files, JSON."""

@@ -1,4 +1,4 @@
-"""Shared parts of adapters: numbered files, pairs of image and annotation, MATLAB arrays, checked points."""
+"""Shared functions of adapters: numbered files, pairs of image and annotation, MATLAB arrays, checked points."""
 
 import re
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ def numbered(folder: Path, pattern: str) -> dict[int, Path]:
     """Return the files of a folder by the number in their name, lowest first.
 
     Args:
-        folder: where to look; sub-folders and files with other names are passed over.
+        folder: folder to search; subfolders and files with other names are ignored.
         pattern: regular expression for the whole file name; its first group is the number.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: if there is no such folder.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the data set is incomplete, or unpacked elsewhere", folder)
@@ -33,15 +33,15 @@ def numbered(folder: Path, pattern: str) -> dict[int, Path]:
 
 
 def paired(images: dict[int, Path], annotations: dict[int, Path], folder: Path) -> list[tuple[Path, Path]]:
-    """Return (image, annotation) by number, lowest first.
+    """Return pairs (image, annotation) by number, lowest first.
 
     Args:
-        images: number -> image file.
-        annotations: number -> annotation file.
-        folder: where the images were looked for, for the messages.
+        images: image files by number.
+        annotations: annotation files by number.
+        folder: folder of the images, for the messages.
 
     Raises:
-        InputError: there is no image, or one has no partner.
+        InputError: if there are no images, or a file has no counterpart.
     """
     if not images:
         raise InputError(f"{folder}: holds no image of this data set; unpack the original archive here", folder)
@@ -55,10 +55,10 @@ def paired(images: dict[int, Path], annotations: dict[int, Path], folder: Path) 
 
 
 def load_mat(path: Path, *keys: str) -> NDArray[np.generic]:
-    """Return the first of the variables `keys` that a MATLAB file holds.
+    """Return the first of the variables `keys` that exists in a MATLAB file.
 
     Raises:
-        InputError: the file is missing or damaged, or has none of them.
+        InputError: if the file is missing or damaged, or has none of them.
     """
     variables = load_mats(path, *keys)
     for key in keys:
@@ -71,10 +71,10 @@ def load_mat(path: Path, *keys: str) -> NDArray[np.generic]:
 
 
 def load_mats(path: Path, *keys: str) -> dict[str, NDArray[np.generic]]:
-    """Return those of the variables `keys` that a MATLAB file holds.
+    """Return those of the variables `keys` that exist in a MATLAB file.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: if the file is missing or damaged.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such annotation; restore it from the original archive", path)
@@ -90,7 +90,7 @@ def mat_location(path: Path, info: NDArray[np.generic]) -> object:
     """Return the points in the variable `image_info` of a ShanghaiTech annotation.
 
     Raises:
-        InputError: it has none.
+        InputError: if it has none.
     """
     try:
         return info[0, 0]["location"][0, 0]
@@ -101,28 +101,28 @@ def mat_location(path: Path, info: NDArray[np.generic]) -> object:
 
 
 def checked_points(path: Path, values: object) -> Points:
-    """Return what an annotation file lists as points.
+    """Return the points of an annotation file as (N, 2) float32.
 
     Args:
         path: the file, for the messages.
-        values: (N, 2) numbers, or anything empty for a scene without people.
+        values: (N, 2) numbers, or anything empty for an image without people.
 
     Raises:
-        InputError: `values` are not finite x, y pairs.
+        InputError: if `values` are not finite x, y pairs.
     """
     return _checked_rows(path, values, "point", "x, y")
 
 
 def checked_boxes(path: Path, values: object, count: int) -> NDArray[np.float32]:
-    """Return what an annotation file lists as boxes of heads.
+    """Return the head boxes of an annotation file as (N, 4) float32.
 
     Args:
         path: the file, for the messages.
-        values: (N, 4) numbers x1, y1, x2, y2, or anything empty for a scene without people.
+        values: (N, 4) numbers x1, y1, x2, y2, or anything empty for an image without people.
         count: number of points in the same file.
 
     Raises:
-        InputError: `values` are not finite, or not one for each point.
+        InputError: if `values` are not finite, or not one for each point.
     """
     boxes = _checked_rows(path, values, "box", "x1, y1, x2, y2")
     if len(boxes) != count:
@@ -133,7 +133,7 @@ def checked_boxes(path: Path, values: object, count: int) -> NDArray[np.float32]
 
 
 def are_finite(numbers: Sequence[float]) -> bool:
-    """Say whether numbers are finite also in the single precision of points and boxes."""
+    """Return whether numbers are finite in single precision, which points and boxes have."""
     with np.errstate(over="ignore"):
         return bool(np.isfinite(np.array(numbers, np.float32)).all())
 

@@ -1,4 +1,4 @@
-"""Faults of single files: adapters stop at the first one, unless somebody gathers all of them."""
+"""Collection of errors in single files, where adapters would otherwise stop at the first one."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,16 +10,16 @@ from crowdcount.errors import InputError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Not an argument of `CrowdSource.records`: adapters, also those from outside, would have to hand it on to every reader,
-# for the doctor alone. A context variable, not a global: each thread collects its own.
+# Not an argument of `CrowdSource.records`: all adapters would have to pass it on to every reader, only for the doctor.
+# A context variable, not a global, so that each thread collects its own errors.
 _GATHERED: ContextVar[list[InputError] | None] = ContextVar("gathered", default=None)
 
 
 @contextmanager
 def collect_errors() -> Iterator[list[InputError]]:
-    """Let adapters pass over the files at fault, and gather the errors in the list that this gives.
+    """Let adapters skip invalid files, and collect the errors in the list that is yielded.
 
-    An error that makes the rest unreadable, of a list of images say, is raised all the same.
+    An error that makes the whole split unreadable, such as one in a list of images, is still raised.
     """
     faults: list[InputError] = []
     token = _GATHERED.set(faults)
@@ -30,10 +30,10 @@ def collect_errors() -> Iterator[list[InputError]]:
 
 
 def report_error(error: InputError) -> None:
-    """Raise an error that concerns one file; return, for the caller to pass over it, where faults are gathered.
+    """Raise an error that concerns one file, or collect it so that the caller skips the file.
 
     Raises:
-        InputError: that one.
+        InputError: if errors are not collected.
     """
     faults = _GATHERED.get()
     if faults is None:
@@ -42,10 +42,10 @@ def report_error(error: InputError) -> None:
 
 
 def read_each(read: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Return what `read` gives for each item, without those it refuses where faults are gathered.
+    """Return the result of `read` for each item, without invalid items if errors are collected.
 
     Raises:
-        InputError: `read` refuses an item, and faults are not gathered.
+        InputError: if `read` rejects an item and errors are not collected.
     """
     results: list[Result] = []
     for item in items:

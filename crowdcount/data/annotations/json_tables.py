@@ -1,4 +1,4 @@
-"""Shared parts of adapters with JSON annotations: tables by name, and the points and texts of their entries."""
+"""Shared functions of adapters with JSON annotations: tables by name, points and texts of their entries."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ def load_table(path: Path, remedy: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        remedy: what to do when there is no such file, for the message.
+        remedy: advice if there is no such file, for the message.
 
     Raises:
-        InputError: the file is missing, damaged or no object.
+        InputError: if the file is missing, damaged or not an object.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; {remedy}", path)
@@ -31,16 +31,16 @@ def load_table(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def get_entry(path: Path, table: dict[str, Any], key: str, owner: str) -> dict[str, Any]:
-    """Return the object that a table holds under `key`.
+    """Return the object under `key` in a table.
 
     Args:
         path: the file of the table, for the messages.
-        table: where to look.
-        key: what to look for.
-        owner: what the key is, in words, for the messages.
+        table: the table.
+        key: key of the entry.
+        owner: description of the key, for the messages.
 
     Raises:
-        InputError: there is none, or it is no object.
+        InputError: if there is none, or it is not an object.
     """
     if key not in table:
         raise InputError(f"{path}: holds no annotation of {owner}; restore it, or take it off the split's list", path)
@@ -57,11 +57,11 @@ def entry_points(path: Path, entry: dict[str, Any], owner: str) -> Points:
 
     Args:
         path: the file, for the messages.
-        entry: what holds `points`, a list of x, y pairs.
-        owner: what the entry annotates, in words, for the messages.
+        entry: entry with `points`, a list of x, y pairs.
+        owner: description of the annotated image, for the messages.
 
     Raises:
-        InputError: there is none, or it holds anything but finite pairs.
+        InputError: if there is none, or it holds anything but finite pairs.
     """
     if "points" not in entry:
         raise InputError(f"{path}: the annotation of {owner} has no 'points'; {_AGAIN}", path)
@@ -72,10 +72,10 @@ def entry_points(path: Path, entry: dict[str, Any], owner: str) -> Points:
 
 
 def entry_text(path: Path, entry: dict[str, Any], key: str, owner: str) -> str:
-    """Return the text that an entry holds under `key`; empty where it is left out or null.
+    """Return the text under `key` in an entry; empty if it is missing or null.
 
     Raises:
-        InputError: it is no text.
+        InputError: if it is not a text.
     """
     words = entry.get(key)
     if words is None:

@@ -1,4 +1,4 @@
-"""A look at a MATLAB file before scipy reads it: a damaged one could end the process, or take all of its memory."""
+"""Check of MATLAB files before scipy reads them: damaged files could crash the process or exhaust its memory."""
 
 import math
 import struct
@@ -18,16 +18,16 @@ _COMPLEX: Final = 0x800
 
 
 def check_types(content: bytes) -> None:
-    """Walk through the data elements of a file of level 5, which MATLAB has written since version 5.
+    """Check the data elements of a level 5 file, which MATLAB has written since version 5.
 
-    Files of other levels, and what is cut short, are left to scipy, which refuses them by itself.
+    Files of other levels and truncated files are left to scipy, which rejects them itself.
 
     Raises:
-        ValueError: an element has a type that cannot be where it is, or an array more elements than bytes, or numbers
-            that no annotation has.
-        struct.error: an array ends in its size.
-        zlib.error: a compressed element is damaged.
-        RecursionError: elements lie within each other thousands of times.
+        ValueError: if an element has a type that is not allowed in its place, or an array has more elements than bytes,
+            or numbers that do not occur in annotations.
+        struct.error: if an array is truncated within its size.
+        zlib.error: if a compressed element is damaged.
+        RecursionError: if elements are nested thousands of times.
     """
     order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEADER])
     if order is not None:
@@ -45,7 +45,7 @@ def _walk(data: bytes, order: str, allowed: frozenset[int]) -> None:
         if kind not in allowed:
             raise ValueError(f"a data element of type {kind}")
         inner = data[start + _TAG : start + _TAG + size]
-        if kind == _MATRIX and inner:  # an empty cell has nothing in it
+        if kind == _MATRIX and inner:  # an empty cell has no content
             _walk(inner, order, _within(inner, order))
         elif kind == _COMPRESSED:
             _walk(zlib.decompress(inner), order, frozenset([_MATRIX]))
@@ -53,7 +53,7 @@ def _walk(data: bytes, order: str, allowed: frozenset[int]) -> None:
 
 
 def _within(array: bytes, order: str) -> frozenset[int]:
-    """Return the types of the elements that an array may hold, by its class."""
+    """Return the types of elements allowed in an array of its class."""
     if len(array) < 3 * _TAG:
         raise ValueError("an array without class and size")
     (flags,) = struct.unpack_from(f"{order}I", array, _TAG)
@@ -63,6 +63,6 @@ def _within(array: bytes, order: str) -> frozenset[int]:
         raise ValueError(f"an array of flags {flags:#x}")
     (size,) = struct.unpack_from(f"{order}I", array, 2 * _TAG + 4)
     sides = struct.unpack_from(f"{order}{min(size, len(array) - 3 * _TAG) // 4}i", array, 3 * _TAG)
-    if math.prod(sides) * _TAG > len(array):  # scipy would make room for them before it looks for them
+    if math.prod(sides) * _TAG > len(array):  # scipy would allocate memory before reading them
         raise ValueError(f"an array of size {sides} in {len(array)} bytes")
     return _NUMBERS | {_MATRIX}

@@ -14,16 +14,16 @@ _SHOWN = 5
 def match_points_to_images(
     path: Path, table: Mapping[str, Entry], pictures: Sequence[Path], owners: Sequence[Path]
 ) -> dict[Path, Points]:
-    """Return the points by picture.
+    """Return the points by image.
 
     Args:
-        path: the file of the table.
-        table: the points by name.
-        pictures: those that the table must name.
-        owners: those that the table may name.
+        path: file of the table.
+        table: points by name.
+        pictures: images that the table must name.
+        owners: images that the table may name.
 
     Raises:
-        InputError: a name is that of no picture or of two, or a picture has two names or none; lists all of these.
+        InputError: if a name matches no image or two, or an image has two names or none; the message lists them.
     """
     base = path.parent
     points, wrong, again = _matched(table, _candidate_names(owners, base))
@@ -42,7 +42,7 @@ def match_points_to_images(
 def _matched(
     table: Mapping[str, Entry], known: Mapping[str, Sequence[Path]]
 ) -> tuple[dict[Path, Points], list[str], list[str]]:
-    """Return the points by picture, and what is wrong: names of no picture or of two, and second names of a picture."""
+    """Return the points by image, the problems of names with no image or two, and those of repeated names."""
     points: dict[Path, Points] = {}
     wrong, again = [], []
     for name, entry in table.items():
@@ -57,13 +57,13 @@ def _matched(
 
 
 def _listed(problems: Sequence[str], remedy: str, start: str = "") -> str:
-    """Return the first few problems, how many more there are, and what to do; nothing where there is none."""
+    """Return the first few problems, the number of others and the remedy; empty without problems."""
     more = f" and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
     return f"{start}{', '.join(problems[:_SHOWN])}{more}; {remedy}" if problems else ""
 
 
 def _candidate_names(pictures: Sequence[Path], base: Path) -> dict[str, list[Path]]:
-    """Return the pictures by the names that a table in `base` may call them."""
+    """Return the images by the names that they may have in a table in `base`."""
     known: dict[str, list[Path]] = {}
     for picture in pictures:
         for name in image_keys(picture, base):

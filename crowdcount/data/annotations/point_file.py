@@ -1,4 +1,4 @@
-"""One file of points for one image, in the formats that people have: found by its name and read by its ending."""
+"""Point files of single images in common formats, found by name and read by suffix."""
 
 import re
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from crowdcount.files import read_json, read_text
 from crowdcount.geometry import Points
 
 ANNOTATIONS: Final = ("GT_{}.mat", "{}_ann.mat", "{}.mat", "{}.npy", "{}.json", "{}.txt", "{}.csv")
-"""Names of the file of points of an image, {} its name without the ending."""
+"""Names of the point file of an image; {} is the image name without suffix."""
 
 
 def find_annotation(image: Path, annotation: Path) -> Path:
-    """Return the annotation itself, or the file in that folder that belongs to the image.
+    """Return the annotation file of an image: the annotation itself, or the matching file if it is a folder.
 
     Raises:
-        InputError: there is none, or there are several.
+        InputError: if there is none, or there are several.
     """
     if not annotation.is_dir():
         return annotation
@@ -36,14 +36,14 @@ def find_annotation(image: Path, annotation: Path) -> Path:
 def read_points(path: Path) -> Points:
     """Read the points (N, 2) of an annotation file.
 
-    `.mat` of ShanghaiTech, UCF-QNRF or NWPU, `.npy` of shape (N, 2), `.json` with a key `points`,
-    `.txt` and `.csv` with x and y first on each line, separated by blanks, commas or semicolons; further columns are
-    passed over, and a first line that names x and y is a header. A text that is empty, or has nothing but a header, is
-    an image without people.
+    Formats: `.mat` of ShanghaiTech, UCF-QNRF or NWPU, `.npy` of shape (N, 2), `.json` with a key `points`, `.txt` and
+    `.csv` with x and y first on each line, separated by blanks, commas or semicolons. Further columns are ignored, and
+    a first line that names x and y is a header. A text file that is empty or has only a header is an image without
+    people.
 
     Raises:
-        InputError: the file is missing, damaged or of an unknown kind; its lines are boxes of YOLO, or may have commas
-            in their numbers.
+        InputError: if the file is missing, damaged or of an unknown format, its lines are YOLO boxes, or its numbers
+            may have decimal commas.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such annotation")
@@ -54,10 +54,10 @@ def read_points(path: Path) -> Points:
 
 
 def parse_pair(path: Path, number: int, words: list[str]) -> tuple[float, float]:
-    """Return the x and y that two words of a line spell.
+    """Return the x and y in two words of a line.
 
     Raises:
-        InputError: they do not; names the line.
+        InputError: if they are not numbers; the message names the line.
     """
     try:
         x, y = (float(word) for word in words)
@@ -90,7 +90,7 @@ def _json(path: Path) -> object:
 
 
 def _lines(path: Path) -> list[tuple[float, float]]:
-    """Read x and y from each line; further columns are passed over."""
+    """Read x and y from each line; further columns are ignored."""
     lines = [(number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
     if lines and re.match(r"\W*x\W+y\b", lines[0][1], re.IGNORECASE):
         lines = lines[1:]
@@ -111,13 +111,13 @@ def _lines(path: Path) -> list[tuple[float, float]]:
 
 
 def _is_box(words: list[str]) -> bool:
-    """Tell whether a line is a whole number and at least four from 0 to 1, the centre and the size of a box."""
+    """Return whether a line is an integer and at least four numbers from 0 to 1, the centre and size of a box."""
     rest = [_value(word) for word in words[1:]]
     return words[0].isdecimal() and len(rest) >= 4 and all(0 <= value <= 1 for value in rest)
 
 
 def _may_have_decimal_commas(line: str, words: list[str]) -> bool:
-    """Tell whether a line with commas inside its words has blanks or semicolons between them, and too many numbers."""
+    """Return whether a line has commas inside words, blanks or semicolons between them, and too many numbers."""
     inside, between = re.search(r"[^\s,;],[^\s,;]", line), re.search(r"[^\s,;](\s+|\s*;\s*)[^\s,;]", line)
     return bool(inside and between) and sum(not np.isnan(_value(word)) for word in words) > 2
 

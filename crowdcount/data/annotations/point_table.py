@@ -1,4 +1,4 @@
-"""One file with the points of many images: JSON or CSV, its images called by their names."""
+"""Point tables: JSON or CSV files with the points of many images by name."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ class Entry(NamedTuple):
 
     Attributes:
         points: (N, 2) as written.
-        place: where in the file the image is first named, for messages.
+        place: first occurrence of the image in the file, for messages.
     """
 
     points: Points
@@ -27,14 +27,15 @@ class Entry(NamedTuple):
 
 
 def read_table(path: Path) -> dict[str, Entry]:
-    """Return the points by the name of the image, as written.
+    """Return the points by name of the image, as written.
 
-    JSON: `{"a.jpg": [[x, y], ...], ...}`, or for each image an object with the key `points`; an image without people
-    has an empty list. CSV: the header `image,x,y` (more columns are passed over, a semicolon separates as well) and a
-    line for each head; an image without people has a line with nothing for x and y.
+    JSON: `{"a.jpg": [[x, y], ...], ...}`, or an object with the key `points` for each image; an image without people
+    has an empty list. CSV: the header `image,x,y` (further columns are ignored, semicolons are also separators) and a
+    line for each head; an image without people has a line with empty x and y.
 
     Raises:
-        InputError: the file is damaged or of another kind, or JSON with a name twice; names the line, or the image.
+        InputError: if the file is damaged or of another format, or a JSON name is repeated; the message names the line
+            or the image.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of points")
@@ -46,10 +47,10 @@ def read_table(path: Path) -> dict[str, Entry]:
 
 
 def is_table(path: Path) -> bool:
-    """Tell a file with the points of many images from one with the points of a single image, by how it begins.
+    """Return whether a file is a point table, as opposed to the point file of a single image.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: if the file is damaged.
     """
     if path.suffix.lower() == ".json":
         top = read_json(path, unique=True)
@@ -58,7 +59,7 @@ def is_table(path: Path) -> bool:
 
 
 def image_keys(picture: Path, folder: Path) -> set[str]:
-    """Return how a table in a folder may call a picture: by its name, or its path with and without `images`."""
+    """Return the names of an image in a table in a folder: its name, and its path with and without `images`."""
     if not picture.is_relative_to(folder):
         return {picture.name}
     path = picture.relative_to(folder)
@@ -66,15 +67,15 @@ def image_keys(picture: Path, folder: Path) -> set[str]:
 
 
 def table_points(picture: Path, path: Path, table: Mapping[str, Entry]) -> Points:
-    """Return the points (N, 2) of one picture in a table; the table may name others that are not here.
+    """Return the points (N, 2) of an image in a table, which may include other images that do not exist.
 
     Args:
-        picture: the image.
-        path: the file of the table.
-        table: what `read_table` returned of it.
+        picture: path of the image.
+        path: file of the table.
+        table: table returned by `read_table`.
 
     Raises:
-        InputError: the table names the picture not at all, or twice.
+        InputError: if the table does not name the image, or names it twice.
     """
     names = image_keys(picture.absolute(), path.absolute().parent)
     found = [name for name in table if PurePosixPath(name.replace("\\", "/")).as_posix() in names]
@@ -122,7 +123,7 @@ def _delimiter(line: str) -> str:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield the line, the name of the image and the words of x and y."""
+    """Yield the line number, the name of the image and the words of x and y."""
     first, *lines = read_text(path).splitlines() or [""]
     header = _header(first)
     if not set(_COLUMNS) <= set(header):

@@ -1,4 +1,4 @@
-"""Importers: what annotation tools export, read into points for images; one file for each format."""
+"""Importers of the exports of annotation tools; one module for each format."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,4 +14,4 @@ FORMATS: Final[dict[str, Callable[[Path, Choice], list[Annotated]]]] = {
     "label-studio": label_studio.read,
     "yolo": yolo.read,
 }
-"""Readers by format; the key is the name on the command line."""
+"""Readers by the name of the format on the command line."""

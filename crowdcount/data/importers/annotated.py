@@ -1,4 +1,4 @@
-"""The result of all importers, and the choice of shapes they take."""
+"""Result of the importers, and selection of the shapes to import."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,15 +12,15 @@ Kind = Literal["point", "keypoint", "box centre"]
 
 @dataclass(frozen=True)
 class Annotated:
-    """The people of one image, as an annotation tool exported them.
+    """The annotation of one image in an export.
 
     Attributes:
-        image: path of the image as the export has it, with forward slashes.
+        image: path of the image in the export, with forward slashes.
         points: x, y of each head.
-        place: file and entry that this came from, for messages.
-        size: width and height of the image in pixels that the export states; None where it states none.
-        relative: the points are fractions of width and height instead of pixels.
-        uploaded: the export may have `_` in the file name where the file itself has a blank.
+        place: file and entry, for messages.
+        size: width and height of the image in pixels according to the export; None if it has none.
+        relative: whether the points are fractions of width and height instead of pixels.
+        uploaded: whether the export may have `_` in the file name in place of blanks.
     """
 
     image: str
@@ -33,13 +33,12 @@ class Annotated:
 
 @dataclass
 class Choice:
-    """The choice of shapes that become heads; keeps count of those taken and left out.
+    """Selection of the shapes that become heads, with statistics of imported and skipped ones.
 
     Args:
-        labels: take shapes with these labels only; all where empty.
-        keypoint: of a category with several keypoints (COCO) take this one.
-        pictures: names of the pictures without their endings; text files (YOLO) of other names are no labels. Null
-            takes every file.
+        labels: labels of the shapes to import; empty for all.
+        keypoint: keypoint to import of categories with several keypoints (COCO).
+        pictures: names of the images without suffix; text files (YOLO) of other names are not labels. None for all.
     """
 
     labels: frozenset[str] = frozenset()
@@ -50,7 +49,7 @@ class Choice:
     _seen: Counter[str] = field(default_factory=Counter, init=False)
 
     def wants(self, label: str) -> bool:
-        """Tell whether shapes of this label are asked for; count those that are not."""
+        """Return whether shapes of this label are imported; count those that are not."""
         self._seen[label] += 1
         if self.labels and label not in self.labels:
             self.left_out[f"label {label!r}"] += 1
@@ -58,21 +57,21 @@ class Choice:
         return True
 
     def take(self, kind: Kind, points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Count heads that were taken, and return them."""
+        """Count imported heads, and return them."""
         points = list(points)
         self.taken[kind] += len(points)
         return points
 
     def leave(self, reason: str) -> list[tuple[float, float]]:
-        """Count a shape that is no head; return that there is none."""
+        """Count a skipped shape, and return an empty list."""
         self.left_out[reason] += 1
         return []
 
     def check(self, place: str) -> None:
-        """Refuse labels that no shape has.
+        """Check that every selected label occurs.
 
         Raises:
-            InputError: one was asked for and not met.
+            InputError: if a label does not occur.
         """
         missing = sorted(self.labels - set(self._seen))
         if missing:

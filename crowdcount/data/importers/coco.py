@@ -14,17 +14,18 @@ _Category = tuple[str, list[str]]  # name, names of its keypoints
 def read(path: Path, choice: Choice) -> list[Annotated]:
     """Read one head from each annotation of a COCO file.
 
-    The head of an annotation is, in this order: its `points` (not in COCO itself; a list of x, y pairs, as some tools
-    write, may hold several heads); its keypoint, if its category has a single one or `choice.keypoint` names one; the
-    centre of its `bbox` (x, y, width, height). Visible (2) and hidden (1) keypoints are taken, those that nobody
-    marked (0) are left out. Regions with `iscrowd` are no person and are left out.
+    The head of an annotation is, in this order: its `points` (not part of COCO; a list of x, y pairs, as written by
+    some tools, may hold several heads); its keypoint, if its category has a single one or `choice.keypoint` selects
+    one; the centre of its `bbox` (x, y, width, height). Visible (2) and hidden (1) keypoints are imported, unmarked
+    ones (0) are skipped. Regions with `iscrowd` are skipped.
 
     Args:
         path: the file.
-        choice: which shapes to take.
+        choice: selection of the shapes.
 
     Raises:
-        InputError: the file is missing or damaged, or no category has `choice.keypoint`; names file, entry and value.
+        InputError: if the file is missing or damaged, or no category has `choice.keypoint`; the message names file,
+            entry and value.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the .json file with images and annotations")
@@ -43,7 +44,7 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
 
 
 def _images(path: Path, table: dict[str, Any]) -> dict[Any, tuple[str, tuple[int, int] | None]]:
-    """Return (name, size) by id."""
+    """Return name and size of the images by id."""
     images: dict[Any, tuple[str, tuple[int, int] | None]] = {}
     for i, value in enumerate(as_list(f"{path}: 'images'", get(str(path), table, "images"))):
         place = f"{path}: image {i}"
@@ -108,7 +109,7 @@ def _heads(
 
 
 def _keypoint_index(place: str, entry: dict[str, Any], label: str, parts: list[str], choice: Choice) -> int | None:
-    """Return which keypoint is the head; None where the annotation has none, or several and none is chosen."""
+    """Return the index of the keypoint of the head; None without keypoints, or if none of several is selected."""
     if not entry.get("keypoints"):
         return None
     if choice.keypoint is None:

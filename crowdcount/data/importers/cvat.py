@@ -1,4 +1,4 @@
-"""CVAT: "CVAT for images 1.1", one XML file for a task."""
+"""CVAT: the export "CVAT for images 1.1", one XML file per task."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,16 +9,16 @@ from crowdcount.json_fields import as_number, image_size
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:
-    """Read the points and the centres of the boxes of a CVAT export; other shapes are left out.
+    """Read the points and box centres of a CVAT export; other shapes are skipped.
 
     One `points` element may hold several heads.
 
     Args:
-        path: `annotations.xml`, or the folder that holds it.
-        choice: which shapes to take.
+        path: `annotations.xml`, or its folder.
+        choice: selection of the shapes.
 
     Raises:
-        InputError: the file is missing or damaged, or of a video; names file, image, shape and value.
+        InputError: if the file is missing or damaged, or of a video; the message names file, image, shape and value.
     """
     file = path / "annotations.xml" if path.is_dir() else path
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""From the names in an export to the pictures on disk, each of them decoded and compared with what the export says."""
+"""Matching of the entries of an export with image files, which are decoded and compared with the export."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -19,12 +19,12 @@ UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture on disk and its heads.
+    """An image file and its heads.
 
     Attributes:
         path: the file.
-        points: (N, 2) in pixels of the upright picture.
-        outside: how many of them lie outside it.
+        points: (N, 2) in pixels of the upright image.
+        outside: number of points outside the image.
     """
 
     path: Path
@@ -33,13 +33,13 @@ class Picture:
 
 
 class Pictures:
-    """The pictures in a folder and its sub-folders, found by the names that exports use.
+    """Lookup of the images in a folder and its subfolders by their names in exports.
 
     Args:
-        folder: where to look.
+        folder: the folder.
 
     Raises:
-        InputError: there is no such folder, or no picture in it.
+        InputError: if there is no such folder, or no image in it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,16 +55,16 @@ class Pictures:
                 self._named.setdefault(key, []).append(path)
 
     def find(self, place: str, name: str, uploaded: bool = False) -> Path:
-        """Return the picture that an export calls `name`: by its path in the folder, or else by its file name.
+        """Return the image of a name in an export, by its path in the folder or else by its file name.
 
         Args:
             place: file and entry of the export, for messages.
-            name: as the export has it.
-            uploaded: where no picture has the name itself, take one with blanks where the name has `_`, or with the
-                eight digits before it that the name has lost.
+            name: name in the export.
+            uploaded: whether an image with blanks in place of `_`, or with a prefix of eight digits, also matches if
+                no image has the name itself.
 
         Raises:
-            InputError: there is none, or there are several.
+            InputError: if there is none, or there are several.
         """
         parts = PurePosixPath(name).parts
         found = self._named.get(parts[-1], []) if parts else []
@@ -88,10 +88,10 @@ class Pictures:
 
 
 def checked(annotated: Iterable[Annotated], pictures: Pictures) -> Iterator[Picture]:
-    """Yield the picture of each entry of an export, decoded once and compared with it.
+    """Yield the image of each entry of an export, decoded once and compared with the entry.
 
     Raises:
-        InputError: a picture is missing, damaged, named twice, or not of the size that the export states.
+        InputError: if an image is missing, damaged, named twice, or of another size than in the export.
     """
     places: dict[Path, str] = {}
     for entry in annotated:

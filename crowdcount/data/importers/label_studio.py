@@ -14,18 +14,18 @@ from crowdcount.json_fields import as_list, as_number, as_object, get, image_siz
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:
-    """Read the keypoints and the centres of the rectangles of a Label Studio export; other shapes are left out.
+    """Read the keypoints and rectangle centres of a Label Studio export; other shapes are skipped.
 
-    Coordinates are percent of `original_width` and `original_height`. A rectangle is given by the corner that is its
-    top left before it is turned by `rotation` degrees, clockwise about that corner.
+    Coordinates are percentages of `original_width` and `original_height`. A rectangle is given by its top left corner,
+    about which it is rotated clockwise by `rotation` degrees.
 
     Args:
         path: the file.
-        choice: which shapes to take.
+        choice: selection of the shapes.
 
     Raises:
-        InputError: the file is missing or damaged, a task has several annotations or a turned image; names file,
-            task, result and value.
+        InputError: if the file is missing or damaged, or a task has several annotations or a rotated image; the message
+            names file, task, result and value.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; export the project as JSON")
@@ -50,9 +50,9 @@ def _read_task(place: str, value: object, choice: Choice) -> Annotated:
 
 
 def _image_name(place: str, data: dict[str, Any]) -> tuple[str, bool]:
-    """Return the file that a task shows: a path, an address or a local file after `?d=`; and whether it is an upload.
+    """Return the image of a task, which is a path, an address or a local file after `?d=`, and whether it is an upload.
 
-    Label Studio puts eight hexadecimal digits before the name of an uploaded file, and `_` for each of its blanks.
+    Label Studio prefixes the name of an uploaded file with eight hexadecimal digits and replaces blanks by `_`.
     """
     texts = [value for value in data.values() if isinstance(value, str)]
     shown = [data["image"]] if isinstance(data.get("image"), str) else [t for t in texts if _file(place, t)]
@@ -63,7 +63,7 @@ def _image_name(place: str, data: dict[str, Any]) -> tuple[str, bool]:
 
 
 def _file(place: str, address: str) -> str:
-    """Return the path in an address of an image; empty where it is none."""
+    """Return the path in an image address; empty if there is none."""
     try:
         parts = urlparse(address.replace("\\", "/"))
     except ValueError as error:
@@ -74,7 +74,7 @@ def _file(place: str, address: str) -> str:
 
 
 def _results(place: str, task: dict[str, Any]) -> list[Any]:
-    """Return what was marked: by the one annotator, or in the annotation that is declared the truth."""
+    """Return the results of the only annotation, or of the one marked as ground truth."""
     all_of_them = as_list(f"{place}: annotations", get(place, task, "annotations"))
     entries = [as_object(f"{place}: annotation {i}", value) for i, value in enumerate(all_of_them)]
     entries = [entry for entry in entries if not entry.get("was_cancelled")]
@@ -90,7 +90,7 @@ def _results(place: str, task: dict[str, Any]) -> list[Any]:
 def _heads(
     place: str, result: dict[str, Any], choice: Choice
 ) -> tuple[tuple[int, int] | None, list[tuple[float, float]]]:
-    """Return the stated size of the image, and the head that a result marks, if it marks one."""
+    """Return the size of the image and the heads, at most one, of a result."""
     kind = str(result.get("type"))
     value = as_object(f"{place}: value", result.get("value", {}))
     labels = value.get(kind)

@@ -1,4 +1,4 @@
-"""LabelMe: one JSON file for each image."""
+"""LabelMe: one JSON file per image."""
 
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from crowdcount.json_fields import as_list, as_numbers, as_object, as_text, get,
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:
-    """Read the points and the centres of the rectangles of LabelMe files; other shapes are left out.
+    """Read the points and rectangle centres of LabelMe files; other shapes are skipped.
 
-    A `points.json` in the folder that an import has written there is passed over.
+    A `points.json` written to the folder by an earlier import is ignored.
 
     Args:
-        path: a file, or a folder of `.json` files.
-        choice: which shapes to take.
+        path: file, or folder of `.json` files.
+        choice: selection of the shapes.
 
     Raises:
-        InputError: there is no file, or one is damaged; names file, shape and value.
+        InputError: if there is no file, or one is damaged; the message names file, shape and value.
     """
     files = [path] * path.is_file()
     if path.is_dir():
@@ -31,7 +31,7 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
 
 
 def _is_ours(file: Path) -> bool:
-    """Tell a table of points from the LabelMe file of a picture that is called `points`, too."""
+    """Return whether a file is a point table, not the LabelMe file of an image called `points`."""
     if file.name != TABLE:
         return False
     table = read_json(file)

@@ -1,4 +1,4 @@
-"""Writing what was imported as a folder that `crowdcount.data.Folder` reads."""
+"""Writing of imported points as a folder for `crowdcount.data.Folder`."""
 
 import json
 import os
@@ -17,18 +17,18 @@ from crowdcount.files import atomic_write
 Transfer = Literal["copy", "link"]
 
 TABLE: Final = "points.json"
-"""Name of the file of points that is written."""
+"""Name of the point table."""
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
 _CALLED: Final[dict[str, Split]] = {"valid": "val", "validation": "val"}  # as annotation tools name them
 
 
 def write_beside(found: Sequence[Picture], pictures: Pictures, overwrite: bool = False) -> Path:
-    """Write `points.json` into the folder of the pictures, and return its path.
+    """Write `points.json` to the folder of the images, and return its path.
 
     Raises:
-        InputError: there is one already, or `Folder` would not read what it is to describe: a picture that the
-            export does not name, or one in another sub-folder than `images`, `train`, `val` or `test`.
+        InputError: if it exists, or `Folder` could not read it because the export does not name an image, or an image
+            is in another subfolder than `images`, `train`, `val` or `test`.
     """
     folder = pictures.folder
     table = folder / TABLE
@@ -51,13 +51,12 @@ def write_beside(found: Sequence[Picture], pictures: Pictures, overwrite: bool =
 
 
 def write_folder(found: Sequence[Picture], pictures: Pictures, output: Path, transfer: Transfer) -> Path:
-    """Write a new folder with `points.json` and copies of the pictures, or links to them; return the folder.
+    """Write a new folder with `points.json` and copies of the images or links to them; return the folder.
 
-    Pictures in sub-folders `train`, `val` (also called `valid`) and `test` stay in them; otherwise all lie in one
-    folder `images`.
+    Images in subfolders `train`, `val` (or `valid`) and `test` stay in these; all others go to one folder `images`.
 
     Raises:
-        InputError: the folder exists and is not empty, or two pictures would have the same name.
+        InputError: if the folder exists and is not empty, or two images would have the same name.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists; give --output a new folder")
@@ -79,7 +78,7 @@ def write_folder(found: Sequence[Picture], pictures: Pictures, output: Path, tra
 
 
 def _names(found: Sequence[Picture], folder: Path) -> dict[str, Picture]:
-    """Return the pictures by their paths in the new folder."""
+    """Return the images by their paths in the new folder."""
     names: dict[str, Picture] = {}
     for picture in found:
         parts = picture.path.relative_to(folder).parts[:-1]
@@ -112,7 +111,7 @@ def _check_beside(folder: Path, table: Path, found: Sequence[Picture]) -> None:
 
 
 def _check(folder: Path, table: Path, found: Sequence[Picture]) -> None:
-    """Let the adapter read what was written, before it gets its final name."""
+    """Check that the adapter can read the folder before it gets its final name."""
     source = Folder(folder, points=table.name)
     read = [record for split in _SPLITS for record in source.records(split)]
     if len(read) != len(found):

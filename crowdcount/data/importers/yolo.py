@@ -1,4 +1,4 @@
-"""YOLO: a text file for each image, a box in each line, in fractions of the image."""
+"""YOLO: one text file per image with a box per line, in fractions of the image."""
 
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,24 @@ from crowdcount.json_fields import as_number
 
 _FIELDS = "class x y w h"
 _LISTS = ("classes.txt", "obj.names")
-"""Files with the name of a class in each line: of LabelImg, and of CVAT and Darknet."""
+"""Files with a class name per line: of LabelImg, and of CVAT and Darknet."""
 
 
 def read(path: Path, choice: Choice) -> list[Annotated]:
-    """Read the centres of the boxes of YOLO label files, which are fractions of width and height.
+    """Read the box centres of YOLO label files, which are fractions of width and height.
 
-    A line is `class x y w h`, x and y the centre; a sixth number (a confidence) is passed over. Lines with seven
-    numbers or more are outlines and are left out. Names of classes come from `classes.txt`, `obj.names` or `data.yaml`
-    beside the labels or up to two folders above; without these the label of a class is its number. Images without a
-    label file are not imported: whether they show nobody, or nobody has looked, their folder does not say. Text files
-    without an image (`train.txt`, `README.txt`) are no labels and are left out.
+    A line is `class x y w h`, with the centre x, y; a sixth number (a confidence) is ignored. Lines with seven or more
+    numbers are outlines and are skipped. Class names are read from `classes.txt`, `obj.names` or `data.yaml` beside the
+    labels or up to two folders above; otherwise the label of a class is its number. Images without a label file are not
+    imported, since they may be empty or not annotated. Text files without an image (`train.txt`, `README.txt`) are not
+    labels and are skipped.
 
     Args:
-        path: a label file, or a folder of them with its sub-folders.
-        choice: which shapes to take.
+        path: label file, or folder of label files, including subfolders.
+        choice: selection of the shapes.
 
     Raises:
-        InputError: there is no label file of an image, or one is damaged; names file, line and value.
+        InputError: if no image has a label file, or one is damaged; the message names file, line and value.
     """
     folder = path if path.is_dir() else path.parent
     files = sorted(file for file in path.rglob("*.txt") if file.name not in _LISTS) or [path] * path.is_file()
@@ -73,7 +73,7 @@ def _head(place: str, line: str, names: dict[int, str], choice: Choice) -> list[
 
 
 def _names(folder: Path) -> dict[int, str]:
-    """Return the names of the classes by number, from the nearest file that has them."""
+    """Return the class names by number, from the nearest file that has them."""
     for place in (folder, folder.parent, folder.parent.parent):
         for listed in (place / name for name in _LISTS):
             if listed.is_file():

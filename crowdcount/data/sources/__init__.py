@@ -1,1 +1,1 @@
-"""Data sets: one adapter each."""
+"""Adapters of the data sets."""

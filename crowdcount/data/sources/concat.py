@@ -1,4 +1,4 @@
-"""Several data sets as one."""
+"""Concatenation of data sets."""
 
 import math
 from collections import Counter
@@ -13,11 +13,11 @@ from crowdcount.errors import InputError
 
 
 class Concat(CrowdSource):
-    """Several data sets, one after the other: each split is the splits of that name of all of them.
+    """Concatenation of data sets: each split consists of the splits of that name of all of them.
 
-    The name of a record is that of its data set, a slash and its own name there; its attribute `source` is the name of
-    the data set. Where some of the data sets have a validation split, that is the validation split of the whole: no
-    part of the others is held out (`HoldOut` does that for one of them).
+    Record names are prefixed with the name of the data set and a slash; the attribute `source` is the name of the data
+    set. If some of the data sets have a validation split, the validation split consists of these: no part of the others
+    is held out (`HoldOut` does that for a single data set).
 
         source:
           class_path: crowdcount.data.Concat
@@ -28,12 +28,13 @@ class Concat(CrowdSource):
             weights: {sha: 0.7, qnrf: 0.3}
 
     Args:
-        sources: the data sets by the names you give them, in the order of the records.
-        weights: share of the training crops that each data set provides, however many images it has; they need not
-            add up to 1. Without weights every image is drawn once an epoch.
+        sources: data sets by freely chosen names, in the order of the records.
+        weights: share of the training crops from each data set, whatever its number of images; the shares need not
+            sum to 1. Without weights, every image is drawn once per epoch.
 
     Raises:
-        InputError: no data set, an impossible name, or weights that are not one positive number for each data set.
+        InputError: if there is no data set, a name is invalid, or weights are not one positive number for each data
+            set.
     """
 
     def __init__(self, sources: Mapping[str, CrowdSource], weights: Mapping[str, float] | None = None) -> None:
@@ -60,10 +61,10 @@ class Concat(CrowdSource):
         return [_named(name, record) for name, source in self.sources.items() for record in source.records(split)]
 
     def sampling_weights(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
-        """Return the chance of each record, (N,), such that every data set has its share; None without weights.
+        """Return (N,) relative probabilities by which every data set gets its share; None without weights.
 
         Args:
-            records: of this data set, or a part of them: a data set of which none is left has no share.
+            records: records of this data set, or a part of them; a data set without records has no share.
         """
         if self.weights is None:
             return None

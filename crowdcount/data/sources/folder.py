@@ -1,4 +1,4 @@
-"""The user's own pictures with points."""
+"""Folder of the user's own images with points."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,31 +19,31 @@ _SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class Folder(CrowdSource):
-    """A folder of your own pictures, with the points of the heads.
+    """Folder of your own images with the points of the heads.
 
-    Pictures lie in `root`, or in `root/train`, `root/val` and `root/test` (those that are there), or in a subfolder
-    `images` of these. Without such subfolders every picture is for training, and a part is held out for validation
-    where a training asks for it.
+    Images lie in `root`, or in those of `root/train`, `root/val` and `root/test` that exist, or in a subfolder `images`
+    of these. Without split folders, all images are for training, and a part is held out if training needs validation
+    images.
 
-    Points, x and y in pixels from the upper left corner of the upright picture, are any one of:
+    Points, x and y in pixels from the upper left corner of the upright image, are given by one of:
 
     - `points.json`: `{"a.jpg": [[x, y], ...], "b.jpg": []}`;
-    - `points.csv`: a header `image,x,y` and a line for each head; `b.jpg,,` for a picture without people;
-    - a file for each picture, `a.txt` (or .csv, .json, .npy, .mat: see `read_points`), beside the picture or in a
-      folder `points` beside the pictures or the folder `images`. An empty `a.txt` is a picture without people.
+    - `points.csv`: a header `image,x,y` and a line for each head; `b.jpg,,` for an image without people;
+    - a file for each image, `a.txt` (or .csv, .json, .npy, .mat: see `read_points`), beside the image or in a folder
+      `points` beside the images or the folder `images`. An empty `a.txt` is an image without people.
 
-    The files points.json and points.csv lie in the folder of the split or in `root`. They name a picture by its file
-    name, or by its path from where they lie, as they must where two splits have the same name. Each picture must be
-    named and each name have a picture, and each file of points its picture (but for a readme or a license): what is
-    forgotten does not become an empty scene.
+    The files points.json and points.csv lie in the folder of the split or in `root`. They name an image by its file
+    name or by its relative path, which is required if two splits contain the same name. Each image must be named, each
+    name must match an image, and each point file must have its image (except for a readme or a license), so that a
+    forgotten image is not taken for an empty one.
 
     Args:
         root: the folder.
-        points: a JSON or CSV file, or a folder of files for each picture, of another name or place (from `root`).
-        empty: nobody is in any of the images, and there is no annotation.
+        points: path of a JSON or CSV file, or of a folder of point files, relative to `root`; by default as above.
+        empty: whether no image contains people, and there is no annotation.
 
     Raises:
-        InputError: `points` is given although the folder is said to be empty of people.
+        InputError: if `points` is given together with `empty`.
     """
 
     def __init__(self, root: Path | str, points: Path | str | None = None, empty: bool = False) -> None:
@@ -117,7 +117,7 @@ class Folder(CrowdSource):
         return None
 
     def _points_folder(self, split: Split, home: Path, images: Path) -> Path:
-        """Return the folder of the files of points, one for each picture."""
+        """Return the folder of the point files."""
         places = [home / "points", self.root / "points" / split, self.root / "points", images]
         if self.points is not None:
             places = [self.points / split, self.points]
@@ -130,7 +130,7 @@ def _pictures(home: Path) -> list[Path]:
 
 
 def _from_files(pictures: list[Path], place: Path, owners: list[Path]) -> dict[Path, Points]:
-    """Return the points by picture, from a file for each in `place`, where only `owners` may have one."""
+    """Return the points by image from the point files in `place`, where only `owners` may have one."""
     stems: dict[str, Path] = {}
     for picture in pictures:
         if stems.setdefault(picture.stem, picture) != picture:
@@ -153,7 +153,7 @@ def _read_image_points(picture: Path, place: Path) -> Points:
 
 
 def _refuse_orphans(place: Path, owners: list[Path]) -> None:
-    """Refuse the files of points that belong to no picture."""
+    """Report point files without an image."""
     names = {name.format(picture.stem) for picture in owners for name in ANNOTATIONS}
     endings = {Path(name).suffix for name in ANNOTATIONS}
     for path in sorted(place.iterdir()):

@@ -28,8 +28,8 @@ class Fsc147(CrowdSource):
     `Train_Test_Val_FSC_147.json`, `ImageClasses_FSC147.txt` and, for descriptions, `FSC-147-D.json`.
 
     Args:
-        root: folder that holds these.
-        descriptions: take the descriptions as expressions in place of the class names.
+        root: folder of these files.
+        descriptions: whether to use the descriptions as expressions instead of the class names.
     """
 
     published = True
@@ -72,7 +72,7 @@ class Fsc147(CrowdSource):
         return {name.strip(): category.strip() for name, _, category in columns}
 
     def _present(self, names: list[str]) -> list[str]:
-        """Return the images that are there, and refuse the others: by one listing, faster than a question for each."""
+        """Return the images that exist and report the others, with one listing of the folder for speed."""
         folder = self.root / _IMAGES
         present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         missing = [name for name in names if name not in present]

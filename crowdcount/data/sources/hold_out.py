@@ -1,4 +1,4 @@
-"""Parts of the training images held out, for data sets without official splits."""
+"""Random splits for data sets without official ones."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from crowdcount.checks import check_number
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
 
-_STREAM = 103  # first word of the seeds here: another use of the same seed has another one
+_STREAM = 103  # first word of the seeds here; other uses of the same seed have other words
 
 
 class HoldOut(CrowdSource):
-    """A data set whose training images are divided into training, validation and test, without copying a file.
+    """A data set whose training images are split into training, validation and test, without copying files.
 
-    The parts are random, but fixed by the seed and the data set: the test images are drawn first, so that another `val`
-    leaves them as they are.
+    The parts are random, but determined by the seed and the data set. The test images are drawn first, so they do not
+    depend on `val`.
 
         source:
           class_path: crowdcount.data.HoldOut
@@ -24,12 +24,12 @@ class HoldOut(CrowdSource):
 
     Args:
         source: the data set.
-        val: share of its training images to validate on; 0 leaves its own validation split as it is.
-        test: share of its training images set aside for testing; 0 leaves its own test split as it is.
-        seed: another seed holds out other images.
+        val: share of its training images for validation; 0 keeps its own validation split.
+        test: share of its training images for testing; 0 keeps its own test split.
+        seed: seed of the random parts.
 
     Raises:
-        InputError: the shares are negative or leave nothing to train on, or the seed is negative.
+        InputError: if the shares are negative or leave nothing to train on, or the seed is negative.
     """
 
     def __init__(self, source: CrowdSource, val: float = 0.0, test: float = 0.0, seed: int = 0) -> None:
@@ -42,14 +42,14 @@ class HoldOut(CrowdSource):
 
     @property
     def key(self) -> str:
-        """Key of the data set, marked as divided here, such as "sha.held_out"."""
+        """Key of the data set with a suffix, such as "sha.held_out"."""
         return f"{self.source.key}.held_out"
 
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in the order of the data set.
 
         Raises:
-            InputError: the data set has such a split of its own, or a file is missing or damaged.
+            InputError: if the data set already has such a split, or a file is missing or damaged.
         """
         held = [name for name, share in self.shares.items() if share > 0]
         if split != "train" and split not in held:
@@ -64,14 +64,14 @@ class HoldOut(CrowdSource):
         rest = self.source.records("train")
         total = len(rest)
         for name, share in self.shares.items():
-            # of what is left, so that the part is `share` of all
+            # relative to the remaining images, so that the part is `share` of all
             fraction = share * total / len(rest) if rest else 0
             rest, parts[name] = hold_out(rest, fraction, self.seed) if share else (rest, [])
         return {**parts, "train": rest}
 
 
 def hold_out(records: list[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
-    """Split records into those kept and a seeded random `fraction` (at least one) held out, both in file order."""
+    """Split records into kept ones and a seeded random `fraction` (at least one) held out, both in file order."""
     size = min(max(round(len(records) * fraction), 1), len(records))
     chosen = set(np.random.default_rng([_STREAM, seed]).permutation(len(records))[:size].tolist())
     kept = [record for index, record in enumerate(records) if index not in chosen]

@@ -28,13 +28,13 @@ class JhuCrowd(CrowdSource):
     Splits: 2272 train, 500 val, 1600 test, all with annotations.
 
     Layout: `train`, `val` and `test`, each with `images` (`0001.jpg`), `gt` (`0001.txt`) and `image_labels.txt`. A
-    line of an annotation is one head, `x y w h o b`: centre, approximate size, occlusion, blur; centre and size make
-    the box, occlusion and blur are not kept. An empty annotation is a scene without people. A line of the labels is
+    line of an annotation is one head, `x y w h o b`: centre, approximate size, occlusion, blur; centre and size give
+    the box, occlusion and blur are ignored. An empty annotation is an image without people. A line of the labels is
     `id,count,scene,weather,distractor`: the attributes `scene`, `weather` ("none", "fog", "rain" or "snow") and
     `distractor` ("0" or "1").
 
     Args:
-        root: folder that holds `train`, `val` and `test`.
+        root: folder of `train`, `val` and `test`.
     """
 
     published = True
@@ -72,7 +72,7 @@ def _record(image: Path, annotation: Path, attributes: dict[str, str]) -> Record
 
 
 def _read_heads(path: Path) -> NDArray[np.float64]:
-    """Return the (N, 6) numbers of the heads."""
+    """Return the (N, 6) fields of the heads."""
     with about(path):
         lines = enumerate(read_text(path).splitlines(), 1)
     rows = [_read_line(path, number, line) for number, line in lines if line.strip()]
@@ -94,7 +94,7 @@ def _read_line(path: Path, number: int, line: str) -> list[float]:
 
 
 def _read_labels(path: Path, numbers: list[int]) -> dict[int, dict[str, str]]:
-    """Return the attributes of every image by its number; of none where the data set came without the file."""
+    """Return the attributes of every image by number; empty if the file does not exist."""
     if not path.is_file():
         logger.warning("%s: no such file, so the scenes, the weather and the distractors are not known", path)
         return {}

@@ -16,16 +16,16 @@ _TRAIN: Final = 800
 
 
 class Mall(CrowdSource):
-    """Mall: 2000 frames of one camera in a shopping centre, 13 to 53 people in each.
+    """Mall: 2000 frames of a camera in a shopping centre with 13 to 53 people each.
 
-    Splits: frames 1 to 800 train, 801 to 2000 test; no validation split. Neighbouring frames show the same people, so
-    a random part held out for validation is easier than the test. Points are taken over the whole frame: the region
-    of interest of the data set is not applied.
+    Splits: frames 1 to 800 train, 801 to 2000 test; no validation split. Neighbouring frames show the same people, so a
+    random part held out for validation is easier than the test. Points cover the whole frame: the region of interest of
+    the data set is not applied.
 
     Layout: `frames` (`seq_000001.jpg`, ...) and `mall_gt.mat`.
 
     Args:
-        root: folder that holds `frames` and `mall_gt.mat`, or a folder `mall_dataset` with them.
+        root: folder of `frames` and `mall_gt.mat`, or of a folder `mall_dataset` with them.
     """
 
     published = True

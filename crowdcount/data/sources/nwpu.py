@@ -23,19 +23,19 @@ class _Heads(NamedTuple):
 
 
 class Nwpu(CrowdSource):
-    """NWPU-Crowd: 5109 scenes, 351 of them without people.
+    """NWPU-Crowd: 5109 images, 351 of them without people.
 
     Wang et al., "NWPU-Crowd: A Large-Scale Benchmark for Crowd Counting and Localization", TPAMI 2020.
-    Splits: 3109 train, 500 val, 1500 test. The annotations of the test images are held back: their points are None.
+    Splits: 3109 train, 500 val, 1500 test. The annotations of the test images are withheld: their points are None.
 
     Layout: `images_part1` to `images_part5` (or one folder `images`), `jsons` or `mats`, and the lists `train.txt`,
     `val.txt` and `test.txt`. A line of a list is the number of an image, its luminance (0 to 3) and its level of
-    crowding (0: no one, to 4: more than 5000), the latter two left out in `test.txt`: they become the attributes
-    `luminance` and `level`. Boxes are read where an annotation has them (`boxes`, in a .mat file `annBoxes`). Where
-    both folders are there, `jsons` is read.
+    crowding (0: no one, to 4: more than 5000), the latter two missing in `test.txt`: they become the attributes
+    `luminance` and `level`. Boxes are read if an annotation has them (`boxes`, in a .mat file `annBoxes`). If both
+    folders exist, `jsons` is read.
 
     Args:
-        root: folder that holds the folders of images and the lists.
+        root: folder of the image folders and the lists.
     """
 
     published = True
@@ -105,7 +105,7 @@ def _number(path: Path, line: int, word: str) -> int:
 
 
 def _traits(path: Path, line: int, words: list[str]) -> dict[str, str]:
-    """Return the attributes of an image, none where the list has its number alone."""
+    """Return the attributes of an image; empty if the list has only its number."""
     traits = dict(zip(_TRAITS, words, strict=False))
     fits = all(word.isascii() and word.isdigit() and int(word) <= _TRAITS[key] for key, word in traits.items())
     if words and not (fits and len(words) == len(_TRAITS)):

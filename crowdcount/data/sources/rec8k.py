@@ -17,11 +17,11 @@ _FLAT: Final = "rec-8k"
 _IMAGES: Final = 8011
 
 POINT_TOTALS: Final[dict[Split, int]] = {"train": 176_050, "val": 54_153, "test": 56_418}
-"""Points of all expressions together, as the logs of a third party's training runs have them; not published."""
+"""Total points of all expressions according to a third party's training logs; not published."""
 
 
 class _Origin(NamedTuple):
-    """A data set that gave images: folders where they may be, under the folder of all images, and what to fetch."""
+    """A data set from which images were taken: their possible folders below the image folder, and the download."""
 
     folders: tuple[str, ...]
     fetch: str
@@ -46,20 +46,20 @@ _ORIGINS: Final = {
 
 
 class Rec8k(CrowdSource):
-    """REC-8K: 8011 images with referring expressions such as "person walking" and a point for every object meant.
+    """REC-8K: 8011 images with referring expressions such as "person walking" and a point for every object.
 
-    Dai, Liu and Cheung, "Referring Expression Counting", CVPR 2024. The images come from nine places. Several
+    Dai, Liu and Cheung, "Referring Expression Counting", CVPR 2024. The images come from nine sources. Several
     expressions of an image may be of one class and differ by an attribute.
 
-    Layout: `annotations.json` and `splits.json`, and the images in the folders of their data sets, as each archive
-    unpacks: `Crowd_Surveillance/images_train/images/train` (or with a space), `mall_dataset/frames`,
+    Layout: `annotations.json` and `splits.json`, and the images in the folders of their data sets, as unpacked from
+    each archive: `Crowd_Surveillance/images_train/images/train` (or with a space), `mall_dataset/frames`,
     `DETRAC/DETRAC-train-data/Insight-MVT_Annotation_Train`, `FSC147_384_V2/images_384_VarV2`,
     `CARPK_devkit/data/Images`, `NWPU/images`, `VisDrone2020-CC/sequences`, `jhu_crowd_v2.0/test/images`, `internet`;
-    or all of them in one folder `rec-8k`, named by their ids, as the authors' script copies them.
+    or all of them in one folder `rec-8k`, named by their ids, as copied by the authors' script.
 
     Args:
-        root: folder that holds `annotations.json` and `splits.json`, or the folder `anno` with them.
-        images: folder that holds the folders of the data sets, or `rec-8k`; `root` when left out.
+        root: folder of `annotations.json` and `splits.json`, or of a folder `anno` with them.
+        images: folder of the data set folders, or of `rec-8k`; by default `root`.
     """
 
     published = True
@@ -88,7 +88,7 @@ class Rec8k(CrowdSource):
 
 
 def _by_image(path: Path, table: dict[str, Any], split: Split) -> dict[str, list[str]]:
-    """Group the [image, expression] pairs of a split by image, in the order of the first of each."""
+    """Group the [image, expression] pairs of a split by image, in order of first occurrence."""
     if split not in table:
         raise InputError(f"{path}: has no split {split!r}, only {', '.join(table) or 'nothing'}")
     if not isinstance(table[split], list):
@@ -116,7 +116,7 @@ def _expression(path: Path, entries: dict[str, Any], text: str, owner: str) -> E
 
 
 class _Places:
-    """Finds images by their ids, with one listing of each folder in place of a question for each of 8011 files."""
+    """Lookup of images by id, with one listing per folder instead of a file access for each of 8011 images."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -126,7 +126,7 @@ class _Places:
         """Return the file of an image.
 
         Raises:
-            InputError: it is nowhere, or its id names no known data set.
+            InputError: if it does not exist, or its id does not name a known data set.
         """
         source, *rest = image.split("-")[1:] or [""]
         origin = _ORIGINS.get(source)
@@ -155,7 +155,7 @@ class _Places:
 def _files_in(folder: Path) -> set[str]:
     if not folder.is_dir():
         return set()
-    with os.scandir(folder) as entries:  # the listing itself tells files from folders
+    with os.scandir(folder) as entries:  # the listing itself distinguishes files from folders
         return {entry.name for entry in entries if entry.is_file()}
 
 

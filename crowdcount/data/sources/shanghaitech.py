@@ -15,17 +15,17 @@ _SOURCE = "github.com/desenzhou/ShanghaiTechDataset or kaggle.com/datasets/tthie
 
 
 class ShanghaiTech(CrowdSource):
-    """ShanghaiTech: 482 crowd photographs from the web (A), 716 from the streets of Shanghai (B).
+    """ShanghaiTech: 482 crowd images from the web (A), 716 from the streets of Shanghai (B).
 
     Zhang et al., "Single-Image Crowd Counting via Multi-Column Convolutional Neural Network", CVPR 2016.
-    Splits: A 300 train, 182 test; B 400 train, 316 test; no validation split. Two releases of the annotations are
-    about, one with and one without points outside the image; `Record.points` has whatever the files have.
+    Splits: A 300 train, 182 test; B 400 train, 316 test; no validation split. Two releases of the annotations exist,
+    one with and one without points outside the image; `Record.points` follows the files.
 
     Layouts: `part_A_final/{train,test}_data/{images,ground_truth}` of the authors' archive, and the same with
     `part_A` and `ground-truth` of the copy on Kaggle. Images `IMG_1.jpg`, annotations `GT_IMG_1.mat`.
 
     Args:
-        root: folder that holds the part's folder; the folder above it and the part's folder itself do as well.
+        root: folder of the part's folder; its parent and the part's folder itself are accepted as well.
         part: A or B.
     """
 

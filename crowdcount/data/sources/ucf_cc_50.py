@@ -12,12 +12,12 @@ Fold = Literal[1, 2, 3, 4, 5]
 
 
 class UcfCc50(CrowdSource):
-    """UCF_CC_50: 50 photographs of very dense crowds, used in five folds.
+    """UCF_CC_50: 50 images of very dense crowds in five folds.
 
     Idrees et al., "Multi-source Multi-scale Counting in Extremely Dense Crowd Images", CVPR 2013. Five-fold
     cross-validation is customary, but the folds are not standardised: published codes draw their own, so figures of
-    different papers do not compare. Here fold k tests the ten images whose number leaves the same remainder as k when
-    divided by five and trains on the other forty; a rule of this package, the same for ever:
+    different papers are not comparable. Here, fold k tests on the ten images whose number is congruent to k modulo 5
+    and trains on the other forty, a fixed rule of this package:
 
     - fold 1: 1, 6, 11, 16, 21, 26, 31, 36, 41, 46
     - fold 2: 2, 7, 12, 17, 22, 27, 32, 37, 42, 47
@@ -28,7 +28,7 @@ class UcfCc50(CrowdSource):
     Layout: `1.jpg` to `50.jpg` beside their annotations `1_ann.mat` to `50_ann.mat`.
 
     Args:
-        root: folder that holds the images, or a folder `UCF_CC_50` with them.
+        root: folder of the images, or of a folder `UCF_CC_50` with them.
         fold: 1 to 5.
     """
 

@@ -16,18 +16,18 @@ _LISTS: Final = ("{}.txt", "qnrf_{}.txt")
 
 
 class UcfQnrf(CrowdSource):
-    """UCF-QNRF: 1535 photographs of dense crowds.
+    """UCF-QNRF: 1535 images of dense crowds.
 
     Idrees et al., "Composition Loss for Counting, Density Map Estimation and Localization in Dense Crowds", ECCV 2018.
-    Splits: 1201 train, 334 test; no official validation split. The code of Bayesian loss and of DM-Count comes with a
-    cut of the training images: lay its `train.txt` and `val.txt` (or `qnrf_train.txt` and `qnrf_val.txt`) beside the
-    folder `Train`, and "train" and "val" are what they list. With one of the two alone, the other split is the rest.
+    Splits: 1201 train, 334 test; no official validation split. The code of Bayesian loss and of DM-Count includes a
+    split of the training images: if its `train.txt` and `val.txt` (or `qnrf_train.txt` and `qnrf_val.txt`) are placed
+    beside the folder `Train`, they define "train" and "val". With only one of them, the other split is the rest.
 
     Layout: `Train` and `Test`, images `img_0001.jpg` beside their annotations `img_0001_ann.mat`. A list has the name
-    of an image on each line, with or without its folder and ending.
+    of an image on each line, with or without folder and suffix.
 
     Args:
-        root: folder that holds `Train` and `Test`.
+        root: folder of `Train` and `Test`.
     """
 
     published = True
@@ -41,7 +41,7 @@ class UcfQnrf(CrowdSource):
         return "qnrf"
 
     def records(self, split: Split) -> list[Record]:
-        """Return the records of a split in numeric order; "val" is empty where the root has no list of it."""
+        """Return the records of a split in numeric order; "val" is empty without lists."""
         images, annotations, folder = self._files("Test" if split == "test" else "Train")
         pairs = paired(images, annotations, folder)
         if split != "test":
@@ -63,7 +63,7 @@ class UcfQnrf(CrowdSource):
         return numbered(folder, r"img_(\d+)\.jpg"), numbered(folder, r"img_(\d+)_ann\.mat"), folder
 
     def _cut(self, split: Split, pairs: list[tuple[Path, Path]], names: set[str]) -> list[tuple[Path, Path]]:
-        """Return the pairs of "train" or "val"; `names` are those that the lists may have."""
+        """Return the pairs of "train" or "val"; `names` are the names allowed in the lists."""
         paths = {name: self._list(name) for name in ("train", "val")}
         lists = {name: _listed(path, names) for name, path in paths.items() if path is not None}
         if not lists:
@@ -95,7 +95,7 @@ def _record(pair: tuple[Path, Path]) -> Record:
 
 
 def _listed(path: Path, known: set[str]) -> set[str]:
-    """Return the names, without folders and endings, that a list has."""
+    """Return the names in a list, without folders and suffixes."""
     with about(path):
         text = read_text(path)
     listed: set[str] = set()

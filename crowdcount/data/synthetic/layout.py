@@ -1,6 +1,6 @@
 """Positions of the people in a generated scene.
 
-The scene is a ground plane seen from a raised camera: whoever stands at image row y has a head of half-height
+The scene is a ground plane seen from a raised camera: a person at image row y has a head of half-height
 `slope * (y - horizon)` pixels, the "unit" of everything on that row. People stand on a jittered lattice in that
 perspective, so that no head hides another one entirely, thinned by a smooth field of groups and gaps.
 """
@@ -25,14 +25,14 @@ _SHAPES: Final = {"tree": (8.0, 11.0), "bush": (6.0, -4.0), "stall": (9.0, 5.0),
 
 @dataclass(frozen=True)
 class Thing:
-    """Something that is not a person, standing where a head of that scale would be at (x, y).
+    """An object that is not a person, at the position of a head of the same scale at (x, y).
 
     Attributes:
         kind: tree, bush, stall or post.
         x: middle, in pixels.
         y: row of a head at the same depth, in pixels.
         half_width: half of its width, in units.
-        top: how far it rises above that head, in units.
+        top: height above that head, in units.
     """
 
     kind: str
@@ -44,16 +44,16 @@ class Thing:
 
 @dataclass(frozen=True)
 class Layout:
-    """Everything of a scene but its colours.
+    """Layout of a scene: everything but its colours.
 
     Attributes:
-        width: picture width in pixels.
-        height: picture height in pixels.
-        horizon: row of the horizon in pixels; negative when it is above the picture.
+        width: image width in pixels.
+        height: image height in pixels.
+        horizon: row of the horizon in pixels; negative if it is above the image.
         slope: growth of the head's half-height per pixel below the horizon.
-        tall: how much of its height a standing body keeps; steep views shorten it.
-        points: (N, 2) head centres, from the back to the front.
-        things: from the back to the front.
+        tall: visible share of the height of a standing body; steep views shorten it.
+        points: (N, 2) head centres, from back to front.
+        things: objects, from back to front.
     """
 
     width: int
@@ -70,14 +70,14 @@ class Layout:
 
     @property
     def feet(self) -> float:
-        """Distance from the centre of a head down to the feet, in units."""
+        """Distance from the centre of a head to the feet, in units."""
         return 1.0 + 11.0 * self.tall
 
 
 def arrange(rng: Generator, count: int, width: int, height: int) -> Layout:
-    """Place `count` people and a few things.
+    """Place `count` people and a few objects.
 
-    Heads get smaller until the people fit with the drawn share of places left free.
+    Heads get smaller until the people fit with the drawn share of free places.
     """
     horizon = height * rng.uniform(-0.7, 0.26)
     slope = height * rng.uniform(0.015, 0.04) / (height - horizon)
@@ -85,7 +85,7 @@ def arrange(rng: Generator, count: int, width: int, height: int) -> Layout:
     empty, fill = Layout(width, height, horizon, slope, tall, as_points([]), ()), rng.uniform(0.25, 0.9)
     draws, state = rng.random((int(rng.integers(0, 5)), 4)), rng.bit_generator.state
     while True:
-        rng.bit_generator.state = state  # every attempt jitters alike
+        rng.bit_generator.state = state  # the same jitter in every attempt
         layout = replace(empty, slope=slope, things=_things(draws, replace(empty, slope=slope)))
         places = _lattice(rng, layout)
         if len(places) * fill >= count:
@@ -96,7 +96,7 @@ def arrange(rng: Generator, count: int, width: int, height: int) -> Layout:
 
 
 def _things(draws: Floats, layout: Layout) -> tuple[Thing, ...]:
-    """Turn draws (n, 4) in [0, 1) into things, at most a fifth of the picture wide."""
+    """Convert draws (n, 4) in [0, 1) to objects of at most a fifth of the image width."""
     things, top = [], max(0.0, layout.horizon)
     for kind, x, y, size in draws:
         name = tuple(_SHAPES)[int(kind * len(_SHAPES))]
@@ -108,7 +108,7 @@ def _things(draws: Floats, layout: Layout) -> tuple[Thing, ...]:
 
 
 def _lattice(rng: Generator, layout: Layout) -> Floats:
-    """Return (n, 2) possible head centres: rows that grow geometrically towards the camera, every other one shifted."""
+    """Return (n, 2) possible head centres in rows of geometrically increasing distance, every other one shifted."""
     span = layout.height - layout.horizon
     first = max(min(1.4 / layout.slope, 0.3 * span), 0.08 * span, 2.0 - layout.horizon)
     growth = 1 + _STEP[1] * layout.slope
@@ -124,7 +124,7 @@ def _lattice(rng: Generator, layout: Layout) -> Floats:
 
 
 def _free(x: Floats, y: Floats, layout: Layout) -> NDArray[np.bool_]:
-    """Tell which places are well inside the picture and neither in nor behind a thing."""
+    """Return which places are well inside the image and neither in nor behind an object."""
     unit = layout.slope * (y - layout.horizon)
     free = (x >= 1) & (x < layout.width - 1) & (y >= 1) & (y < layout.height - 1)
     for thing in layout.things:
@@ -141,6 +141,6 @@ def _choose(rng: Generator, places: Floats, count: int, layout: Layout) -> Float
     for _ in range(int(rng.integers(1, 6))):
         centre, spread = rng.random(2) * size, rng.uniform(0.06, 0.35, 2) * size
         field += np.exp(-0.5 * np.sum(((places - centre) / spread) ** 2, axis=1))
-    # The largest of log weight + Gumbel noise: sampling without replacement in proportion to the weight.
+    # The largest values of log weight + Gumbel noise: sampling without replacement in proportion to the weights.
     keys = np.log(field) + rng.gumbel(size=len(places))
     return places[np.argsort(-keys, kind="stable")[:count]]

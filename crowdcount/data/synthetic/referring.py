@@ -1,4 +1,4 @@
-"""Generated scenes with referring expressions: people in a few colours, for tests and first steps without files."""
+"""Generated scenes with referring expressions: people in a few colours, for tests and tutorials without files."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -26,13 +26,13 @@ _RADIUS: Final = (4.0, 6.0)
 """Smallest and largest head, in pixels."""
 
 _MARGIN: Final = 5.0
-"""Least distance of a head's centre from the border, in pixels."""
+"""Minimum distance of a head's centre from the border, in pixels."""
 
 _APART: Final = 11.5
-"""Distance in pixels that two centres keep while there is room."""
+"""Distance in pixels between two centres while there is room."""
 
 _SHADE: Final = 0.6
-"""Share of its light that the ground keeps in the shadow of a head."""
+"""Share of the light in the shadow of a head."""
 
 _TRIES: Final = 32
 _SHARE_ABSENT: Final = 0.3
@@ -40,13 +40,13 @@ _SHARE_ABSENT: Final = 0.3
 
 @dataclass(frozen=True)
 class ReferringScene:
-    """One generated picture of people in different colours; calling it renders the picture.
+    """A generated image of people in different colours; calling it renders the image.
 
     Attributes:
         seed: seed of the data set.
         stream: number of the split.
         index: number of the scene within the split.
-        size: side of the picture in pixels.
+        size: side of the image in pixels.
         max_people: largest number of people.
     """
 
@@ -58,9 +58,9 @@ class ReferringScene:
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
-        """One expression for each colour of the scene, at times one more for a colour that nobody wears.
+        """One expression for each colour of the scene, sometimes one more for a colour that nobody wears.
 
-        Those of nobody have no points. No pixel is drawn for them.
+        The latter has no points. No pixels are drawn.
         """
         points, worn, absent = self._people()
         return tuple(
@@ -70,7 +70,7 @@ class ReferringScene:
         )
 
     def __call__(self) -> Image:
-        """Render the picture (size, size, 3), RGB."""
+        """Render the image (size, size, 3), RGB."""
         rng = self._random(1)
         points, worn, _ = self._people()
         image = _ground(rng, self.size)
@@ -80,7 +80,7 @@ class ReferringScene:
         return np.clip(soft, 0, 255, out=soft).astype(np.uint8)
 
     def _people(self) -> tuple[Points, NDArray[np.int64], int | None]:
-        """Return the centres (N, 2), the number of each one's colour (N,), and a colour to name that nobody wears."""
+        """Return the centres (N, 2), their colour numbers (N,), and a colour that nobody wears, or None."""
         rng = self._random(0)
         count = int(rng.integers(_LEAST_PEOPLE, self.max_people + 1))
         order = rng.permutation(len(_COLOURS))
@@ -90,27 +90,27 @@ class ReferringScene:
         return _places(rng, count, self.size), worn, absent
 
     def _random(self, purpose: int) -> Generator:
-        """Return the scene's own numbers for arranging (0) or painting (1)."""
+        """Return the random generator of the scene for arranging (0) or painting (1)."""
         return np.random.default_rng((self.seed, self.stream, self.index, purpose))
 
 
 class ReferringScenes(CrowdSource):
     """Generated scenes of people in red, green, blue and yellow, with expressions such as "person in red".
 
-    People are coloured discs of a radius of 4 to 6 pixels on textured ground. Every scene has two to four colours, each
-    with its expression; about one scene in five also has the expression of a colour that nobody wears, with no points.
-    A scene depends on its seed, split, number, size and largest count alone; needs no files.
+    People are coloured discs with a radius of 4 to 6 pixels on textured ground. Every scene has two to four colours,
+    each with its expression; about one scene in five also has an expression without points, for a colour that nobody
+    wears. A scene only depends on its seed, split, number, size and largest count; no files are needed.
 
     Args:
         train: number of training scenes.
         val: number of validation scenes.
         test: number of test scenes.
-        size: side of the square pictures in pixels.
-        max_people: largest number of people in a scene, at least 2; where they no longer fit, they overlap.
-        seed: any whole number from 0 on.
+        size: side of the square images in pixels.
+        max_people: largest number of people in a scene, at least 2; they overlap if they do not fit.
+        seed: any non-negative integer.
 
     Raises:
-        InputError: an argument is out of range.
+        InputError: if an argument is out of range.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class ReferringScenes(CrowdSource):
 
 
 def _places(rng: Generator, count: int, size: int) -> Points:
-    """Return (count, 2) centres: each the first of some tries that is far enough from the others, or the farthest."""
+    """Return (count, 2) centres, each the first of some tries far enough from the others, or else the farthest."""
     chosen = rng.uniform(_MARGIN, size - _MARGIN, (1, 2))
     while len(chosen) < count:
         tries = rng.uniform(_MARGIN, size - _MARGIN, (_TRIES, 2))
@@ -164,7 +164,7 @@ def _head(rng: Generator, image: Image, x: float, y: float, colour: tuple[float,
 
 _BITS: Final = 4
 _ONE: Final = 1 << _BITS
-"""One pixel in cv2's fixed point, where the middle of a pixel is a whole number: hence the half off below."""
+"""One pixel in cv2's fixed point, in which pixel centres are integers: hence the half subtracted below."""
 
 
 def _disc(image: Image, x: float, y: float, radius: float, colour: NDArray[np.float64]) -> None:

@@ -1,4 +1,4 @@
-"""The pixels of a generated scene: ground, backdrop, people and things, light and noise."""
+"""Rendering of a generated scene: ground, backdrop, people and objects, light and noise."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ _CLOTH: Final = np.concatenate([_DARK, _LIGHT, _VIVID])
 _GROUND: Final = _palette("767472", "a0988c", "907a64", "607246", "8a8e94")
 _WALL: Final = _palette("a89a8a", "845e4e", "bcbcb8", "68707a", "ccbc9c")
 
-# Half outlines from the top: across in units, down from the neck in units that the view shortens.
+# Half outlines from the top: x in units, y down from the neck in units shortened by the view.
 _TORSO: Final = np.array([[0.45, 0], [1.3, 0.35], [1.75, 0.9], [1.8, 2], [1.4, 4.2], [1.5, 5.7]])
 _LEGS: Final = np.array([[1.45, 5.3], [1.2, 11], [0.3, 11], [0.1, 6.4]])
 _ARM: Final = np.array([[1.5, 0.5], [2.0, 1.2], [2.25, 4.9], [1.8, 5.1], [1.45, 2.2]])
@@ -52,7 +52,7 @@ def paint(rng: Generator, layout: Layout) -> Image:
 
 
 def _ground(rng: Generator, layout: Layout) -> Image:
-    """Paint one colour with patches, streaks and grain, and often slabs."""
+    """Paint the ground in one colour with patches, streaks and grain, and often slabs."""
     base = _GROUND[rng.integers(len(_GROUND))] * rng.uniform(0.7, 1.15) + rng.normal(0, 5, 3)
     texture = np.full((layout.height, layout.width), 128, np.float32)
     for columns, rows, strength in ((3, 6, 10), (8, 22, 5), (40, 90, 4), (150, 160, 4)):
@@ -66,7 +66,7 @@ def _ground(rng: Generator, layout: Layout) -> Image:
 
 
 def _slabs(rng: Generator, image: Image, layout: Layout) -> None:
-    """Draw joints that run to a vanishing point, from where they are some pixels apart."""
+    """Draw joints that converge to a vanishing point, where they are some pixels apart."""
     colour = tuple((image.reshape(-1, 3).mean(axis=0) * rng.choice([0.87, 1.09])).tolist())
     centre, gap = layout.width * rng.uniform(0.1, 0.9), rng.uniform(6, 18)
     span = layout.height - layout.horizon
@@ -82,7 +82,7 @@ def _slabs(rng: Generator, image: Image, layout: Layout) -> None:
 
 
 def _backdrop(rng: Generator, image: Image, layout: Layout) -> None:
-    """Paint sky, houses and a hedge above the horizon, where the picture shows it."""
+    """Paint sky, houses and a hedge above the horizon, if it is in the image."""
     line = int(layout.horizon + 0.06 * (layout.height - layout.horizon))
     if layout.horizon < 6 or line < 8:
         return
@@ -113,7 +113,7 @@ def _house(rng: Generator, image: Image, x: float, line: int) -> float:
 
 
 def _shadows(rng: Generator, image: Image, layout: Layout) -> None:
-    """Darken the ground under everybody and, in sunshine, beside them."""
+    """Darken the ground under people and, in sunshine, beside them."""
     mask = np.zeros(image.shape[:2], np.uint8)
     length, side = rng.uniform(0, 5) * (rng.random() < 0.6), rng.choice([-1, 1])
     for x, y in layout.points.tolist():
@@ -125,7 +125,7 @@ def _shadows(rng: Generator, image: Image, layout: Layout) -> None:
 
 
 class _People:
-    """Everybody in a scene: colours and outlines of all at once, drawing one by one."""
+    """People of a scene: vectorised colours and outlines, drawn one by one."""
 
     def __init__(self, rng: Generator, layout: Layout) -> None:
         place = layout.points.astype(np.float64)
@@ -157,7 +157,7 @@ class _People:
         return chosen + rng.normal(0, spread, (len(self._unit), 3))
 
     def _seen(self, colour: Floats) -> list[Colour]:
-        """Return colours (N, 3) as seen through the air, which greys what is far away."""
+        """Return colours (N, 3) with haze, which increases with distance."""
         grey, share = self._air
         mixed = colour * (1 - share[:, None]) + grey * share[:, None]
         return [tuple(row) for row in np.clip(mixed, 0, 255).tolist()]
@@ -180,7 +180,7 @@ class _People:
         return spots
 
     def draw(self, image: Image, i: int) -> None:
-        """Draw person `i`, over whoever stands behind."""
+        """Draw person `i` over those behind."""
         x, y, unit = self.heads[i]
         if self.legs[i, 0, 1] < image.shape[0] * _ONE:
             _fill(image, self.legs[i], self.trousers[i])
@@ -257,7 +257,7 @@ def _leaves(rng: Generator, image: Image, centre: tuple[float, float], half: tup
 
 
 def _expose(rng: Generator, image: Image) -> Image:
-    """Light, lens and sensor: gain, colour cast, saturation, uneven light, blur and noise."""
+    """Apply the effects of light, lens and sensor: gain, colour cast, saturation, uneven light, blur and noise."""
     height, width = image.shape[:2]
     vivid, gain = rng.uniform(0.5, 1.05), rng.uniform(0.78, 1.15) * (1 + rng.normal(0, 0.04, 3))
     matrix = (vivid * np.eye(3) + (1 - vivid) / 3) * gain[:, None]
@@ -274,13 +274,13 @@ def _vary(rng: Generator, colour: Floats, spread: float) -> Colour:
 
 
 def _both(half: Floats) -> Floats:
-    """Return the closed outline of a shape that is the same on both sides."""
+    """Return the closed outline of a symmetric shape."""
     return np.concatenate([half, half[::-1] * (-1, 1)])
 
 
 _BITS: Final = 4
 _ONE: Final = 1 << _BITS
-"""One pixel in cv2's fixed point, where the middle of a pixel is a whole number: hence the half off below."""
+"""One pixel in cv2's fixed point, in which pixel centres are integers: hence the half subtracted below."""
 
 
 def _fixed(value: float) -> int:

@@ -1,4 +1,4 @@
-"""Generated crowd scenes: a data set from a seed, with no files."""
+"""Generated crowd scenes: a data set from a seed, without files."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -20,14 +20,14 @@ _LEAST_SIDE: Final = 32
 
 @dataclass(frozen=True)
 class Scene:
-    """One generated picture; calling it renders the picture.
+    """A generated image; calling it renders the image.
 
     Attributes:
         seed: seed of the data set.
         stream: number of the split.
         index: number of the scene within the split.
-        width: picture width in pixels.
-        height: picture height in pixels.
+        width: image width in pixels.
+        height: image height in pixels.
         max_people: largest number of people.
     """
 
@@ -40,11 +40,11 @@ class Scene:
 
     @property
     def points(self) -> Points:
-        """Head centres (N, 2), from the back to the front, all of them inside; no pixel is drawn for them."""
+        """Head centres (N, 2), from back to front, all of them inside; no pixels are drawn."""
         return self._layout().points
 
     def __call__(self) -> Image:
-        """Render the picture (height, width, 3), RGB."""
+        """Render the image (height, width, 3), RGB."""
         return paint(self._random(1), self._layout())
 
     def _layout(self) -> Layout:
@@ -53,27 +53,27 @@ class Scene:
         return arrange(rng, count, self.width, self.height)
 
     def _random(self, purpose: int) -> Generator:
-        """Return the scene's own numbers for arranging (0) or painting (1)."""
+        """Return the random generator of the scene for arranging (0) or painting (1)."""
         return np.random.default_rng((self.seed, self.stream, self.index, purpose))
 
 
 class Synthetic(CrowdSource):
-    """Generated crowd scenes with exact points; needs no files.
+    """Generated crowd scenes with exact points; no files are needed.
 
-    A scene depends on its seed, split, number, size and largest count alone: a shorter split is the beginning of
-    a longer one, and no scene is in two splits.
+    A scene only depends on its seed, split, number, size and largest count: a shorter split is the beginning of a
+    longer one, and no scene is in two splits.
 
     Args:
         train: number of training scenes.
         val: number of validation scenes.
         test: number of test scenes.
-        width: picture width in pixels.
-        height: picture height in pixels.
+        width: image width in pixels.
+        height: image height in pixels.
         max_people: largest number of people in a scene; about one scene in twenty is empty.
-        seed: any whole number from 0 on.
+        seed: any non-negative integer.
 
     Raises:
-        InputError: an argument is out of range.
+        InputError: if an argument is out of range.
     """
 
     def __init__(
