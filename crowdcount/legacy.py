@@ -29,15 +29,19 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "crowdcount.callbacks": ("training.callbacks",),
     "crowdcount.checkpoint": ("weights.checkpoint",),
     "crowdcount.configuration": ("zoo.config",),
+    "crowdcount.data.annotation": ("data.annotations.common_formats",),
     "crowdcount.data.folder": ("data.sources.folder",),
     "crowdcount.data.fsc147": ("data.sources.fsc147",),
     "crowdcount.data.jhu_crowd": ("data.sources.jhu_crowd",),
     "crowdcount.data.joined": ("data.sources.concat",),
+    "crowdcount.data.json_annotation": ("data.annotations.json_tables",),
     "crowdcount.data.mall": ("data.sources.mall",),
     "crowdcount.data.nwpu": ("data.sources.nwpu",),
     "crowdcount.data.paper_size": ("images.resize_presets",),
     "crowdcount.data.photo": ("images.convert",),
     "crowdcount.data.photo_file": ("images.files",),
+    "crowdcount.data.point_file": ("data.annotations.point_file", "files"),
+    "crowdcount.data.point_table": ("data.annotations.point_table",),
     "crowdcount.data.rec8k": ("data.sources.rec8k",),
     "crowdcount.data.referring_scenes": ("data.synthetic.referring",),
     "crowdcount.data.resize": ("images.resize",),
@@ -120,7 +124,7 @@ def _lookup(module: str, homes: Sequence[str]) -> Callable[[str], object]:
 
 def warn_renamed(old: str, new: str) -> None:
     """Say that a name changed, at the line that uses it."""
-    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=4)
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
 
 
 def upgrade_config(config: Any) -> Any:

@@ -77,9 +77,10 @@ def test_an_old_module_has_its_public_names(module):
 )
 def test_an_old_name_is_the_new_one(module, name):
     home = importlib.import_module(module)
-    with pytest.warns(DeprecationWarning, match=rf"{module}\.{name} is now"):
+    with pytest.warns(DeprecationWarning, match=rf"{module}\.{name} is now") as caught:
         found = getattr(home, name)
     assert found.__name__ == NAMES[name]
+    assert caught[-1].filename == __file__  # Python shows it at the line that uses the name
 
 
 @pytest.mark.parametrize(

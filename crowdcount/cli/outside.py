@@ -32,7 +32,8 @@ def import_package(name: str) -> None:
         missing = error.name or name
         if f"{name}.".startswith(f"{missing}."):
             raise InputError(f"{name}: there is no module {missing}, neither installed nor in {Path.cwd()}") from error
-        raise InputError(f"{name}: needs {missing}, which is not installed") from error
+        reason = "this version does not have" if missing.startswith("crowdcount.") else "is not installed"
+        raise InputError(f"{name}: needs {missing}, which {reason}") from error
     except (Exception, SystemExit) as error:  # whatever code of somebody else's raises
         reason = " ".join(str(error).split())
         raise InputError(f"{name}: fails while it is imported ({type(error).__name__}: {reason})") from error

@@ -145,7 +145,7 @@ class Run:
         self.output = None if args.output is None else OutputFolder(args.output, given)
 
     def count(self) -> Iterator[CountResult]:
-        """Count in all files, in order; those at fault give an error."""
+        """Count in all files, in order; invalid ones give an error."""
         for _, alike in groupby(_read(self.files), key=lambda source: source.kind):
             while sources := list(islice(alike, self.args.batch)):
                 for each in self._counted(sources):

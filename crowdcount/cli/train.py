@@ -128,7 +128,7 @@ class TrainCLI(LightningCLI):
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best.best_model_path or None)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer; what it refuses is the user's to mend."""
+        """Make the trainer; an argument it refuses is the user's to correct."""
         try:
             return super().instantiate_trainer(**kwargs)
         except ValueError as error:
@@ -187,18 +187,32 @@ class TrainCLI(LightningCLI):
         """Read nothing from the checkpoint at this point: ours hold a configuration, not hyper-parameters."""
 
 
+def _require_config(words: Sequence[str]) -> None:
+    """Refuse a command without any setting; jsonargparse would ask for its keys one by one.
+
+    Raises:
+        InputError: there is no subcommand, or nothing behind it.
+    """
+    example = "--config FILE, or a name in the zoo such as quickstart"
+    if not words:
+        raise InputError(f"give fit, validate or test, and a configuration: crowdcount train fit {example}")
+    if words[-1] in ("fit", "validate", "test") and words[-1] == words[0]:
+        raise InputError(f"{words[0]} needs a configuration: {example}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
     Raises:
         SystemExit: with status 2, for bad input.
     """
-    add_current_folder()  # a configuration may name classes of the user's own
+    add_current_folder()  # a configuration may name the user's own classes
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     _quieten()
     words = [upgrade_option(word) for word in (sys.argv[1:] if argv is None else argv)]
     set_loader("yaml", _load_yaml, (yaml.YAMLError,))
     try:
+        _require_config(words)
         prepared, packages = _prepared(words)
         with closed_set(packages):
             TrainCLI(

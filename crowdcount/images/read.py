@@ -37,5 +37,7 @@ def read_image(path: Path | str) -> Image:
     except cv2.error as error:  # such as more pixels than OpenCV reads
         raise InputError(f"{path}: cannot be decoded ({error.err}); make it smaller, or copy it again") from error
     if image is None:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise InputError(f"{path}: not an image in a format that is read here ({', '.join(IMAGE_SUFFIXES)})")
         raise InputError(f"{path}: not a readable image ({data.size} bytes); copy it again from the original archive")
     return image.astype(np.uint8, copy=False)

@@ -105,6 +105,11 @@ class CrowdModel(ABC):
         Raises:
             InputError: the array is not such an image.
         """
+        if not isinstance(image, np.ndarray):
+            raise InputError(
+                f"an image is an array here, not {type(image).__name__}; read it with crowdcount.images.read_image, or "
+                "take crowdcount.predict, which also takes files"
+            )
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
         if self.resize is not None:

@@ -32,8 +32,8 @@ class Plottable(ABC):
     """A prediction that can be drawn on its image.
 
     Attributes:
-        image: the image to draw on, or the file to read it from again. None for predictions of several images at once
-            (`predict_batch`), so that they do not keep all images in memory.
+        image: the image to draw on, or the file to read it from again, which must not have changed. None for
+            predictions of several images at once (`predict_batch`), so that they do not keep all images in memory.
     """
 
     image: Path | Image | None = field(default=None, kw_only=True, repr=False, compare=False)
@@ -104,10 +104,11 @@ class Plottable(ABC):
         return path
 
     def _repr_png_(self) -> bytes | None:
-        """Return the PNG that a notebook displays; None, if there is no image, displays the text."""
-        if self.image is None:
+        """Return the PNG that a notebook displays; None, where no image can be read, displays the text."""
+        try:
+            drawing = self.plot()
+        except InputError:  # no image, or its file is gone: a notebook then displays the text
             return None
-        drawing = self.plot()
         shrink = _NOTEBOOK / max(drawing.shape[:2])
         if shrink < 1:
             drawing = cv2.resize(drawing, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA).astype(np.uint8)

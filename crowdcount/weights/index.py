@@ -178,7 +178,7 @@ def find_entry(name: str) -> WeightEntry:
     if entries := entries_for(name):
         return entries[0]
     close = difflib.get_close_matches(name, [*index, *(entry.model for entry in index.values())], 3, 0.4)
-    hint = f"near it: {', '.join(dict.fromkeys(close))}" if close else "list_weights() names those there are"
+    hint = f"near it: {', '.join(dict.fromkeys(close))}" if close else "crowdcount weights list shows all there are"
     raise InputError(f"{name!r}: the index has no such weights; {hint}")
 
 

@@ -6,6 +6,7 @@ A name is a path: `clip_ebc/vit_b16_sha` is `zoo_configs/clip_ebc/vit_b16_sha.ya
 import difflib
 import re
 import sys
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from importlib import import_module
 from importlib.util import find_spec
@@ -50,13 +51,8 @@ def read_config(name: str) -> dict[str, Any]:
     """
     path = configs_folder() / f"{name}.yaml"
     if name not in list_models():
-        close = difflib.get_close_matches(name, list_models(), 3, 0.4)
-        raise InputError(f"{name!r} is neither a file nor a model of the zoo; near it: {', '.join(close) or 'nothing'}")
-    try:
-        config = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not a YAML file; {' '.join(str(error).split())}") from error
-    return counting_part(config, str(path))
+        raise InputError(f"{name!r} is neither a file nor a model of the zoo; {_near(name, list_models())}")
+    return counting_part(_parse_yaml(read_text(path), path), str(path))
 
 
 def find_config(word: str) -> Path:
@@ -73,8 +69,13 @@ def find_config(word: str) -> Path:
         if path.is_file():
             return path
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
+    raise InputError(f"{word}: no such file, nor a name in the zoo; {_near(name, names)}")
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    """Return the end of a message about an unknown name: similar names, or how to see all."""
     close = difflib.get_close_matches(name, names, 3, 0.4)
-    raise InputError(f"{word}: no such file, nor a name in the zoo; near it: {', '.join(close) or 'nothing'}")
+    return f"near it: {', '.join(close)}" if close else "crowdcount.list_models() shows the models"
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -83,13 +84,23 @@ def read_config_file(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read, is not YAML, or holds no keys.
     """
-    try:
-        content = upgrade_config(yaml.safe_load(read_text(path)))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not a YAML file; {' '.join(str(error).split())}") from error
+    content = _parse_yaml(read_text(path), path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no configuration, that is, no keys and values")
     return content
+
+
+def _parse_yaml(text: str, source: str | Path) -> Any:
+    """Return the content of a YAML text, with keys of earlier versions renamed to the current ones.
+
+    Raises:
+        InputError: it is not YAML, or a value in it is impossible, such as the date 2024-13-45.
+    """
+    try:
+        return upgrade_config(yaml.safe_load(text))
+    # not only PyYAML's own: a stored text may be anything, a date impossible, lists nested too deeply
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{source}: not a YAML file; {' '.join(str(error).split())}") from error
 
 
 def stored_config(text: str, source: str | Path) -> dict[str, Any]:
@@ -99,9 +110,9 @@ def stored_config(text: str, source: str | Path) -> dict[str, Any]:
         InputError: it names no network, or a class of a package that is not imported.
     """
     try:
-        config: dict[str, Any] = upgrade_config(yaml.safe_load(text))
-    except (ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:  # it may not be text
-        raise InputError(f"{source}: its configuration is not YAML ({error})") from error
+        config: dict[str, Any] = _parse_yaml(text, "")
+    except InputError as error:
+        raise InputError(f"{source}: its configuration is not YAML ({error.__cause__})") from error
     part = counting_part(config, str(source))
     classes, texts = _class_paths(part), _texts(part)
     for name in [*classes, *filter(_names_a_class, texts)]:

@@ -102,3 +102,8 @@ def test_a_network_of_no_kind_is_refused(monkeypatch):
         build(config, "mine")
     monkeypatch.undo()
     assert isinstance(build(config, "mine"), CrowdModel)
+
+
+def test_a_file_in_place_of_an_array_is_refused_with_what_reads_it(density):
+    with pytest.raises(InputError, match=r"not str; read it with crowdcount\.images\.read_image"):
+        density.predict("photo.jpg")

@@ -137,3 +137,7 @@ def test_the_density_is_drawn_at_the_size_the_network_saw():
     shrunk = crowdcount.Predictor(device="cpu", long_side=64).predict(IMAGE)
     assert (shrunk.height, shrunk.width) == (48, 64) and shrunk.image.shape == IMAGE.shape
     assert shrunk.plot()[-48:, :64].shape == (48, 64, 3)
+
+
+def test_a_notebook_shows_the_text_where_the_file_is_gone(tmp_path):
+    assert prediction(tmp_path / "gone.jpg")._repr_png_() is None

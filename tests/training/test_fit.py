@@ -634,3 +634,14 @@ def test_two_processes_find_what_expressions_name(config, tmp_path):
     two, one = (metrics(tmp_path / f"run/version_{number}")[-1] for number in (0, 1))
     assert {key: value for key, value in two.items() if key.startswith("test/")}.keys() >= {"test/mae", "test/f1"}
     assert all(float(two[key]) == pytest.approx(float(one[key]), rel=1e-6) for key in one if key.startswith("test/"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [([], "give fit, validate or test"), (["fit"], "fit needs a configuration")]
+)
+def test_a_command_without_a_configuration_says_what_to_give(words, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        train.main(words)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and "quickstart" in error and error.count("\n") == 1

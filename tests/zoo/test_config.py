@@ -196,3 +196,16 @@ def test_nothing_but_an_input_error(zoo, tmp_path, config):
         crowdcount.load_model(file)
     except InputError as error:
         assert re.search(r"bad\.ckpt", str(error))
+
+
+@pytest.mark.parametrize("text", ["a: 2024-13-45", "[" * 3000, "a: [", "\t- x"])
+def test_texts_that_are_no_yaml_are_refused_with_their_file(text, tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"c\.yaml: not a YAML file"):
+        zoo_config.read_config_file(file)
+
+
+def test_an_unknown_name_without_similar_ones_says_where_all_are():
+    with pytest.raises(InputError, match=r"crowdcount\.list_models\(\) shows the models"):
+        zoo_config.read_config("zzzzzz")

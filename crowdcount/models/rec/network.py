@@ -93,7 +93,7 @@ class ReferringDetector(CrowdNetwork):
         if projection is not None:
             check_number("projection", projection, 1, hint="or null for none")
         if bool(words) != (detector == "tiny"):
-            raise InputError(f"words: {list(words)}; tiny needs the list of its words, the other detectors have one")
+            raise InputError(f"words: {list(words)}; tiny needs the list of words, the other detectors have one")
         self.name, self.pretrained, self.words, self.freeze = detector, pretrained, words, freeze
         self.detector = _build(detector, vocabulary(words))
         width = self.detector.config.d_model
