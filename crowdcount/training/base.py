@@ -156,7 +156,8 @@ class CountingModule(TrainingModule):
             raise InputError("data.augment: null trains on whole images of any size; this family needs crops")
         if data.augment.crop % multiple:
             raise InputError(
-                f"data.augment.crop: {data.augment.crop} is not a multiple of {multiple}; people at its edge would be lost"
+                f"data.augment.crop: {data.augment.crop} is not a multiple of {multiple}; people at its edge would be "
+                "lost"
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -357,7 +357,7 @@ def test_null_is_refused_for_the_settings_of_a_module_from_outside(config, tmp_p
         (["--model.network.backbone=resnet19"], "resnet19"),
         (["--model.inference.window=0"], "inference.window: 0 must be at least 1"),
         (["--model.inference.window=72"], "inference.window: 72 is not a multiple of 32"),
-        (["--data.augment.crop=72"], "data.augment.crop: 72 is no multiple of 32"),
+        (["--data.augment.crop=72"], "data.augment.crop: 72 is not a multiple of 32"),
         (["--data.seed=-1"], "data.seed: -1 must be at least 0"),
         (["--model.optimizer.lr=-1"], "model.optimizer: Invalid learning rate: -1"),
         (["--trainer.accelerator=gpu", "--trainer.devices=7"], "trainer: "),
