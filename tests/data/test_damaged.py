@@ -103,7 +103,7 @@ def test_tables_of_points(tmp_path, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("0 0.51 0.33 0.015 0.02\n", r"line 1 is '0 0\.51 .*look like YOLO labels.*check_dataset\.py import yolo"),
+        ("0 0.51 0.33 0.015 0.02\n", r"line 1 is '0 0\.51 .*look like YOLO labels.*crowdcount dataset import yolo"),
         ("\n12 0.5 1 0.1 0 0.9\n3 0 0.5 0.1 0.1\n", "line 2 is '12 0.5 1 .*YOLO"),
         ("1 0.1 0.1 0.2 0.2 0.3 0.3\n", "line 1 .*YOLO"),  # an outline
         ("10 20\n1,5 2,5\n", "line 2 is '1,5 2,5', whose commas may separate numbers or be part of them"),

@@ -256,7 +256,7 @@ def test_an_evaluation_needs_images_and_sound_options():
     with pytest.raises(InputError, match="no images"):
         summarise([])
     for wrong in ({"edges": (5, 5)}, {"edges": (9, 3)}, {"edges": (-1,)}, {"resamples": -1}, {"seed": -1}):
-        with pytest.raises(InputError, match=r"edges|bootstrap"):
+        with pytest.raises(InputError, match=r"edges|bootstrap|seed"):
             Tables(**wrong)
     with pytest.raises(InputError, match="radii"):
         Scoring(radii=(4, -1))

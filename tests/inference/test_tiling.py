@@ -307,7 +307,7 @@ def test_tiles_that_waste_their_time_say_so(caplog):
     step, wide = tile_multiple(network), receptive_margin(network)
     with caplog.at_level(logging.WARNING):
         count_tiles(network, noise(20 * step, 20 * step)[None], (2 * wide + step) ** 2)
-    assert "look at every pixel" in caplog.text
+    assert "compute each pixel" in caplog.text
 
 
 def test_the_memory_decides_about_the_tiles():
