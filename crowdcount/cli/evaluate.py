@@ -35,7 +35,7 @@ from crowdcount.errors import InputError, input_error
 from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
 from crowdcount.evaluation.index_record import (
     data_name,
-    head_of,
+    evaluation_header,
     index_key,
     measurement,
     require_published,
@@ -153,7 +153,7 @@ def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str
     results = evaluate(model, records, scoring)
     if rank == 0:
         name = data_name(data.source, args.split)
-        summary = {**head_of(model, args.model, name), "arguments": words, **summarise(results, tables)}
+        summary = {**evaluation_header(model, args.model, name), "arguments": words, **summarise(results, tables)}
         print(f"{args.model} on {name}: {summary['protocol']}\n{summary_text(summary)}")
         _write(args, model, records, results, summary)
         if key is not None:

@@ -76,7 +76,7 @@ def public_command(words: Sequence[str]) -> str:
     return shlex.join(["crowdcount", "evaluate", *kept])
 
 
-def head_of(model: CrowdModel, name: str, data: str) -> dict[str, Any]:
+def evaluation_header(model: CrowdModel, name: str, data: str) -> dict[str, Any]:
     """Return the identification of an evaluation: model, data, protocol, SHA-256 of the weights, commit and date."""
     return {
         "model": name,
