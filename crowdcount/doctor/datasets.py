@@ -27,11 +27,18 @@ def known() -> dict[str, type[CrowdSource]]:
     for adapter in _subclasses(CrowdSource):
         if inspect.isabstract(adapter) or "root" not in _parameters(adapter):
             continue
-        first = found.setdefault(adapter.name, adapter)
-        if first is not adapter:
-            both = " and ".join(f"{each.__module__}.{each.__qualname__}" for each in (first, adapter))
+        first = found.get(adapter.name, adapter)
+        if _path(first) != _path(adapter):
+            both = f"{_path(first)} and {_path(adapter)}"
             raise InputError(f"{adapter.name}: {both} have this name; give one of them another `name`")
+        found[adapter.name] = (
+            adapter  # a class defined again, as when a notebook or a module is run again, replaces itself
+        )
     return dict(sorted(found.items()))
+
+
+def _path(adapter: type) -> str:
+    return f"{adapter.__module__}.{adapter.__qualname__}"
 
 
 def _subclasses(base: type) -> Iterator[type[CrowdSource]]:

@@ -49,7 +49,9 @@ def test_doctor_refuses_bad_input(run, run_help, tool, tmp_path):
     assert status == 2
     assert "prat" in err and "--part" in err
     status, _, err = run("doctor", tmp_path, "--dataset", "nothing")
-    assert status == 2 and "--dataset: 'nothing' is not one of folder, " in err and "--import PACKAGE" in err
+    # classes of other tests in this process may be among them
+    assert status == 2 and "--dataset: 'nothing' is not one of " in err and "--import PACKAGE" in err
+    assert "folder, fsc147" in err
     for words in (["doctor", str(tmp_path)], []):
         with pytest.raises(SystemExit) as stopped:
             tool.main(words)
@@ -69,7 +71,7 @@ def run_help(tool, capsys):
 
 def test_help_names_the_options_of_the_data_sets(run_help):
     text = run_help("doctor")
-    assert "one of folder, fsc147" in text and "shanghaitech --part" in text and "ucf_cc_50 --fold" in text
+    assert "folder, fsc147" in text and "shanghaitech --part" in text and "ucf_cc_50 --fold" in text
     assert "labelme, cvat, coco, label-studio, yolo" in run_help("import")
     assert "0 1 2-3 4+" in run_help("bins")
 

@@ -84,3 +84,19 @@ def test_two_data_sets_of_one_name_are_refused(outside, monkeypatch):
     monkeypatch.setattr(outside, "name", "folder")
     with pytest.raises(InputError, match=r"folder: .*Folder and .*CarPark2 have this name; give one .* another `name`"):
         known()
+
+
+def test_a_class_defined_again_replaces_itself():
+    def define(level):
+        class Ramp(CrowdSource):
+            def __init__(self, root):
+                self.root = root
+
+            def records(self, split):
+                return []
+
+        Ramp.level = level
+        return Ramp
+
+    classes = [define(1), define(2)]  # both are alive, as after a cell of a notebook was run twice
+    assert known()["ramp"] is classes[1]
