@@ -18,23 +18,35 @@ from crowdcount.errors import InputError
 def known() -> dict[str, type[CrowdSource]]:
     """Return the adapters that read a folder `root`, by name: ours and those of imported packages.
 
-    Raises:
-        InputError: if two of them have the same name.
+    Of several with one name it has one; `find_adapter` refuses to choose among them.
     """
+    return {name: adapters[-1] for name, adapters in sorted(_by_name().items())}
+
+
+def find_adapter(name: str) -> type[CrowdSource]:
+    """Return the adapter of a name.
+
+    Raises:
+        InputError: if there is no adapter of this name, or several.
+    """
+    adapters = _by_name().get(name, [])
+    if not adapters:
+        raise InputError(f"--dataset: {name!r} is not one of {', '.join(known())}; --import PACKAGE adds those of it")
+    if len(adapters) > 1:
+        both = " and ".join(map(_path, adapters))
+        raise InputError(f"{name}: {both} have this name; give one of them another `name`")
+    return adapters[0]
+
+
+def _by_name() -> dict[str, list[type[CrowdSource]]]:
+    """Return the adapters by name; a class defined again, as by a notebook's cell run twice, replaces itself."""
     for module in iter_modules(sources.__path__):
         import_module(f"{sources.__name__}.{module.name}")
-    found: dict[str, type[CrowdSource]] = {}
+    found: dict[str, dict[str, type[CrowdSource]]] = {}
     for adapter in _subclasses(CrowdSource):
-        if inspect.isabstract(adapter) or "root" not in _parameters(adapter):
-            continue
-        first = found.get(adapter.name, adapter)
-        if _path(first) != _path(adapter):
-            both = f"{_path(first)} and {_path(adapter)}"
-            raise InputError(f"{adapter.name}: {both} have this name; give one of them another `name`")
-        found[adapter.name] = (
-            adapter  # a class defined again, as when a notebook or a module is run again, replaces itself
-        )
-    return dict(sorted(found.items()))
+        if not inspect.isabstract(adapter) and "root" in _parameters(adapter):
+            found.setdefault(adapter.name, {})[_path(adapter)] = adapter
+    return {name: list(adapters.values()) for name, adapters in found.items()}
 
 
 def _path(adapter: type) -> str:
@@ -81,15 +93,11 @@ class DataSet:
             words: options of the adapter, such as `["--part", "A"]`.
 
         Raises:
-            InputError: if there is no such adapter, folder or option, or the adapter rejects a value.
+            InputError: if there is no such adapter (or several), folder or option, or the adapter rejects a value.
         """
-        if name not in known():
-            raise InputError(
-                f"--dataset: {name!r} is not one of {', '.join(known())}; --import PACKAGE adds those of it"
-            )
+        adapter = find_adapter(name)
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give the one that holds the data set")
-        adapter = known()[name]
         parser = jsonargparse.ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(adapter, skip={"root"})
         try:
@@ -103,7 +111,7 @@ class DataSet:
 
     def source(self, root: Path | None = None) -> CrowdSource:
         """Return the adapter, for another root if one is given."""
-        made: CrowdSource = known()[self.name](self.root if root is None else root, **self.options)  # type: ignore[call-arg]
+        made: CrowdSource = find_adapter(self.name)(self.root if root is None else root, **self.options)  # type: ignore[call-arg]
         return made
 
     @property

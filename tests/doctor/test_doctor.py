@@ -129,7 +129,7 @@ def test_all_missing_and_damaged_files_are_listed_and_the_rest_is_examined(part)
     assert sorted(path.name for path in images.iterdir())[:2] == ["IMG_1.jpg", "IMG_2.jpg"]  # nothing was changed
     text = report.text()
     assert all(name in text for name in details)
-    assert "5 files at fault are not counted" in text
+    assert "5 unreadable files are not counted" in text
 
 
 def test_a_missing_split_is_said_and_the_other_is_examined(part):
@@ -166,7 +166,7 @@ def test_files_of_a_list_that_are_missing_are_all_listed(tmp_path, write_nwpu):
     report = examine(data_set("nwpu", root))
     assert found(report, "split") == [("val", "val.txt")]
     assert {each.split for each in report.splits} == {"test"}  # no image of train is left
-    assert "0 images (4 files at fault are not counted), the published files have 3,109" in report.text()
+    assert "0 images (4 unreadable files are not counted), the published files have 3,109" in report.text()
 
 
 def test_what_stands_in_for_a_missing_file_may_be_damaged_itself(tmp_path, write_nwpu):
