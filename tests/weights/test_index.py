@@ -119,7 +119,7 @@ def test_names_tags_and_patterns():
     assert (find_entry("rec/swin_t.hub").model, find_entry("rec/swin_t.hub").tag) == ("rec/swin_t", "hub")
     with pytest.raises(InputError, match=r"'clip_ebc/rn50_shaa': the index has no such weights; near it: clip_ebc/rn"):
         find_entry("clip_ebc/rn50_shaa")
-    with pytest.raises(InputError, match=r"list_weights\(\) names those there are"):
+    with pytest.raises(InputError, match=r"crowdcount weights list shows all there are"):
         find_entry("?")
 
 
