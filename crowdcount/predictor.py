@@ -13,7 +13,7 @@ import torch
 
 from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
-from crowdcount.images.convert import Photo, as_image
+from crowdcount.images.convert import ImageLike, as_image
 from crowdcount.images.read import Image
 from crowdcount.images.resize import cv_resized
 from crowdcount.inference.density import Prediction
@@ -80,7 +80,7 @@ class Predictor:
         self.max_memory = max_memory
         self.long_side = long_side
 
-    def predict(self, image: Photo) -> Prediction:
+    def predict(self, image: ImageLike) -> Prediction:
         """Count in an image.
 
         Raises:
@@ -172,7 +172,7 @@ class Options(TypedDict, total=False):
     long_side: int | None
 
 
-def count(image: Photo, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> float:
+def count(image: ImageLike, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> float:
     """Return the number of people in an image; see `predict`.
 
     Example:
@@ -183,7 +183,7 @@ def count(image: Photo, model: str | Path | CrowdModel | None = None, **options:
     return predict(image, model, **options).count
 
 
-def predict(image: Photo, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> Prediction:
+def predict(image: ImageLike, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> Prediction:
     """Return the prediction of a model for an image: count, density, class probabilities.
 
     A model given by name or file is kept for the next call; a file that has changed is loaded again.

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from crowdcount.cli.parser import make_parser, reports_errors
 from crowdcount.data.importers import FORMATS
 from crowdcount.data.importers.annotated import Choice
-from crowdcount.data.importers.image_matching import Picture, Pictures, checked
+from crowdcount.data.importers.image_matching import AnnotatedImage, ImageFolder, checked
 from crowdcount.data.importers.write import write_beside, write_folder
 from crowdcount.doctor import LEVELS, DataSet, examine
 from crowdcount.doctor.datasets import known, option_names
@@ -170,7 +170,7 @@ def _import(args: argparse.Namespace) -> int:
         raise InputError(f"--keypoint: {args.format} has no named keypoints; only coco has")
     if not args.export.exists():
         raise InputError(f"{args.export}: no such file or folder; give what the annotation tool exported")
-    pictures = Pictures(args.images or (args.export if args.export.is_dir() else args.export.parent))
+    pictures = ImageFolder(args.images or (args.export if args.export.is_dir() else args.export.parent))
     choice = Choice(frozenset(args.label), args.keypoint, frozenset(path.stem for path in pictures.files))
     annotated = FORMATS[args.format](args.export, choice)
     choice.check(str(args.export))
@@ -187,7 +187,7 @@ def _import(args: argparse.Namespace) -> int:
     return 0
 
 
-def _summary(found: Sequence[Picture], choice: Choice) -> str:
+def _summary(found: Sequence[AnnotatedImage], choice: Choice) -> str:
     kinds = ", ".join(f"{number:,} {kind}s" for kind, number in choice.taken.items()) or "nothing"
     empty, outside = sum(not len(each.points) for each in found), sum(each.outside for each in found)
     lines = [f"images:   {len(found):,}, {empty:,} of them without people", f"heads:    {kinds}"]

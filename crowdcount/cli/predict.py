@@ -42,7 +42,7 @@ from crowdcount.cli.parser import (
 from crowdcount.cli.tables import CountResult, counts_csv, counts_json, npz_bytes
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
-from crowdcount.images.files import find_photos, read_photo
+from crowdcount.images.files import find_images, read_complete_image
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.plotting import density_overlay
@@ -80,10 +80,10 @@ def _find(sources: Sequence[str]) -> tuple[list[Path], list[str]]:
     missing = []
     for word in _words(sources):
         try:
-            found |= dict.fromkeys(find_photos([word], (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)))
+            found |= dict.fromkeys(find_images([word], (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)))
         except InputError as error:
             missing.append(str(error))
-    return find_photos(found), missing
+    return find_images(found), missing
 
 
 def _report(run: "Run") -> int:
@@ -257,7 +257,7 @@ def _read(files: Sequence[Path]) -> Iterator[Source]:
 
 
 def _decoded(path: Path) -> Image | None:
-    return None if is_video(path) else read_photo(path)
+    return None if is_video(path) else read_complete_image(path)
 
 
 def _failed(path: Path, error: Exception) -> CountResult:

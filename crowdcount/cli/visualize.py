@@ -31,7 +31,7 @@ from crowdcount.data.annotations.point_table import Entry, is_table, read_table,
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.geometry import Points, inside, resize_points
-from crowdcount.images.files import find_photos, read_photo
+from crowdcount.images.files import find_images, read_complete_image
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
 from crowdcount.visualize import (
     caption,
@@ -73,7 +73,7 @@ class View:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _arguments(argv)
-    images = find_photos(args.images)
+    images = find_images(args.images)
     args.table = _table(args.annotation)
     if len(images) > 1 and args.annotation is not None and args.annotation.is_file() and args.table is None:
         raise InputError(
@@ -175,9 +175,9 @@ def _draw_all(images: list[Path], model: "CrowdModel | None", args: argparse.Nam
 def _draw_one(path: Path, model: "CrowdModel | None", args: argparse.Namespace, taken: set[Path]) -> str:
     """Write the pictures of one image, add them to `taken`, and say what was counted."""
     if model is not None and model.reads_text:
-        pictures, summary = find(read_photo(path), model, args.expression)
+        pictures, summary = find(read_complete_image(path), model, args.expression)
     else:
-        view = look(read_photo(path), _points(path, args), model, args.stride)
+        view = look(read_complete_image(path), _points(path, args), model, args.stride)
         pictures, summary = draw(view, args.draw, args.smooth), _summary(view)
     files = {args.output / f"{path.stem}_{kind}.png": picture for kind, picture in pictures}
     for file in files:

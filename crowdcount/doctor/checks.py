@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crowdcount.data.sample import Record, Split
-from crowdcount.doctor.duplicates import same_photographs
+from crowdcount.doctor.duplicates import find_duplicates
 from crowdcount.doctor.finding import Finding
 from crowdcount.doctor.inspect_image import Inspection
 from crowdcount.doctor.published_totals import TOTALS, Total
@@ -100,7 +100,7 @@ def check_duplicates(items: Sequence[Item]) -> list[Finding]:
     # One of each group of equal files stands for all of them in the search for similar ones.
     first = [group[0] for group in by_bytes.values()]
     shown = [item.image.shown for item in (readable[i] for i in first) if item.image.shown is not None]
-    alike = [(first[i], first[j], likeness) for i, j, likeness in same_photographs(shown)]
+    alike = [(first[i], first[j], likeness) for i, j, likeness in find_duplicates(shown)]
     links = [(group[0], other, 1.0) for group in by_bytes.values() for other in group[1:]] + alike
     return [_of_group(readable, group, links) for group in _joined(links)]
 

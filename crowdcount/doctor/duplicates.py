@@ -75,7 +75,7 @@ def _hashes(parts: Grey) -> NDArray[np.uint64]:
     return bits.view(np.uint64)[:, 0]
 
 
-def same_photographs(prints: list[Appearance]) -> list[tuple[int, int, float]]:
+def find_duplicates(prints: list[Appearance]) -> list[tuple[int, int, float]]:
     """Return pairs of duplicate images, including compressed, resized, toned and cropped copies.
 
     Of 150 images of ShanghaiTech, resized by 0.8, brightened and saved as JPEG of quality 50, all were found, also with

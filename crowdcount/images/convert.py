@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crowdcount.errors import InputError
-from crowdcount.images.files import decoder_message, read_photo
+from crowdcount.images.files import decoder_message, read_complete_image
 from crowdcount.images.read import Image
 
-Photo = Path | str | NDArray[Any] | Tensor | PIL.Image.Image
+ImageLike = Path | str | NDArray[Any] | Tensor | PIL.Image.Image
 """A file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image."""
 
 
-def as_image(photo: Photo) -> Image:
+def as_image(image: ImageLike) -> Image:
     """Return an image as (H, W, 3) uint8 RGB, upright.
 
     Files and Pillow images are rotated according to their EXIF data. Arrays and tensors are RGB or grey: uint8, uint16
@@ -28,26 +28,26 @@ def as_image(photo: Photo) -> Image:
         InputError: if the file, or that of a Pillow image, is missing, damaged or truncated, or the array is not an
             image.
     """
-    if isinstance(photo, str | Path):
-        return read_photo(Path(photo))
-    if isinstance(photo, PIL.Image.Image):
-        return _of_pillow(photo)
-    if isinstance(photo, Tensor):
-        if photo.ndim != 3 or photo.shape[0] not in (1, 3, 4):
-            raise InputError(f"a tensor is (3, H, W), or with 1 or 4 channels; got {tuple(photo.shape)}")
-        photo = photo.detach().cpu().movedim(0, -1)
-        photo = (photo.float() if photo.dtype == torch.bfloat16 else photo).numpy()  # NumPy has no bfloat16
-    if not isinstance(photo, np.ndarray):
-        raise InputError(f"a picture is a file, an array, a tensor or a Pillow image; got {type(photo).__name__}")
-    return _of_array(photo)
+    if isinstance(image, str | Path):
+        return read_complete_image(Path(image))
+    if isinstance(image, PIL.Image.Image):
+        return _of_pillow(image)
+    if isinstance(image, Tensor):
+        if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
+            raise InputError(f"a tensor is (3, H, W), or with 1 or 4 channels; got {tuple(image.shape)}")
+        image = image.detach().cpu().movedim(0, -1)
+        image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()  # NumPy has no bfloat16
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"a picture is a file, an array, a tensor or a Pillow image; got {type(image).__name__}")
+    return _of_array(image)
 
 
-def _of_pillow(photo: PIL.Image.Image) -> Image:
+def _of_pillow(image: PIL.Image.Image) -> Image:
     try:  # Pillow reads a file no sooner than here
-        upright = PIL.ImageOps.exif_transpose(photo)
+        upright = PIL.ImageOps.exif_transpose(image)
         values = np.array(upright if upright.mode[0] in "IF" else upright.convert("RGB"))
     except Exception as error:
-        name = getattr(photo, "filename", "") or "the Pillow image"
+        name = getattr(image, "filename", "") or "the Pillow image"
         raise InputError(f"{name}: cannot be read ({decoder_message(error)})") from error
     return _of_array(_sixteen_bits(values) if upright.mode[0] == "I" else values)
 

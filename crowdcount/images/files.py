@@ -12,13 +12,13 @@ from typing import Final
 import PIL.Image
 
 from crowdcount.errors import InputError
-from crowdcount.images.read import IMAGE_SUFFIXES, Image, pictures_in, read_image
+from crowdcount.images.read import IMAGE_SUFFIXES, Image, image_files, read_image
 
 _MOST_PIXELS: Final = 2**30  # OpenCV reads no more
 _pillow = threading.Lock()  # its limit of pixels and Python's warnings are those of the whole process
 
 
-def read_photo(path: Path) -> Image:
+def read_complete_image(path: Path) -> Image:
     """Decode an image file as training does (`read_image`), but reject truncated files.
 
     OpenCV alone fills the missing part with grey, which would be counted.
@@ -69,7 +69,7 @@ def strictly_opened(path: Path) -> Iterator[PIL.Image.Image]:
             PIL.Image.MAX_IMAGE_PIXELS = limit
 
 
-def find_photos(words: Iterable[Path | str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
+def find_images(words: Iterable[Path | str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the files that names, folders and patterns stand for, each once, in the order given.
 
     Args:
@@ -101,7 +101,7 @@ def _files(word: Path, suffixes: tuple[str, ...]) -> list[Path]:
     except OSError:  # its name is too long, or its folder forbidden
         return [word]
     if folder:
-        files = pictures_in(word, suffixes)
+        files = image_files(word, suffixes)
         where = "in this folder (subfolders are not searched; a pattern such as 'FOLDER/**/*.jpg' does)"
     elif there or not glob.has_magic(str(word)):
         return [word]  # a missing file is reported when its turn comes

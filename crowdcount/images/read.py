@@ -16,7 +16,7 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tif
 """File name suffixes of images, in lower case."""
 
 
-def pictures_in(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
+def image_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the image files of a folder sorted by name, without hidden files and without subfolders."""
     files = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
     return sorted(path for path in files if path.is_file())

@@ -13,7 +13,7 @@ import numpy as np
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.geometry import Points
-from crowdcount.images.convert import Photo, as_image
+from crowdcount.images.convert import ImageLike, as_image
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
 from crowdcount.visualize.captions import panel
 from crowdcount.visualize.density import EXPRESSION_COLOURS, image_bytes, overlay
@@ -52,7 +52,7 @@ class Plottable(ABC):
             colour: RGB of predicted points.
         """
 
-    def plot(self, image: Photo | None = None) -> Image:
+    def plot(self, image: ImageLike | None = None) -> Image:
         """Draw the prediction on its image, with the count in a line above it.
 
         Args:
@@ -78,7 +78,7 @@ class Plottable(ABC):
             raise InputError("this prediction does not hold its image; give it: plot(image), save(path, image)")
         return self.draw(as_image(image))
 
-    def save(self, path: Path | str, image: Photo | None = None) -> Path:
+    def save(self, path: Path | str, image: ImageLike | None = None) -> Path:
         """Write the drawing of `plot` to a file, in the format of its suffix, and return the path.
 
         Args:

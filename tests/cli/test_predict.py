@@ -20,7 +20,7 @@ from crowdcount import predictor as predictor_module
 from crowdcount.cli.tables import CountResult, counts_csv, counts_json, npz_bytes
 from crowdcount.data import Resize
 from crowdcount.errors import InputError
-from crowdcount.images.files import read_photo
+from crowdcount.images.files import read_complete_image
 from crowdcount.images.read import read_image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.plotting import density_overlay
@@ -876,7 +876,7 @@ def test_the_package_offers_them():
 
 
 def test_read_photo_and_the_training_read_alike(photos):
-    np.testing.assert_array_equal(read_photo(photos / "a.png"), read_image(photos / "a.png"))
+    np.testing.assert_array_equal(read_complete_image(photos / "a.png"), read_image(photos / "a.png"))
 
 
 def test_outputs_spare_inputs_however_they_are_named(tool, release, tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crowdcount.data import Folder
 from crowdcount.data.importers import FORMATS
 from crowdcount.data.importers.annotated import Choice
-from crowdcount.data.importers.image_matching import Pictures, checked
+from crowdcount.data.importers.image_matching import ImageFolder, checked
 from crowdcount.data.importers.write import write_beside, write_folder
 from crowdcount.errors import InputError
 
@@ -115,7 +115,7 @@ SCENES = {"a.jpg": [(1.5, 2.25), (63.0, 39.5)], "b b.png": [], "c.jpg": [(10.0, 
 
 
 def read(name, export, images, **choice):
-    pictures = Pictures(images)
+    pictures = ImageFolder(images)
     chosen = Choice(**choice, pictures=frozenset(path.stem for path in pictures.files))
     annotated = FORMATS[name](export, chosen)
     chosen.check(str(export))
@@ -165,7 +165,7 @@ def test_what_a_format_writes_is_read_and_written_and_read_again(name, boxes, ca
     scenes = {key: data.draw(st.lists(coordinates, max_size=6), label=key) for key in ("a.jpg", "b.png")}
     folder = tmp_path_factory.mktemp("export")
     found, _ = read(name, WRITERS[name](folder, scenes, boxes), canvas / "pictures")
-    written = write_folder(found, Pictures(canvas / "pictures"), folder / "new", "link")
+    written = write_folder(found, ImageFolder(canvas / "pictures"), folder / "new", "link")
     records = {record.name: record.points for record in Folder(written).records("train")}
     assert records.keys() == scenes.keys()
     for key, points in scenes.items():
@@ -177,15 +177,15 @@ def test_what_a_format_writes_is_read_and_written_and_read_again(name, boxes, ca
 
 def test_writes_beside_the_pictures_and_refuses_to_overwrite(place):
     found, _ = read("cvat", write_cvat(place.export, SCENES), place.images)
-    table = write_beside(found, Pictures(place.images))
+    table = write_beside(found, ImageFolder(place.images))
     assert table == place.images / "points.json"
     records = Folder(place.images).records("train")
     assert [(r.name, r.count) for r in records] == [("a.jpg", 2), ("b b.png", 0), ("c.jpg", 2)]
     before = table.read_bytes()
     with pytest.raises(InputError, match=r"points\.json exists; take it away, or let --overwrite"):
-        write_beside(found[:1], Pictures(place.images))
+        write_beside(found[:1], ImageFolder(place.images))
     assert table.read_bytes() == before
-    write_beside(found, Pictures(place.images), overwrite=True)
+    write_beside(found, ImageFolder(place.images), overwrite=True)
     assert sorted(path.name for path in place.images.iterdir()) == ["a.jpg", "b b.png", "c.jpg", "points.json"]
 
 
@@ -193,9 +193,9 @@ def test_a_picture_that_the_export_does_not_name_is_not_an_empty_scene(place):
     picture(place.images / "d.jpg")
     found, _ = read("coco", write_coco(place.export, SCENES), place.images)
     with pytest.raises(InputError, match=r"says nothing of 1 images, .*d\.jpg the first"):
-        write_beside(found, Pictures(place.images))
+        write_beside(found, ImageFolder(place.images))
     assert not list(place.images.glob("*.json*"))
-    new = write_folder(found, Pictures(place.images), place.root / "new", "copy")
+    new = write_folder(found, ImageFolder(place.images), place.root / "new", "copy")
     assert sorted(path.name for path in (new / "images").iterdir()) == sorted(SCENES)
     assert not (new / "images" / "a.jpg").is_symlink()
     assert sum(record.count for record in Folder(new).records("train")) == 4
@@ -207,12 +207,12 @@ def test_a_new_folder_keeps_splits_and_replaces_nothing(place):
         (place.export / split).mkdir()
         (place.export / split / f"{name[0]}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     found, _ = read("yolo", place.export, place.root / "images")
-    new = write_folder(found, Pictures(place.root / "images"), place.root / "new", "link")
+    new = write_folder(found, ImageFolder(place.root / "images"), place.root / "new", "link")
     assert (new / "val" / "images" / "a.jpg").is_symlink()
     assert [len(Folder(new).records(split)) for split in ("train", "val", "test")] == [1, 1, 1]
     np.testing.assert_array_equal(Folder(new).records("val")[0].points, [[32, 20]])
     with pytest.raises(InputError, match=r"new exists; give --output a new folder"):
-        write_folder(found, Pictures(place.root / "images"), new, "link")
+        write_folder(found, ImageFolder(place.root / "images"), new, "link")
 
 
 def test_nothing_is_left_where_writing_fails(place, monkeypatch):
@@ -223,7 +223,7 @@ def test_nothing_is_left_where_writing_fails(place, monkeypatch):
 
     monkeypatch.setattr("shutil.copy2", fail)
     with pytest.raises(OSError, match="disk is full"):
-        write_folder(found, Pictures(place.images), place.root / "new", "copy")
+        write_folder(found, ImageFolder(place.images), place.root / "new", "copy")
     assert sorted(path.name for path in place.root.iterdir()) == ["export", "pictures"]
 
 
@@ -235,9 +235,9 @@ def test_two_pictures_of_one_name_cannot_share_a_folder(place):
         read("cvat", export, place.images)
     found, _ = read("cvat", write_cvat(place.export, {"pictures/a.jpg": [], "more/a.jpg": []}), place.images)
     with pytest.raises(InputError, match=r"would both be images/a\.jpg; rename one"):
-        write_folder(found, Pictures(place.images), place.root / "new", "copy")
+        write_folder(found, ImageFolder(place.images), place.root / "new", "copy")
     with pytest.raises(InputError, match="says nothing of 2 images"):
-        write_beside(found, Pictures(place.images))
+        write_beside(found, ImageFolder(place.images))
 
 
 # --- choosing
@@ -404,16 +404,16 @@ def test_images_beside_labels_of_ultralytics_are_brought_into_order_by_output(pl
         (place.root / "set" / "labels" / split / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     found, _ = read("yolo", place.root / "set", place.root / "set")
     with pytest.raises(InputError, match=r"holds no picture .* give a new folder with --output"):
-        write_beside(found, Pictures(place.root / "set"))
+        write_beside(found, ImageFolder(place.root / "set"))
     assert not list((place.root / "set").glob("*.json*"))
-    new = write_folder(found, Pictures(place.root / "set"), place.root / "new", "link")
+    new = write_folder(found, ImageFolder(place.root / "set"), place.root / "new", "link")
     assert [len(Folder(new).records(split)) for split in ("train", "val")] == [1, 1]
 
 
 def test_an_import_may_be_repeated_where_it_wrote(place):
     scenes = {"a.jpg": [(1.0, 2.0)], "b b.png": [], "c.jpg": []}
     write_labelme(place.images, scenes)
-    pictures = Pictures(place.images)
+    pictures = ImageFolder(place.images)
     write_beside(read("labelme", place.images, place.images)[0], pictures)
     write_labelme(place.images, scenes | {"a.jpg": [(3.0, 4.0), (5.0, 6.0)]})
     write_beside(read("labelme", place.images, place.images)[0], pictures, overwrite=True)
@@ -429,14 +429,14 @@ def test_a_picture_may_be_called_as_the_table_is(place):
 def test_a_new_folder_has_the_rights_of_any_new_folder(place):
     found, _ = read("cvat", write_cvat(place.export, SCENES), place.images)
     (place.root / "plain").mkdir()
-    new = write_folder(found, Pictures(place.images), place.root / "new", "link")
+    new = write_folder(found, ImageFolder(place.images), place.root / "new", "link")
     assert new.stat().st_mode == (place.root / "plain").stat().st_mode
 
 
 def test_the_longer_part_of_a_path_decides(place):
     for folder in ("x/train", "y/train"):
         picture(place.root / "tree" / folder / "a.jpg")
-    pictures = Pictures(place.root / "tree")
+    pictures = ImageFolder(place.root / "tree")
     for folder in ("x/train", "y/train"):
         assert pictures.find("export", f"far/{folder}/a.jpg") == place.root / "tree" / folder / "a.jpg"
 
@@ -628,9 +628,9 @@ def test_a_missing_export_and_a_damaged_picture_are_named(name, place):
 
 def test_the_folder_of_pictures_is_checked(place):
     with pytest.raises(InputError, match="nowhere: no such folder of images"):
-        Pictures(place.root / "nowhere")
+        ImageFolder(place.root / "nowhere")
     with pytest.raises(InputError, match="export: holds no image"):
-        Pictures(place.export)
+        ImageFolder(place.export)
 
 
 def test_label_studio_s_own_upload_folder(place):

@@ -16,7 +16,7 @@ from scipy.io import savemat
 from crowdcount.data.sample import Record
 from crowdcount.doctor import CHECKS, LEVELS, DataSet, Finding, examine
 from crowdcount.doctor.datasets import known, option_names
-from crowdcount.doctor.duplicates import WINDOWS, image_hash, likeness, same_photographs
+from crowdcount.doctor.duplicates import WINDOWS, find_duplicates, image_hash, likeness
 from crowdcount.doctor.inspect_image import inspect_image
 from crowdcount.doctor.published_totals import TOTALS
 from crowdcount.doctor.read_split import read_split
@@ -499,20 +499,20 @@ ALTERED = {
 def test_altered_copies_are_found_among_others(alteration):
     prints = [image_hash(photograph(seed)) for seed in range(12)]
     prints.append(image_hash(ALTERED[alteration](photograph(5))))
-    assert [pair[:2] for pair in same_photographs(prints)] == [(5, 12)]
+    assert [pair[:2] for pair in find_duplicates(prints)] == [(5, 12)]
 
 
 def test_other_photographs_are_not_alike():
     prints = [image_hash(photograph(seed)) for seed in range(120)]
-    assert same_photographs(prints) == []
+    assert find_duplicates(prints) == []
     values = [likeness(one.small, other.small, 0) for one, other in pairwise(prints)]
     assert max(values) < 0.4
-    assert same_photographs([]) == []
+    assert find_duplicates([]) == []
 
 
 def test_even_pictures_are_no_photographs_of_the_same():
     prints = [image_hash(np.full((200, 300), value, np.uint8)) for value in (0, 90, 255)]
-    assert same_photographs(prints) == []
+    assert find_duplicates(prints) == []
 
 
 def test_windows_lie_inside_the_image():

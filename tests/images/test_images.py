@@ -12,7 +12,7 @@ import torch
 
 from crowdcount.errors import InputError
 from crowdcount.images.convert import as_image
-from crowdcount.images.files import find_photos, read_photo, strictly_opened
+from crowdcount.images.files import find_images, read_complete_image, strictly_opened
 from crowdcount.prefetch import ahead
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_picture_is_refused(photo, words):
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 def test_files_are_upright_and_equal_to_what_pillow_opens(tmp_path, suffix, orientation):
     path = turned(smooth(), tmp_path / f"a{suffix}", orientation)
-    image = read_photo(path)
+    image = read_complete_image(path)
     assert image.shape == ((24, 36, 3) if orientation < 5 else (36, 24, 3))
     np.testing.assert_array_equal(as_image(PIL.Image.open(path)), image)
     np.testing.assert_array_equal(as_image(str(path)), image)
@@ -149,18 +149,20 @@ def test_sixteen_bits_palettes_and_four_inks(tmp_path):
     deep = image.astype(np.uint16) * 256 + 255  # 255 does not round up
     for name, content in (("grey.png", deep[..., 0]), ("colour.png", deep[..., ::-1]), ("colour.tif", deep[..., ::-1])):
         assert cv2.imwrite(str(tmp_path / name), content)
-    np.testing.assert_array_equal(read_photo(tmp_path / "colour.png"), image)
-    np.testing.assert_allclose(read_photo(tmp_path / "colour.tif"), image, atol=1)  # OpenCV rounds in TIFF
-    np.testing.assert_array_equal(read_photo(tmp_path / "grey.png"), grey[..., None].repeat(3, axis=2))
-    np.testing.assert_array_equal(as_image(PIL.Image.open(tmp_path / "grey.png")), read_photo(tmp_path / "grey.png"))
+    np.testing.assert_array_equal(read_complete_image(tmp_path / "colour.png"), image)
+    np.testing.assert_allclose(read_complete_image(tmp_path / "colour.tif"), image, atol=1)  # OpenCV rounds in TIFF
+    np.testing.assert_array_equal(read_complete_image(tmp_path / "grey.png"), grey[..., None].repeat(3, axis=2))
+    np.testing.assert_array_equal(
+        as_image(PIL.Image.open(tmp_path / "grey.png")), read_complete_image(tmp_path / "grey.png")
+    )
     for mode in ("L", "LA", "P", "1", "RGBA", "CMYK"):
         path = tmp_path / f"{mode}.{'tif' if mode == 'CMYK' else 'png'}"
         PIL.Image.fromarray(image).convert(mode).save(path)
-        np.testing.assert_allclose(read_photo(path), as_image(PIL.Image.open(path)), atol=2)
+        np.testing.assert_allclose(read_complete_image(path), as_image(PIL.Image.open(path)), atol=2)
     alpha = np.dstack([image, np.arange(image[..., 0].size).reshape(24, 36).astype(np.uint8)])
     PIL.Image.fromarray(alpha, "RGBA").save(tmp_path / "alpha.png")
     np.testing.assert_array_equal(
-        read_photo(tmp_path / "alpha.png"), image
+        read_complete_image(tmp_path / "alpha.png"), image
     )  # what is transparent is there all the same
 
 
@@ -172,10 +174,10 @@ def test_a_file_cut_short_is_refused_whatever_is_missing(tmp_path, name):
     for part in (0.3, 0.6, 0.9, 0.97):
         path.write_bytes(whole[: int(part * len(whole))])
         with pytest.raises(InputError) as error:
-            read_photo(path)
+            read_complete_image(path)
         assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
     path.write_bytes(whole)
-    assert read_photo(path).shape == (40, 60, 3)
+    assert read_complete_image(path).shape == (40, 60, 3)
 
 
 def test_a_pillow_image_cut_short_is_the_user_s_mistake(tmp_path):
@@ -200,7 +202,7 @@ def test_files_that_are_no_pictures(tmp_path):
         ("", "no such image"),
     ):
         with pytest.raises(InputError, match=words):
-            read_photo(tmp_path / name)
+            read_complete_image(tmp_path / name)
 
 
 def test_a_forbidden_file_is_not_called_damaged(tmp_path, monkeypatch):
@@ -211,13 +213,13 @@ def test_a_forbidden_file_is_not_called_damaged(tmp_path, monkeypatch):
 
     monkeypatch.setattr(PIL.Image, "open", forbidden)
     with pytest.raises(InputError, match=r"a\.png: cannot be read \(Permission denied\)"):
-        read_photo(path)
+        read_complete_image(path)
 
 
 def test_large_pictures_are_no_bombs(tmp_path, monkeypatch, recwarn):
     path = turned(smooth(), tmp_path / "a.png", 1)
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
-    assert read_photo(path).shape == (24, 36, 3) and not recwarn.list
+    assert read_complete_image(path).shape == (24, 36, 3) and not recwarn.list
     assert PIL.Image.MAX_IMAGE_PIXELS == 10
     with strictly_opened(path) as opened:
         assert opened.size == (36, 24)
@@ -252,25 +254,25 @@ def names(files, folder):
 
 
 def test_files_folders_and_patterns(folder):
-    assert names(find_photos([folder]), folder) == ["a.png", "b.JPG"]
-    assert names(find_photos([folder], (".mp4",)), folder) == ["walk.mp4"]
-    assert names(find_photos([f"{folder}/*"]), folder) == ["a.png", "b.JPG"]
-    assert names(find_photos([f"{folder}/**/*.*"]), folder) == [
+    assert names(find_images([folder]), folder) == ["a.png", "b.JPG"]
+    assert names(find_images([folder], (".mp4",)), folder) == ["walk.mp4"]
+    assert names(find_images([f"{folder}/*"]), folder) == ["a.png", "b.JPG"]
+    assert names(find_images([f"{folder}/**/*.*"]), folder) == [
         "a.png",
         "b.JPG",
         "deep/d.png",
         "deep/er/e.jpeg",
         "s.png/f.png",
     ]
-    assert names(find_photos([f"{folder}/[ab].*g"]), folder) == ["a.png"]
-    assert names(find_photos([folder / "notes.txt", folder / "none.jpg"]), folder) == ["notes.txt", "none.jpg"]
-    assert find_photos([]) == []
+    assert names(find_images([f"{folder}/[ab].*g"]), folder) == ["a.png"]
+    assert names(find_images([folder / "notes.txt", folder / "none.jpg"]), folder) == ["notes.txt", "none.jpg"]
+    assert find_images([]) == []
 
 
 def test_each_file_once_in_the_order_given(folder, monkeypatch):
     (folder / "link.png").symlink_to(folder / "a.png")
     monkeypatch.chdir(folder)
-    found = find_photos(
+    found = find_images(
         ["deep/d.png", "b.JPG", folder, "./deep/../a.png", "link.png", "deep/d.png", "none.jpg", "none.jpg"]
     )
     assert [str(path) for path in found] == ["deep/d.png", "b.JPG", str(folder / "a.png"), "none.jpg"]
@@ -279,8 +281,8 @@ def test_each_file_once_in_the_order_given(folder, monkeypatch):
 def test_a_name_with_the_letters_of_a_pattern_is_a_name(folder):
     (folder / "day [1]").mkdir()
     (folder / "day [1]" / "a*[2].png").touch()
-    assert names(find_photos([folder / "day [1]"]), folder) == ["day [1]/a*[2].png"]
-    assert names(find_photos([folder / "day [1]" / "a*[2].png"]), folder) == ["day [1]/a*[2].png"]
+    assert names(find_images([folder / "day [1]"]), folder) == ["day [1]/a*[2].png"]
+    assert names(find_images([folder / "day [1]" / "a*[2].png"]), folder) == ["day [1]/a*[2].png"]
 
 
 @pytest.mark.parametrize(
@@ -296,14 +298,14 @@ def test_nothing_found_is_an_error(folder, monkeypatch, word, words):
     (folder / "bare" / "deeper" / "a.png").touch()
     monkeypatch.chdir(folder)
     with pytest.raises(InputError, match=words) as error:
-        find_photos(["a.png", word])
+        find_images(["a.png", word])
     assert str(error.value).startswith(word)
 
 
 def test_names_of_no_file_wait_for_their_turn(folder):
     (folder / "loop.png").symlink_to(folder / "loop.png")
     strange = ["x" * 5000, "a\0b", str(folder / "loop.png")]
-    assert [str(path) for path in find_photos(strange)] == strange
+    assert [str(path) for path in find_images(strange)] == strange
 
 
 # One step ahead
@@ -354,7 +356,7 @@ def test_ahead_works_while_one_is_looked_at():
 
 def test_nothing_is_logged(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        read_photo(turned(smooth(), tmp_path / "a.png", 1))
+        read_complete_image(turned(smooth(), tmp_path / "a.png", 1))
     assert not caplog.records
 
 
@@ -366,4 +368,4 @@ def test_what_opencv_gives_up_on_names_its_file(tmp_path, monkeypatch):
     cv2.imwrite(str(path), np.zeros((4, 4, 3), np.uint8))
     monkeypatch.setattr(cv2, "imdecode", refuse)
     with pytest.raises(InputError, match=r"a\.png: cannot be decoded \(.*empty.*\); make it smaller"):
-        read_photo(path)
+        read_complete_image(path)

@@ -125,7 +125,7 @@ def test_impossible_rules_are_refused(options, named):
 def test_configurations_name_one_rule_and_may_be_overridden(shanghaitech_root):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(CrowdData, "data")
-    source = {"class_path": "ShanghaiTech", "init_args": {"root": str(shanghaitech_root), "part": "A"}}
+    source = {"class_path": "crowdcount.data.ShanghaiTech", "init_args": {"root": str(shanghaitech_root), "part": "A"}}
     parser.set_defaults({"data.source": source, "data.augment": None})
     overrides = ["--data.resize_preset.interpolation=area", "--data.resize_preset.jpeg_quality=75"]
     config = parser.parse_args(["--data.resize_preset.rule=pet/nwpu", *overrides])

@@ -14,7 +14,7 @@ from crowdcount.data.synthetic.scenes import Synthetic
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.geometry import as_points
-from crowdcount.images.files import find_photos
+from crowdcount.images.files import find_images
 from crowdcount.images.read import read_image
 from crowdcount.visualize import captions
 from crowdcount.visualize.density import image_bytes
@@ -372,11 +372,11 @@ def test_tool_searches_folders_but_not_their_folders(tmp_path):
     (tmp_path / "inner.png").mkdir()
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "d.png").touch()
-    found = find_photos([tmp_path, tmp_path / "a.png"])
+    found = find_images([tmp_path, tmp_path / "a.png"])
     assert [path.name for path in found] == ["a.png", "b.JPG", "c.tiff"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty: no \.jpg"):
-        find_photos([tmp_path / "empty"])
+        find_images([tmp_path / "empty"])
 
 
 def test_a_model_that_cannot_be_loaded_is_reported(tool, photos, monkeypatch, capsys):

@@ -18,7 +18,7 @@ UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
 
 
 @dataclass(frozen=True)
-class Picture:
+class AnnotatedImage:
     """An image file and its heads.
 
     Attributes:
@@ -32,7 +32,7 @@ class Picture:
     outside: int
 
 
-class Pictures:
+class ImageFolder:
     """Lookup of the images in a folder and its subfolders by their names in exports.
 
     Args:
@@ -87,7 +87,7 @@ class Pictures:
         return found[0]
 
 
-def checked(annotated: Iterable[Annotated], pictures: Pictures) -> Iterator[Picture]:
+def checked(annotated: Iterable[Annotated], images: ImageFolder) -> Iterator[AnnotatedImage]:
     """Yield the image of each entry of an export, decoded once and compared with the entry.
 
     Raises:
@@ -95,14 +95,14 @@ def checked(annotated: Iterable[Annotated], pictures: Pictures) -> Iterator[Pict
     """
     places: dict[Path, str] = {}
     for entry in annotated:
-        path = pictures.find(entry.place, entry.image, entry.uploaded)
+        path = images.find(entry.place, entry.image, entry.uploaded)
         if path in places:
             raise InputError(f"{entry.place}: {path} is annotated twice, also in {places[path]}; keep one")
         places[path] = entry.place
         yield _checked(entry, path)
 
 
-def _checked(entry: Annotated, path: Path) -> Picture:
+def _checked(entry: Annotated, path: Path) -> AnnotatedImage:
     height, width = read_image(path).shape[:2]
     if entry.size is not None and entry.size != (width, height):
         turned = " (turned: an EXIF rotation that the tool did not apply?)" if entry.size == (height, width) else ""
@@ -112,4 +112,4 @@ def _checked(entry: Annotated, path: Path) -> Picture:
         )
     points = np.array(entry.points, np.float64).reshape(-1, 2) * ((width, height) if entry.relative else 1)
     kept = as_points(points)
-    return Picture(path, kept, int(np.count_nonzero(~inside(kept, width, height))))
+    return AnnotatedImage(path, kept, int(np.count_nonzero(~inside(kept, width, height))))

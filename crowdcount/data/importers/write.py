@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from crowdcount.data.importers.image_matching import Picture, Pictures
+from crowdcount.data.importers.image_matching import AnnotatedImage, ImageFolder
 from crowdcount.data.sample import Split
 from crowdcount.data.sources.folder import Folder
 from crowdcount.errors import InputError
@@ -23,18 +23,18 @@ _SPLITS: tuple[Split, ...] = get_args(Split)
 _CALLED: Final[dict[str, Split]] = {"valid": "val", "validation": "val"}  # as annotation tools name them
 
 
-def write_beside(found: Sequence[Picture], pictures: Pictures, overwrite: bool = False) -> Path:
+def write_beside(found: Sequence[AnnotatedImage], images: ImageFolder, overwrite: bool = False) -> Path:
     """Write `points.json` to the folder of the images, and return its path.
 
     Raises:
         InputError: if it exists, or `Folder` could not read it because the export does not name an image, or an image
             is in another subfolder than `images`, `train`, `val` or `test`.
     """
-    folder = pictures.folder
+    folder = images.folder
     table = folder / TABLE
     if table.exists() and not overwrite:
         raise InputError(f"{table} exists; take it away, or let --overwrite replace it")
-    unnamed = sorted(set(pictures.files) - {picture.path for picture in found})
+    unnamed = sorted(set(images.files) - {picture.path for picture in found})
     if unnamed:
         raise InputError(
             f"{folder}: the export says nothing of {len(unnamed)} images, {unnamed[0]} the first; take them away, or "
@@ -50,7 +50,7 @@ def write_beside(found: Sequence[Picture], pictures: Pictures, overwrite: bool =
     return table
 
 
-def write_folder(found: Sequence[Picture], pictures: Pictures, output: Path, transfer: Transfer) -> Path:
+def write_folder(found: Sequence[AnnotatedImage], images: ImageFolder, output: Path, transfer: Transfer) -> Path:
     """Write a new folder with `points.json` and copies of the images or links to them; return the folder.
 
     Images in subfolders `train`, `val` (or `valid`) and `test` stay in these; all others go to one folder `images`.
@@ -60,7 +60,7 @@ def write_folder(found: Sequence[Picture], pictures: Pictures, output: Path, tra
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists; give --output a new folder")
-    names = _names(found, pictures.folder)
+    names = _names(found, images.folder)
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent))
     try:
@@ -77,9 +77,9 @@ def write_folder(found: Sequence[Picture], pictures: Pictures, output: Path, tra
     return output
 
 
-def _names(found: Sequence[Picture], folder: Path) -> dict[str, Picture]:
+def _names(found: Sequence[AnnotatedImage], folder: Path) -> dict[str, AnnotatedImage]:
     """Return the images by their paths in the new folder."""
-    names: dict[str, Picture] = {}
+    names: dict[str, AnnotatedImage] = {}
     for picture in found:
         parts = picture.path.relative_to(folder).parts[:-1]
         splits = [_CALLED.get(part, part) for part in parts if part in (*_SPLITS, *_CALLED)]
@@ -90,17 +90,17 @@ def _names(found: Sequence[Picture], folder: Path) -> dict[str, Picture]:
     return names
 
 
-def _write_table(path: Path, pictures: dict[str, Picture]) -> None:
+def _write_table(path: Path, pictures: dict[str, AnnotatedImage]) -> None:
     rows = (f"  {json.dumps(name)}: {json.dumps(_decimals(picture))}" for name, picture in sorted(pictures.items()))
     atomic_write(path, "{\n" + ",\n".join(rows) + "\n}\n")
 
 
-def _decimals(picture: Picture) -> list[list[float]]:
+def _decimals(picture: AnnotatedImage) -> list[list[float]]:
     # The shortest decimals that read back as the same float32.
     return [[float(str(x)), float(str(y))] for x, y in picture.points]
 
 
-def _check_beside(folder: Path, table: Path, found: Sequence[Picture]) -> None:
+def _check_beside(folder: Path, table: Path, found: Sequence[AnnotatedImage]) -> None:
     try:
         _check(folder, table, found)
     except InputError as error:
@@ -110,7 +110,7 @@ def _check_beside(folder: Path, table: Path, found: Sequence[Picture]) -> None:
         ) from error
 
 
-def _check(folder: Path, table: Path, found: Sequence[Picture]) -> None:
+def _check(folder: Path, table: Path, found: Sequence[AnnotatedImage]) -> None:
     """Check that the adapter can read the folder before it gets its final name."""
     source = Folder(folder, points=table.name)
     read = [record for split in _SPLITS for record in source.records(split)]

@@ -44,7 +44,7 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
             "give the folder of images with --images"
         )
     names = _names(folder)
-    # The ending of the image is not known here: `Pictures.find` looks for any.
+    # The ending of the image is not known here: `ImageFolder.find` looks for any.
     return [
         Annotated(
             file.relative_to(folder).with_suffix("").as_posix(), _heads(file, names, choice), str(file), None, True

@@ -11,7 +11,7 @@ from crowdcount.data.annotations.point_table import read_table
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError, about
 from crowdcount.geometry import Points, as_points
-from crowdcount.images.read import IMAGE_SUFFIXES, pictures_in
+from crowdcount.images.read import IMAGE_SUFFIXES, image_files
 
 _TABLES = ("points.json", "points.csv")
 _PAPERS = ("readme", "license", "licence")  # texts that may lie among files of points
@@ -126,7 +126,7 @@ class Folder(CrowdSource):
 
 def _pictures(home: Path) -> list[Path]:
     inner = home / "images"
-    return pictures_in(inner if inner.is_dir() else home)
+    return image_files(inner if inner.is_dir() else home)
 
 
 def _from_files(pictures: list[Path], place: Path, owners: list[Path]) -> dict[Path, Points]:
