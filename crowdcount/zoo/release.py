@@ -106,11 +106,23 @@ def _metadata(model: CrowdModel, name: str) -> dict[str, str]:
     return {
         "format": "pt",
         "name": name,
-        "config": yaml.safe_dump(model.config, sort_keys=False),
+        "config": yaml.safe_dump(without_folders(model.config), sort_keys=False),
         "preprocessing": json.dumps(preprocessing(model)),
         "origin": json.dumps(model.origin),
         "crowdcount": __version__,
     }
+
+
+def without_folders(value: Any) -> Any:
+    """Return a configuration in which a path of the machine it comes from, such as `pretrained: /home/me/start.pth`,
+    is the name of the file alone.
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_folders(each) for each in value]
+    # a configuration of another system is not told apart from text; what is written here comes from this one
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _sort_header(path: Path) -> None:

@@ -17,7 +17,7 @@ from crowdcount.weights.checkpoint import read_metadata
 from crowdcount.weights.download import file_sha256
 from crowdcount.weights.index import Measured, find_entry
 from crowdcount.zoo import release
-from crowdcount.zoo.release import model_card, preprocessing, save_release
+from crowdcount.zoo.release import model_card, preprocessing, save_release, without_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "ebc/vgg19ae_qnrf.v1"
@@ -164,6 +164,13 @@ def test_a_training_becomes_a_release(tmp_path, monkeypatch):
     first, second = (crowdcount.load_model(path) for path in (checkpoint, "counter"))  # the folder will do
     image = make_image(1)
     assert np.array_equal(first.predict(image).density, second.predict(image).density)
+
+
+def test_a_release_names_no_folder_of_this_machine(tmp_path):
+    config = {"network": {"pretrained": str(tmp_path / "start.pth"), "bins": ["0", "1+"], "tower": "RN50/openai"}}
+    assert without_folders(config) == {
+        "network": {"pretrained": "start.pth", "bins": ["0", "1+"], "tower": "RN50/openai"}
+    }
 
 
 def test_what_is_no_model(local_index, tmp_path, capsys):
