@@ -114,9 +114,7 @@ def _metadata(model: CrowdModel, name: str) -> dict[str, str]:
 
 
 def without_folders(value: Any) -> Any:
-    """Return a configuration in which a path of the machine it comes from, such as `pretrained: /home/me/start.pth`,
-    is the name of the file alone.
-    """
+    """Return a configuration with file names in place of paths of this machine (`pretrained: /home/me/start.pth`)."""
     if isinstance(value, dict):
         return {key: without_folders(each) for key, each in value.items()}
     if isinstance(value, list):
