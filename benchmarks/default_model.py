@@ -1,4 +1,4 @@
-"""Table of a default model: crowds, images without people, close heads, scaled images, and speed.
+"""Table of a default model: crowds, images without people, close heads, scaled images, doubts, and speed.
 
 Counts are those of `crowdcount.load_model(...).predict`, as a user gets them. No training of the zoo has seen the
 images: the test images of ShanghaiTech A, a folder of images without people, and the part of a folder of close heads
@@ -8,6 +8,7 @@ that `zoo_configs/ebc/efficientnet_lite0_mixed.yaml` holds out.
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from benchmarks.tiles import scene
 from crowdcount.data import Folder, HoldOut, Record, ShanghaiTech
 from crowdcount.images.read import Image
 from crowdcount.images.resize import cv_resized
+from crowdcount.inference.density import DOUBTFUL
 from crowdcount.metrics import count_errors
 from crowdcount.predictor import DEFAULT_MODEL
 from crowdcount.zoo.models import Model
@@ -26,6 +28,15 @@ from crowdcount.zoo.models import Model
 SCALES = (0.5, 1.5, 2.0)
 HEADS_VAL, HEADS_TEST = 0.15, 0.25
 """Fractions of the folder of heads that the recipe of the packaged model holds out."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The annotated and the predicted count of an image, and `Prediction.doubt`."""
+
+    true: int
+    count: float
+    doubt: float | None
 
 
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
@@ -47,13 +58,21 @@ def default_model_benchmark(arguments: argparse.Namespace) -> list[Row]:
     """
     model = crowdcount.load_model(arguments.model).density_model()
     rows = [_speed(model, arguments.repeats)]
+    seen: list[Counted] = []
     if arguments.nobody is not None:
-        rows += _nobody(model, Folder(arguments.nobody, empty=True).records("train"))
+        nobody = _counted(model, Folder(arguments.nobody, empty=True).records("train"), "nobody")
+        rows, seen = rows + _nobody(nobody), seen + nobody
     if arguments.heads is not None:
-        rows += _errors(model, HoldOut(Folder(arguments.heads), HEADS_VAL, HEADS_TEST).records("test"), "near heads")
+        records = HoldOut(Folder(arguments.heads), HEADS_VAL, HEADS_TEST).records("test")
+        heads = _counted(model, records, "near heads")
+        rows, seen = rows + _errors(heads, "near heads"), seen + heads
     if arguments.shanghaitech is not None:
-        rows += _crowds(model, ShanghaiTech(arguments.shanghaitech, "A").records("test"), arguments.scaled_every)
-    return rows
+        records = ShanghaiTech(arguments.shanghaitech, "A").records("test")
+        crowds = _counted(model, records, "ShanghaiTech A")
+        rows, seen = rows + _errors(crowds, "ShanghaiTech A"), seen + crowds
+        every = arguments.scaled_every
+        rows += _scaled(model, records[::every], count_errors(*_pairs(crowds[::every]))["mae"])
+    return rows + _doubts(seen)
 
 
 def _speed(model: Model, repeats: int) -> Row:
@@ -66,37 +85,45 @@ def _speed(model: Model, repeats: int) -> Row:
     return _row("1024 x 768", "images/s", 1 / best)
 
 
-def _nobody(model: Model, records: Sequence[Record]) -> list[Row]:
-    counts = _counts(model, records, 1.0, "nobody")
+def _nobody(found: Sequence[Counted]) -> list[Row]:
+    counts, _ = _pairs(found)
     values = {"median": np.median(counts), "90 %": np.quantile(counts, 0.9), "worst": np.max(counts)}
-    return [_row(f"nobody ({len(records)})", name, float(value)) for name, value in values.items()]
+    return [_row(f"nobody ({len(found)})", name, float(value)) for name, value in values.items()]
 
 
-def _errors(model: Model, records: Sequence[Record], data: str) -> list[Row]:
-    found = count_errors(_counts(model, records, 1.0, data), _true(records))
-    return [_row(f"{data} ({len(records)})", name, found[name]) for name in ("mae", "nae")]
+def _errors(found: Sequence[Counted], data: str) -> list[Row]:
+    errors = count_errors(*_pairs(found))
+    return [_row(f"{data} ({len(found)})", name, errors[name]) for name in ("mae", "nae")]
 
 
-def _crowds(model: Model, records: Sequence[Record], every: int) -> list[Row]:
-    """Return the errors of all images, and the relative MAE of every n-th image when scaled."""
-    counts = _counts(model, records, 1.0, "ShanghaiTech A")
-    found = count_errors(counts, _true(records))
-    rows = [_row(f"ShanghaiTech A ({len(records)})", name, found[name]) for name in ("mae", "nae")]
-    some = records[::every]
-    plain = count_errors(counts[::every], _true(some))["mae"]
+def _scaled(model: Model, records: Sequence[Record], plain: float) -> list[Row]:
+    """Return the MAE of scaled images, relative to that of the images as they are."""
+    rows = []
     for scale in SCALES:
-        errors = count_errors(_counts(model, some, scale, f"scale {scale:g}"), _true(some))
-        rows.append(_row(f"scaled by {scale:g} ({len(some)})", "mae / mae at 1", errors["mae"] / plain))
+        errors = count_errors(*_pairs(_counted(model, records, f"scale {scale:g}", scale)))
+        rows.append(_row(f"scaled by {scale:g} ({len(records)})", "mae / mae at 1", errors["mae"] / plain))
     return rows
 
 
-def _true(records: Sequence[Record]) -> list[int]:
-    return [record.count for record in records]
+def _doubts(found: Sequence[Counted]) -> list[Row]:
+    """Return how often a count is doubted, and how often that is right: off by more than half of max(true, 10)."""
+    wrong = [abs(each.count - each.true) > max(each.true, 10) / 2 for each in found]
+    doubted = [each.doubt is not None and each.doubt > DOUBTFUL for each in found]
+    both = sum(first and second for first, second in zip(wrong, doubted, strict=True))
+    values = {"off by half": sum(wrong), "doubted": sum(doubted), "doubted and off by half": both}
+    return [_row(f"all ({len(found)})", name, value) for name, value in values.items()] if found else []
 
 
-def _counts(model: Model, records: Sequence[Record], scale: float, what: str) -> list[float]:
-    shown = tqdm(records, what, leave=False, disable=None)
-    return [model.predict(scaled(record.read(), scale)).count for record in shown]
+def _pairs(found: Sequence[Counted]) -> tuple[list[float], list[int]]:
+    return [each.count for each in found], [each.true for each in found]
+
+
+def _counted(model: Model, records: Sequence[Record], what: str, scale: float = 1) -> list[Counted]:
+    found = []
+    for record in tqdm(records, what, leave=False, disable=None):
+        prediction = model.predict(scaled(record.read(), scale))
+        found.append(Counted(record.count, prediction.count, prediction.doubt))
+    return found
 
 
 def scaled(image: Image, scale: float) -> Image:

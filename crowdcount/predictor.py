@@ -24,7 +24,7 @@ from crowdcount.zoo.models import RELEASE, load_model
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL: Final = "ebc/mobilenetv4_shab_scratch"
+DEFAULT_MODEL: Final = "ebc/efficientnet_lite0_mixed"
 """Model whose weights are included in the package."""
 
 DEFAULT_MEMORY: Final = 2.0

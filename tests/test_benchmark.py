@@ -104,7 +104,8 @@ class Sum(Model):
         super().__init__(network=None)
 
     def predict(self, image):
-        return argparse.Namespace(count=float(image.sum()) / 1000)
+        count = float(image.sum()) / 1000
+        return argparse.Namespace(count=count, doubt=0.7 if count in (0, 50) else 0.6)
 
 
 def heads_in(folder, counts):
@@ -143,6 +144,10 @@ def test_the_table_is_that_of_the_counts(tmp_path, monkeypatch, shanghaitech_roo
     doubled = [abs(default_model.scaled(record.read(), 2).sum() / 1000 - record.count) for record in records[::2]]
     assert found["scaled by 2 (2)", "mae / mae at 1"] == pytest.approx(np.mean(doubled) / np.mean(errors[::2]))
     assert found["1024 x 768", "images/s"] > 0
+    wrong = sum(error > max(record.count, 10) / 2 for error, record in zip(errors, records, strict=True)) + 1
+    everything = f"all ({6 + 2 + len(records)})"
+    assert found[everything, "off by half"] == wrong and found[everything, "doubted and off by half"] == 1
+    assert found[everything, "doubted"] == 2  # the 50 and the 0
 
 
 @pytest.mark.parametrize(("scale", "shape"), [(0.5, (20, 15, 3)), (1.5, (60, 45, 3)), (1, (40, 30, 3))])

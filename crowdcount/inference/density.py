@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Final
 
 import cv2
 import numpy as np
@@ -35,6 +36,9 @@ from crowdcount.visualize.density import draw_points, overlay
 logger = logging.getLogger(__name__)
 
 GIB = 2**30
+
+DOUBTFUL: Final = 2 / 3
+"""`Prediction.doubt` above which a count should not be believed; how often that is right: docs/default_model.md."""
 
 _WASTE = 4  # warn if tiles compute more than this times the pixels of the image
 _BLIND_MARGIN = 128  # margin in pixels around a tile of a network that sees the whole image
@@ -78,6 +82,17 @@ class Prediction(Plottable):
         marked = draw_points(image, resize_points(truth, (width, height), seen))
         drawn = overlay(image, self.density, self.stride)
         return [(f"truth {len(truth)}", marked), (count_text(self.count, len(truth)), drawn)]
+
+    @property
+    def doubt(self) -> float | None:
+        """Share of the count in blocks that hold nobody with a probability above one half; None without probabilities.
+
+        Counts below ten are taken as ten: a few tenths of a person scattered over an empty image are no doubt. High
+        for images of things that look like people but a little: see `DOUBTFUL`.
+        """
+        if self.probabilities is None:
+            return None
+        return float(self.density[self.probabilities[0] > 0.5].sum()) / max(self.count, 10.0)
 
     @property
     def relative_radius(self) -> None:

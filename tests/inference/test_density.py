@@ -1,6 +1,7 @@
 """Whole images and windows -> counts."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from crowdcount.errors import InputError
-from crowdcount.inference.density import Inference, count_windows, window_starts
+from crowdcount.inference.density import Inference, Prediction, count_windows, window_starts
 from crowdcount.models.base import CountMap, DensityNetwork
 from tests.golden.fill import det_image, window_model
 
@@ -120,3 +121,12 @@ def test_impossible_windows_are_refused():
         Inference(window=16, window_stride=6)(Convolution().eval(), torch.zeros(3, 32, 32))
     with pytest.raises(InputError, match=r"inference\.window: 12 is not a multiple of 8"):
         Inference(window=12)(Convolution().eval(), torch.zeros(3, 32, 32))
+
+
+def test_doubt_is_the_share_of_the_count_where_nobody_is_likelier():
+    density = np.array([[2.0, 10.0], [8.0, 20.0]], np.float32)
+    nobody = np.array([[0.9, 0.1], [0.51, 0.5]], np.float32)
+    prediction = Prediction(40.0, density, 16, 32, 32, np.stack([nobody, 1 - nobody]))
+    assert prediction.doubt == pytest.approx(10 / 40)
+    assert replace(prediction, density=density / 10, count=4.0).doubt == pytest.approx(1 / 10)  # of ten, not of four
+    assert replace(prediction, probabilities=None).doubt is None
