@@ -13,6 +13,7 @@ import torch
 
 from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
+from crowdcount.files import is_dir, is_file
 from crowdcount.images.convert import ImageLike, as_image
 from crowdcount.images.read import Image
 from crowdcount.images.resize import cv_resized
@@ -213,8 +214,8 @@ def _state(source: str | Path | None) -> tuple[Path, int, int] | None:
     if source is None:
         return None
     path = Path(source).absolute()
-    path = path / RELEASE if path.is_dir() else path
-    return (path, path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
+    path = path / RELEASE if is_dir(path) else path
+    return (path, path.stat().st_mtime_ns, path.stat().st_size) if is_file(path) else None
 
 
 def find_device(name: str) -> torch.device:

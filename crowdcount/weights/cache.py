@@ -18,9 +18,10 @@ from typing import Literal, TypedDict
 from filelock import FileLock, Timeout
 
 from crowdcount.errors import InputError
-from crowdcount.files import atomic_write
+from crowdcount.files import atomic_write, is_file
 from crowdcount.weights.archive import Damaged, copy_whole, extract, require_kind
 from crowdcount.weights.download import download, file_sha256, require_space
+from crowdcount.weights.file_kind import mistaken_kind
 from crowdcount.weights.index import WeightEntry, read_index
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def ensure_downloaded(entry: WeightEntry, allow_unverified: bool = False) -> Pat
                 expected = download(entry.urls, staged, expected, entry.bytes)
             except InputError as error:
                 raise InputError(f"{error}{_way_out(entry)}") from error
-        return _keep(entry, staged, expected)
+        return _keep(entry, staged, expected, str(staged))
 
 
 def import_file(entry: WeightEntry, file: Path, allow_unverified: bool = False) -> Path:
@@ -121,7 +122,7 @@ def import_file(entry: WeightEntry, file: Path, allow_unverified: bool = False) 
     Raises:
         InputError: if it is missing or another file.
     """
-    if not file.is_file():
+    if not is_file(file):
         raise InputError(f"{file}: no such file")
     _require_cached(entry)
     with _alone(entry):
@@ -132,12 +133,15 @@ def import_file(entry: WeightEntry, file: Path, allow_unverified: bool = False) 
         digest, size = file_sha256(staged), staged.stat().st_size
         if entry.bytes not in (None, size) or expected not in (None, digest):
             staged.unlink()
+            mistaken = mistaken_kind(file) if entry.member is None else None
             raise InputError(
-                f"{file}: is not {entry.name}: SHA-256 {digest} ({size} bytes) instead of SHA-256 "
+                f"{file}: is not {entry.name}: "
+                + (f"it is {mistaken}; " if mistaken else "")
+                + f"SHA-256 {digest} ({size} bytes) instead of SHA-256 "
                 f"{expected or 'not known'} ({entry.bytes or 'any number of'} bytes); give the file as it was "
                 f"downloaded{_way_out(entry)}"
             )
-        return _keep(entry, staged, digest)
+        return _keep(entry, staged, digest, str(file))
 
 
 def remove(entry: WeightEntry) -> bool:
@@ -194,15 +198,15 @@ def _way_out(entry: WeightEntry) -> str:
     )
 
 
-def _keep(entry: WeightEntry, staged: Path, digest: str) -> Path:
-    """Move the weights of a verified download to their final name, and record them."""
+def _keep(entry: WeightEntry, staged: Path, digest: str, source: str) -> Path:
+    """Move the weights of a verified download, called `source` in messages, to their final name, and record them."""
     path = file_path(entry)
     weights = staged if entry.member is None else staged.with_suffix(".weights")
     try:
         if entry.member is not None:
-            extract(staged, entry.member, weights)
+            extract(staged, entry.member, weights, source)
         if entry.sha256 is None:
-            require_kind(weights, entry.format)
+            require_kind(weights, entry.format, source)
     except Damaged:
         staged.unlink()
         weights.unlink(missing_ok=True)

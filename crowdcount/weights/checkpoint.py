@@ -10,6 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from crowdcount.errors import InputError
+from crowdcount.files import is_file
+from crowdcount.weights.file_kind import mistaken_kind
+from crowdcount.weights.torch_archive import check_archive, check_tensors
 from crowdcount.weights.torchscript import is_torchscript, read_torchscript
 
 
@@ -22,16 +25,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or damaged, or holds more than tensors and plain values.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such checkpoint")
+    if mistaken := mistaken_kind(path):
+        raise InputError(f"{path}: cannot be read as a checkpoint: it is {mistaken}")
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
+        check_archive(path)
         content = read_torchscript(path) if is_torchscript(path) else _load_plain(path)
+    except InputError:
+        raise
     except Exception as error:  # whatever the formats raise: pickle, zip, header, key and runtime errors
         raise InputError(f"{path}: cannot be read as a checkpoint ({_why(error)})") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(f"{path}: holds no state dict, but {type(content).__name__}")
+    check_tensors(content, path)
     return content
 
 
@@ -43,6 +52,8 @@ def read_metadata(path: Path) -> dict[str, str]:
     """
     if path.suffix != ".safetensors":
         return {}
+    if mistaken := mistaken_kind(path):
+        raise InputError(f"{path}: cannot be read as a checkpoint: it is {mistaken}")
     try:
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
@@ -51,12 +62,16 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _load_plain(path: Path) -> Any:
-    scalar = np.float64(0).__reduce__()[0]
     # numpy 1 kept the constructor elsewhere
-    numbers: list[Any] = [scalar, (scalar, "numpy.core.multiarray.scalar")]
+    numbers: list[Any] = [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     numbers += [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
     with torch.serialization.safe_globals(numbers):
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _scalar(dtype: Any, content: Any) -> Any:
+    """Return a NumPy scalar of the given bytes; NumPy's own constructor allocates any size where none are given."""
+    return np.frombuffer(content if isinstance(content, bytes) else content.encode("latin-1"), dtype)[0]
 
 
 def _why(error: Exception) -> str:

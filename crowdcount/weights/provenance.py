@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from crowdcount.errors import InputError
+from crowdcount.files import is_file
 from crowdcount.weights.cache import known_as
 from crowdcount.weights.download import file_sha256
 from crowdcount.weights.index import WeightEntry
@@ -35,7 +36,7 @@ class WeightsFile:
         Raises:
             InputError: if there is no such file.
         """
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(f"{path}: no such checkpoint")
         # one that the index knows by its hash has just been checked by `local_file`
         checked = entry.sha256 if entry is not None and entry.member is None else None
@@ -70,7 +71,7 @@ def stored_object(metadata: dict[str, str], key: str, path: Path) -> dict[str, A
     """
     try:
         found = json.loads(metadata[key])
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise InputError(f"{path}: its metadata `{key}` is no JSON object; convert the weights again")

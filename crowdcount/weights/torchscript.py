@@ -4,8 +4,10 @@ OpenAI published CLIP in this format. `torch.jit.load` would build the modules a
 here: the archive is a zip file whose `data.pkl` maps each tensor to a range of a storage.
 """
 
+import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -52,9 +54,10 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
         Exception: if it is damaged; zipfile, pickle and torch raise many types.
     """
     with zipfile.ZipFile(path) as archive:
-        data = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        with archive.open(data) as stream:
-            root = _Unpickler(stream, archive, data.removesuffix("data.pkl") + "data/").load()
+        name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        content = archive.read(name)
+        _check_memo(content)
+        root = _Unpickler(io.BytesIO(content), archive, name.removesuffix("data.pkl") + "data/").load()
     return dict(_tensors(root, ""))
 
 
@@ -88,6 +91,13 @@ class _Unpickler(pickle.Unpickler):
             content = bytearray(self._archive.read(f"{self._folder}{key}"))
             self._storages[key] = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
         return self._storages[key]
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse numbers of remembered objects that no pickle of this length has: Python allocates memory up to them."""
+    for operation, number, _ in pickletools.genops(content):
+        if operation.name == "LONG_BINPUT" and isinstance(number, int) and number > len(content):
+            raise pickle.UnpicklingError(f"object number {number} in {len(content)} bytes")
 
 
 def _rebuild(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:

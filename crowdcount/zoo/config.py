@@ -16,9 +16,10 @@ from typing import Any, Final
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
+from crowdcount.bounded_yaml import parse_yaml
 from crowdcount.config_errors import explain
 from crowdcount.errors import InputError, input_error
-from crowdcount.files import read_text
+from crowdcount.files import is_file, read_text
 from crowdcount.images.resize import Resize, ShortSide
 from crowdcount.images.resize_presets import ResizePreset
 from crowdcount.inference.model import KINDS, CrowdModel
@@ -51,7 +52,7 @@ def read_config(name: str) -> dict[str, Any]:
     """
     path = configs_folder() / f"{name}.yaml"
     if name not in list_models():
-        raise InputError(f"{name!r} is neither a file nor a model of the zoo; {_near(name, list_models())}")
+        raise InputError(f"{_shown(name)} is neither a file nor a model of the zoo; {_near(name, list_models())}")
     return counting_part(_parse_yaml(read_text(path), path), str(path))
 
 
@@ -66,10 +67,10 @@ def find_config(word: str) -> Path:
     folder = configs_folder()
     name = word.removeprefix("zoo_configs/").removesuffix(".yaml")
     for path in (Path(word), folder / f"{name}.yaml"):
-        if path.is_file():
+        if is_file(path):
             return path
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
-    raise InputError(f"{word}: no such file, nor a name in the zoo; {_near(name, names)}")
+    raise InputError(f"{_shown(word)}: no such file, nor a name in the zoo; {_near(name, names)}")
 
 
 def _near(name: str, names: Sequence[str]) -> str:
@@ -97,9 +98,8 @@ def _parse_yaml(text: str, source: str | Path) -> Any:
         InputError: it is not YAML, or a value in it is impossible, such as the date 2024-13-45.
     """
     try:
-        return upgrade_config(yaml.safe_load(text))
-    # not only PyYAML's own: a stored text may be anything, a date impossible, lists nested too deeply
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        return upgrade_config(parse_yaml(text))
+    except yaml.YAMLError as error:
         raise InputError(f"{source}: not a YAML file; {' '.join(str(error).split())}") from error
 
 
@@ -118,12 +118,12 @@ def stored_config(text: str, source: str | Path) -> dict[str, Any]:
     for name in [*classes, *filter(_names_a_class, texts)]:
         package = str(name).split(".")[0]
         if package not in sys.modules:
-            raise InputError(f"{source}: is made of {name}; {_advice(package)}")
+            raise InputError(f"{source}: is made of {_shown(name)}; {_advice(package)}")
     return config
 
 
 def _advice(package: str) -> str:
-    if not package.isidentifier():
+    if not package.isidentifier() or len(package) > 80:
         return "objects written as text are not built; remove it"
     return f"give --import {package} (or import it in Python) if you trust the file"
 
@@ -228,29 +228,33 @@ def network_class(config: dict[str, Any], name: str) -> type[CrowdNetwork]:
     return found
 
 
-def build(config: dict[str, Any], name: str, origin: dict[str, Any] | None = None) -> CrowdModel:
+def build(
+    config: dict[str, Any], name: str, origin: dict[str, Any] | None = None, source: str | Path | None = None
+) -> CrowdModel:
     """Build the model of a configuration with random weights; module, optimizer and data are ignored.
 
     Args:
         config: configuration as in a file of the zoo.
         name: name of the model.
         origin: facts about the weights to be loaded into it.
+        source: file of the configuration, for messages; by default, the name stands for it.
 
     Raises:
         InputError: a key or a value is invalid, or no kind of model accepts the network.
     """
-    part = counting_part(config, name)
+    where = name if source is None else str(source)
+    part = counting_part(config, where)
     values = part["model"]["init_args"]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(CrowdNetwork, "network", required=True)
-    network = _instantiated(parser, {"network": values["network"]}, name)["network"].eval()
-    kind = _kind(network, name)
+    network = _instantiated(parser, {"network": values["network"]}, where)["network"].eval()
+    kind = _kind(network, where)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--inference", type=kind.inference_type)
     for key, rule in SIZE_RULES.items():
         parser.add_argument(f"--{key}", type=rule | None, default=None)
     inference = {key: value for key, value in values.items() if key == "inference"}
-    built = _instantiated(parser, {**inference, **part["data"]}, name)
+    built = _instantiated(parser, {**inference, **part["data"]}, where)
     resize = next((built[key] for key in SIZE_RULES if built[key]), None)
     return kind(network, built.get("inference") or kind.inference_type(), resize, name, part, origin or {})
 
@@ -275,4 +279,4 @@ def _instantiated(parser: ArgumentParser, values: dict[str, Any], name: str) -> 
         mistake = input_error(error)
         if mistake is None:
             raise
-        raise mistake from error
+        raise InputError(f"{name}: {mistake}", mistake.path) from error

@@ -9,12 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from crowdcount.errors import InputError
+from crowdcount.files import is_dir, is_file
 from crowdcount.inference.model import CrowdModel, Model, ReferringModel
 from crowdcount.models.base import CrowdNetwork
 from crowdcount.weights.cache import ensure_downloaded
 from crowdcount.weights.checkpoint import read_checkpoint, read_metadata
 from crowdcount.weights.index import WeightEntry, entries_for, list_weights, read_index, terms
 from crowdcount.weights.provenance import WeightsFile, stored_object, training_origin
+from crowdcount.weights.state_dict import difference, find_state, unwrapped
 from crowdcount.zoo.config import build, list_models, network_class, read_config, stored_config
 
 __all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weights", "load_model"]
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 RELEASE = "model.safetensors"
 """Name of the weights file in the folder of a release."""
+_LONGEST_NAME = 200
 
 
 def create_model(
@@ -49,7 +52,7 @@ def create_model(
     checkpoint = read_checkpoint(found.path) if found else {}
     arguments = _stated_arguments(config, checkpoint, found, name) if found else {}
     config["model"]["init_args"]["network"]["init_args"].update({**arguments, **overrides})
-    network = build(config, name).network
+    network = build(config, name, source=_source(name, found, arguments)).network
     if found is not None:
         _load_weights(network, checkpoint, found.path)
     return network
@@ -67,8 +70,8 @@ def load_model(source: str | Path, weights: str | Path | None = None, allow_unve
     Raises:
         InputError: the source is none of these, or its weights cannot be obtained or do not fit.
     """
-    file = Path(source) / RELEASE if Path(source).is_dir() else Path(source)
-    if file.is_file():
+    file = Path(source) / RELEASE if is_dir(Path(source)) else Path(source)
+    if is_file(file):
         if weights is not None:
             raise InputError(f"{file}: is a file with weights of its own; leave weights out, or name its model instead")
         return _load_file(file)
@@ -81,7 +84,7 @@ def load_model(source: str | Path, weights: str | Path | None = None, allow_unve
     checkpoint = read_checkpoint(found.path)
     arguments = _stated_arguments(config, checkpoint, found, name)
     config["model"]["init_args"]["network"]["init_args"].update(arguments)
-    model = build(config, entry.name if entry else name, found.origin())
+    model = build(config, entry.name if entry else name, found.origin(), _source(name, found, arguments))
     model.network.to(memory_format=model.memory_format)
     _load_weights(model.network, checkpoint, found.path)
     return model
@@ -100,12 +103,32 @@ def _load_file(path: Path) -> CrowdModel:
         origin = stored_object(about, "origin", path)
     else:
         origin = WeightsFile.inspect(path).origin() | training_origin(checkpoint, config)
-    model = build(config, about.get("name", str(path)), origin)
+    name = str(path)
+    if "name" in about:
+        name = about["name"]
+        check_name(name, f"{path}: its metadata `name`")
+    model = build(config, name, origin, path)
     model.network.to(memory_format=model.memory_format)
     with _naming_file(type(model.network).__name__, path):
-        model.network.load_state_dict(_network_state(checkpoint), strict=True)
+        state = find_state(checkpoint)
+        _load_own(model.network, unwrapped(state, model.network.state_dict()))
         _restore_normalization(model.network, checkpoint, path)
     return model
+
+
+def check_name(name: str, key: str) -> None:
+    """Check that the name of a model is a line of text, as it stands in tables and messages.
+
+    Raises:
+        InputError: the name is too long, empty, or has characters that are not shown.
+    """
+    if not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
+        raise InputError(f"{key}: {name[:40]!r} ({len(name)} characters) should be 1 to {_LONGEST_NAME} visible ones")
+
+
+def _source(name: str, found: WeightsFile | None, arguments: dict[str, Any]) -> str | None:
+    """Return the origin of a configuration of the zoo for messages: with the file that states some of its arguments."""
+    return f"{found.path}: as {name}" if found and arguments else None
 
 
 def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
@@ -120,9 +143,9 @@ def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
         if not entries_for(name):
             raise InputError(f"{name}: the index has no weights for it; train it, or give a file as weights")
     entry = index.get(name, next(iter(entries_for(name)), None)) if weights is None else index.get(f"{name}.{weights}")
-    if entry is None and not Path(str(weights)).is_file():
+    if entry is None and not is_file(Path(str(weights))):
         tags = ", ".join(each.tag for each in entries_for(name)) or "none"
-        raise InputError(f"{weights}: no such checkpoint, nor a tag of {name} in the index; its tags: {tags}")
+        raise InputError(f"{str(weights)[:80]}: no such checkpoint, nor a tag of {name} in the index; its tags: {tags}")
     if entry is not None and entry.config is None:
         raise InputError(f"{entry.name}: is a starting point for training, not a model that counts")
     return entry
@@ -140,13 +163,41 @@ def _stated_arguments(
 
 def _load_weights(network: CrowdNetwork, checkpoint: dict[str, Any], path: Path) -> None:
     with _naming_file(type(network).__name__, path):
-        state = _network_state(checkpoint)
-        ours = any(key.startswith("network.") for key in checkpoint.get("state_dict", {}))
-        if ours or state.keys() == network.state_dict().keys():
-            network.load_state_dict(state, strict=True)
-        else:  # published under the authors' names
-            network.load_published(checkpoint.get("state_dict", checkpoint))
+        published, own = find_state(checkpoint), network.state_dict()
+        state = unwrapped(published, own)
+        if _trained_here(published) or state.keys() == own.keys():
+            _load_own(network, state)
+        else:
+            _load_published(network, published, state)
         _restore_normalization(network, checkpoint, path)
+
+
+def _load_own(network: CrowdNetwork, state: dict[str, Tensor]) -> None:
+    """Load weights under the network's own names.
+
+    Raises:
+        InputError: they differ from those of the network; the message names the difference.
+    """
+    if differing := difference(state, network.state_dict()):
+        raise InputError(
+            f"does not fit {type(network).__name__} ({differing}); choose the model that it was trained as"
+        )
+    network.load_state_dict(state, strict=True)
+
+
+def _load_published(network: CrowdNetwork, published: Mapping[str, Any], state: dict[str, Tensor]) -> None:
+    """Load weights under the authors' names; if most are the network's own, name what differs from those."""
+    own = network.state_dict()
+    try:
+        network.load_published(published)
+    except (InputError, RuntimeError):
+        if 2 * len(own.keys() & state.keys()) > len(own):
+            _load_own(network, state)
+        raise
+
+
+def _trained_here(state: Mapping[str, Any]) -> bool:
+    return any(key.startswith("network.") for key in state)
 
 
 def _restore_normalization(network: CrowdNetwork, checkpoint: dict[str, Any], path: Path) -> None:
@@ -154,16 +205,8 @@ def _restore_normalization(network: CrowdNetwork, checkpoint: dict[str, Any], pa
     about = read_metadata(path)
     if "preprocessing" in about:  # a release
         network.restore_normalization(stored_object(about, "preprocessing", path))
-    elif any(key.startswith("network.") for key in checkpoint.get("state_dict", {})):  # a training checkpoint
+    elif _trained_here(find_state(checkpoint)):
         network.restore_normalization(checkpoint.get("normalization", {}))
-
-
-def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the network's part of a training checkpoint, or a bare state dict unchanged."""
-    state = checkpoint.get("state_dict", checkpoint)
-    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-        raise InputError(f"its state_dict holds {type(state).__name__}, not names and tensors")
-    return {key.removeprefix("network."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.inference.model import CrowdModel
 from crowdcount.weights.download import require_space
-from crowdcount.zoo.models import RELEASE
+from crowdcount.zoo.models import RELEASE, check_name
 
 CARD = "README.md"
 
@@ -35,8 +35,10 @@ def save_release(model: CrowdModel, folder: Path, name: str, half: bool = False)
         Path of the weights file.
 
     Raises:
-        InputError: the folder already holds a release, the disk is full, or a weight is too large for float16.
+        InputError: the name is no short line of text, the folder already holds a release, the disk is full, or a
+            weight is too large for float16.
     """
+    check_name(name, "name")
     path, card = folder / RELEASE, folder / CARD
     for file in (path, card):
         if file.exists():

@@ -279,7 +279,9 @@ def test_what_cannot_be_weights_is_not_recorded(server, local_index, tmp_path, f
     local_index({NAME: {"urls": [server.url], "sha256": None, "bytes": None, "format": format_}})
     (tmp_path / "by hand").write_bytes(content)
     for take in (ensure_downloaded, lambda entry, leave: import_file(entry, tmp_path / "by hand", leave)):
-        with pytest.raises(InputError, match=f"is no {format_} file, or not all of it; it begins with"):
+        with pytest.raises(
+            InputError, match=f"is no {format_} file(, or not all of it; it begins with|: it is a web page)"
+        ):
             take(find_entry(NAME), True)
         assert left() == [] and state(find_entry(NAME)) == "absent"
     server.content = packed({"best_mae_0.pth": PAGE})
@@ -461,9 +463,10 @@ def test_a_wrong_file_does_not_replace_a_good_one(unknown, server, tmp_path):
     server.content = PAGE
     (tmp_path / "page").write_bytes(PAGE)
     for take in (ensure_downloaded, lambda entry, leave: import_file(entry, tmp_path / "page", leave)):
-        with pytest.raises(InputError, match="is no torch file"):
+        with pytest.raises(InputError, match="is no torch file: it is a web page") as error:
             take(unknown, True)
         assert path.read_bytes() == CONTENT
+    assert str(error.value).startswith(f"{tmp_path / 'page'}: ")  # of its own file the user knows, not of a copy
 
 
 def test_a_readable_archive_with_another_content_is_kept(server, local_index):
@@ -471,6 +474,24 @@ def test_a_readable_archive_with_another_content_is_kept(server, local_index):
     with pytest.raises(InputError, match=r"Unpack it yourself") as error:
         ensure_downloaded(entry, allow_unverified=True)
     assert Path(str(error.value).split(": ")[0]).read_bytes() == server.content
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_of_gigabytes_is_not_read(server, local_index, tmp_path, kind):
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 1 << 30
+    (tmp_path / "long.tar").write_bytes(header.tobuf() + bytes(1024))
+    local_index({NAME: {"urls": [server.url], "sha256": None, "bytes": None, "member": "*.pth"}})
+    with pytest.raises(InputError, match=r"long\.tar: cannot be unpacked .*header of a file has 1073741824 bytes"):
+        import_file(find_entry(NAME), tmp_path / "long.tar", True)
+
+
+def test_an_archive_of_too_many_files_is_not_listed(server, local_index, tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack, "_MEMBERS", 3)
+    entry = archived(server, local_index, {f"{number}.pth": b"" for number in range(4)}, "*.pth", sha256=None)
+    (tmp_path / "many.tgz").write_bytes(server.content)
+    with pytest.raises(InputError, match=r"many\.tgz: cannot be unpacked .*more than 3 files"):
+        import_file(entry, tmp_path / "many.tgz", True)
 
 
 def test_a_full_disk_while_copying(known, tmp_path):

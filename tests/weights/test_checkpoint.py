@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import zipfile
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,84 @@ def test_files_that_are_none(tmp_path, suffix):
     with pytest.raises(InputError, match="holds no state dict, but list"):
         torch.save([torch.zeros(1)], tmp_path / "list.pth")
         read_checkpoint(tmp_path / "list.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"it is empty \(0 bytes\)"),
+        (b"\n<!DOCTYPE html><html><title>Sign in</title>", r"it is a web page \(HTML\)"),
+        (b"<HTML><body>Not found", r"it is a web page \(HTML\)"),
+        (b'{"error": "not found"}', "it is a JSON text"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5300000\n", "pointer to a file of 5.3 MB"),
+        (b"\x1f\x8b\x08\0", "it is packed; unpack it"),
+        (b"\x89HDF\r\n\x1a\n", "it is an HDF5 file"),
+    ],
+)
+def test_what_is_no_checkpoint_is_called_by_its_name(tmp_path, suffix, content, message):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    for read in (read_checkpoint, read_metadata)[: 1 + (suffix == ".safetensors")]:
+        with pytest.raises(InputError, match=rf"weights\{suffix}: cannot be read as a checkpoint: .*{message}"):
+            read(path)
+
+
+def test_no_file_has_a_name_of_5000_letters():
+    with pytest.raises(InputError, match="no such checkpoint"):
+        read_checkpoint(Path("x" * 5000))
+
+
+def deflated(path):
+    """Pack an archive of torch anew, compressed; its size is then no bound of what is in it."""
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(path.with_suffix(".z"), "w", zipfile.ZIP_DEFLATED) as after:
+        for name in before.namelist():
+            after.writestr(name, before.read(name))
+    return path.with_suffix(".z")
+
+
+def test_a_small_file_that_fills_the_memory_is_refused(tmp_path):
+    torch.save({"weight": torch.zeros(1_000_000)}, tmp_path / "net.pth")
+    torch.jit.script(Net()).save(tmp_path / "net.pt")
+    for name in ("net.pth", "net.pt"):
+        read_checkpoint(tmp_path / name)
+        with pytest.raises(InputError, match=r"net\.z: .* in it is compressed \(\d+ bytes in \d+\)"):
+            read_checkpoint(deflated(tmp_path / name))
+
+
+def test_parts_that_overlap_are_refused(tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save({"weight": torch.zeros(100_000)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        storage = archive.getinfo("net/data/0")
+        for number in range(1, 9):
+            again = copy(storage)
+            again.filename = f"net/data/{number}"
+            archive.filelist.append(again)
+        archive._didModify = True
+    with pytest.raises(InputError, match="its parts overlap"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_pickle_that_allocates_is_refused(tmp_path, old):
+    path = tmp_path / "net.pth"
+    for bomb in (Command(bytearray, 1 << 33), Command(np.float64(0).__reduce__()[0], np.dtype("V2000000000"))):
+        torch.save({"weight": bomb}, path, _use_new_zipfile_serialization=not old)
+        with pytest.raises(InputError, match=r"net\.pth: "):
+            read_checkpoint(path)
+
+
+def test_a_tensor_that_repeats_its_storage_is_refused(tmp_path):
+    torch.save({"state_dict": {"weight": torch.zeros(1).expand(1 << 20)}}, tmp_path / "net.pth")
+    with pytest.raises(InputError, match=r"net\.pth: weight of size \(1048576,\) is larger than the file"):
+        read_checkpoint(tmp_path / "net.pth")
+
+
+def test_a_memo_beyond_the_pickle_is_refused(tmp_path):
+    (tmp_path / "net.pt").write_bytes(archive_of(b"\x80\x02}r\xff\xff\xff\x7f."))
+    with pytest.raises(InputError, match="object number 2147483647 in"):
+        read_checkpoint(tmp_path / "net.pt")
 
 
 def test_metadata(tmp_path):

@@ -8,6 +8,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 import crowdcount
 from crowdcount.errors import InputError
@@ -28,6 +29,14 @@ class Plain(DensityNetwork):
 
     def forward(self, image):
         return CountMap(self.layer(image).relu())
+
+
+class Deep(Plain):
+    """A network of several layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 1), torch.nn.Conv2d(1, 1, 1))
 
 
 class Bare(torch.nn.Module):
@@ -136,6 +145,78 @@ def test_foreign_weights_need_a_family_that_converts_them(zoo, tmp_path):
     message = r"theirs\.pth: .*names than those of Plain \('conv1.weight' is unknown\).*override Plain.load_published"
     with pytest.raises(InputError, match=message):
         crowdcount.create_model(name, weights=tmp_path / "theirs.pth")
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "network.", "model.module."])
+@pytest.mark.parametrize("key", [None, "model", "state_dict", "model_state_dict"])
+def test_wrapped_weights_are_loaded(zoo, tmp_path, prefix, key):
+    name, trained = zoo(network_config(f"{HERE}.Plain")), Plain()
+    state = {f"{prefix}{key}": value for key, value in trained.state_dict().items()}
+    torch.save({key: state, "epoch": 3} if key else state, tmp_path / "w.pth")
+    assert torch.equal(crowdcount.create_model(name, weights=tmp_path / "w.pth").layer.weight, trained.layer.weight)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "network."])
+def test_weights_that_nearly_fit_are_told_what_differs(zoo, tmp_path, prefix):
+    name = zoo(network_config({"class_path": f"{HERE}.Deep"}))
+    state = {f"{prefix}{key}": value for key, value in Deep().state_dict().items()}
+    del state[f"{prefix}layers.1.bias"]
+    torch.save({"state_dict": state, "config": yaml.safe_dump(network_config(f"{HERE}.Deep"))}, tmp_path / "w.pth")
+    for load in (lambda path: crowdcount.create_model(name, weights=path), crowdcount.load_model):
+        with pytest.raises(InputError, match=r"w\.pth: does not fit Deep \(1 missing: layers\.1\.bias\); choose the"):
+            load(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"class_path": f"{HERE}.Plane"},
+        {"class_path": f"{HERE}.Bare"},
+        {"class_path": "crowdcount.models.base.DensityNetwork"},
+        {"class_path": f"{HERE}.Plain", "init_args": {"surplus": 1}},
+        {"class_path": "crowdcount.models.Ebc", "init_args": {"backbone": "vgg11_ae", "bins": {"intervals": [3, 1]}}},
+        {"class_path": "crowdcount.models.Ebc", "init_args": {"backbone": "nothing", "bins": {"intervals": [0, "1+"]}}},
+    ],
+)
+def test_a_release_that_cannot_be_built_is_named_by_its_file(tmp_path, network):
+    file = tmp_path / "model.safetensors"
+    save_file({"x": torch.zeros(1)}, file, {"config": yaml.safe_dump(network_config(network)), "name": "a good model"})
+    for config in (network_config(network), network_config(f"{HERE}.Plain", inference={"window": -1})):
+        save_file({"x": torch.zeros(1)}, file, {"config": yaml.safe_dump(config), "name": "a good model"})
+        with pytest.raises(InputError, match=re.escape(f"{file}: ")) as error:
+            crowdcount.load_model(file)
+        assert "a good model" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["origin", "preprocessing"])
+def test_metadata_that_is_nested_too_deeply(tmp_path, key):
+    file = tmp_path / "model.safetensors"
+    state = Plain().state_dict()
+    config = yaml.safe_dump(network_config(f"{HERE}.Plain"))
+    save_file(state, file, {"config": config, key: "[" * 100_000 + "]" * 100_000})
+    with pytest.raises(InputError, match=f"model.safetensors: .*metadata `{key}` is no JSON object"):
+        crowdcount.load_model(file)
+
+
+def test_a_stored_configuration_that_hangs_whoever_reads_it(tmp_path):
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]
+    file, _ = checkpoint(tmp_path / "odd.ckpt", "\n".join(lines))
+    with pytest.raises(InputError, match=r"odd\.ckpt: its configuration is not YAML \(more than \d+ values"):
+        crowdcount.load_model(file)
+
+
+def test_a_name_of_thousands_of_letters(tmp_path):
+    file = tmp_path / "model.safetensors"
+    for name in ("x" * 5000, "a\nb", ""):
+        save_file(Plain().state_dict(), file, {"config": yaml.safe_dump(network_config(f"{HERE}.Plain")), "name": name})
+        with pytest.raises(InputError, match=r"model\.safetensors: its metadata `name`: .* should be 1 to 200 visible"):
+            crowdcount.load_model(file)
+    for call in (crowdcount.load_model, crowdcount.create_model, zoo_config.find_config, crowdcount.Predictor):
+        with pytest.raises(InputError, match=r"x\.\.\.") as error:
+            call("x" * 5000)
+        assert len(str(error.value)) < 300
+    with pytest.raises(InputError, match="no such checkpoint, nor a tag"):
+        crowdcount.load_model("ebc/vgg19ae_sha", weights="x" * 5000)
 
 
 JUNK = st.sampled_from([

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from crowdcount.bounded_yaml import parse_yaml
 from crowdcount.data.importers.annotated import Annotated, Choice
 from crowdcount.errors import InputError
 from crowdcount.files import read_text
@@ -85,7 +86,7 @@ def _names(folder: Path) -> dict[int, str]:
 
 def _yaml_names(file: Path) -> dict[int, str]:
     try:
-        table: Any = yaml.safe_load(read_text(file))
+        table: Any = parse_yaml(read_text(file))
     except yaml.YAMLError as error:
         raise InputError(f"{file}: not readable as YAML ({error}); correct it there") from error
     names = table.get("names") if isinstance(table, dict) else None
