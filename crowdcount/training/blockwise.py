@@ -6,10 +6,12 @@ from torch import Tensor
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference
+from crowdcount.losses.contrastive.term import ContrastiveTerm
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.blockwise.loss import Dace
 from crowdcount.training.base import CountingModule, MakeOptimizer, MakeSchedule
+from crowdcount.training.contrastive_blocks import BlockContrast
 
 
 class BlockwiseModule(CountingModule):
@@ -21,9 +23,10 @@ class BlockwiseModule(CountingModule):
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: inference on whole images in validation, testing and prediction.
+        contrastive: further terms of the loss, on the features of blocks (`at: count_bins`).
 
     Raises:
-        InputError: the network does not classify counts.
+        InputError: the network does not classify counts; a contrastive term belongs elsewhere.
     """
 
     network: BlockwiseCounter
@@ -35,6 +38,7 @@ class BlockwiseModule(CountingModule):
         optimizer: MakeOptimizer = torch.optim.Adam,
         schedule: MakeSchedule | None = None,
         inference: Inference = Inference(),  # noqa: B008  the configuration system reads the defaults off it
+        contrastive: tuple[ContrastiveTerm, ...] = (),
     ) -> None:
         if not isinstance(network, BlockwiseCounter):
             raise InputError(
@@ -43,7 +47,16 @@ class BlockwiseModule(CountingModule):
             )
         super().__init__(network, optimizer, schedule, inference)
         self.loss = loss
+        self.contrastive = BlockContrast(contrastive, network)
+
+    def on_fit_start(self) -> None:
+        """Refuse what several processes cannot learn; start as every module."""
+        self.contrastive.check_processes(self.trainer.world_size)
+        super().on_fit_start()
 
     def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms of the DACE loss."""
-        return self.loss(output, batch.points, self.network.bins, self.network.stride)
+        """Return the terms of the DACE loss, and the contrastive ones."""
+        terms = self.loss(output, batch.points, self.network.bins, self.network.stride)
+        return terms | self.contrastive.losses(
+            output.density, batch.points, self.global_step, once_per_pixel=self.loss.once_per_pixel
+        )

@@ -1,5 +1,6 @@
 """Training of referring expression counting."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ from crowdcount.data.datamodule import CrowdData
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
 from crowdcount.inference.points import PointInference
+from crowdcount.losses.contrastive.term import ContrastiveTerm, Place
 from crowdcount.metrics import CountErrors, Localisation, predicted_radius
 from crowdcount.models.rec.loss import RecLoss
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.models.rec.outputs import PointDetections, selected
 from crowdcount.training.base import MakeOptimizer, MakeSchedule, TrainingModule
+from crowdcount.training.contrastive import ContrastiveTerms, MakePairs
+from crowdcount.training.contrastive_tokens import logit_pairs, text_ids, token_pairs
 
 
 class ReferringModule(TrainingModule):
@@ -29,6 +33,11 @@ class ReferringModule(TrainingModule):
         inference: inference on whole images.
         radius: radius of the localisation scores `f1_fixed`, `precision_fixed` and `recall_fixed`, in pixels of the
             network's input; scores without `fixed` use GroundingREC's radius, which depends on the prediction.
+        contrastive: further terms of the loss, on image tokens (`at: rec_tokens`) or on their scores with expressions
+            (`at: rec_logits`).
+
+    Raises:
+        InputError: a part of the network would stay untrained, or a contrastive term belongs elsewhere.
     """
 
     network: ReferringDetector
@@ -41,12 +50,15 @@ class ReferringModule(TrainingModule):
         schedule: MakeSchedule | None = None,
         inference: PointInference = PointInference(),  # noqa: B008
         radius: float = 10.0,
+        contrastive: tuple[ContrastiveTerm, ...] = (),
     ) -> None:
         super().__init__(network, optimizer, schedule)
         check_number("model.radius", radius, 0, above=True, hint="in pixels")
         if not (loss.label_weight and loss.point_weight):
             raise InputError("model.loss.label_weight, point_weight: 0 would leave part of the detector untrained")
-        if not loss.contrast_weight and not isinstance(network.projection, nn.Identity):
+        self.contrastive = ContrastiveTerms(contrastive, ("rec_tokens", "rec_logits"))
+        contrasts = loss.contrast_weight or self.contrastive.at("rec_tokens")
+        if not contrasts and not isinstance(network.projection, nn.Identity):
             raise InputError(
                 "model.network.projection: only the contrast among image tokens trains this head; "
                 "set it to null, or model.loss.contrast_weight above 0"
@@ -72,22 +84,37 @@ class ReferringModule(TrainingModule):
             if not record.expressions:
                 raise InputError(f"data.source: {record.name} has no expressions; this family needs them")
 
+    def on_fit_start(self) -> None:
+        """Refuse what several processes cannot learn; start as every module."""
+        self.contrastive.check_processes(self.trainer.world_size)
+        super().on_fit_start()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of images with all their expressions."""
-        detections = self._detect(batch)
-        targets = [
-            torch.from_numpy(expression.points / (width, height)).to(detections.points)
-            for (height, width), expressions in zip(batch.sizes, batch.expressions, strict=True)
-            for expression in expressions
-        ]
-        terms = self.loss(detections, targets, self.network.projection(detections.queries))
+        detections = self.detect(batch)
+        targets = point_targets(batch, detections)
+        tokens = self.network.projection(detections.queries)
+        terms = self.loss(detections, targets, tokens)
+        if self.contrastive.terms:
+            terms |= self.contrastive(self._places(batch, detections, targets, tokens), self.global_step)
         kept = selected(
             detections.logits, detections.phrases, self.inference.cls_threshold, self.inference.word_threshold
         )
         true = torch.tensor([len(points) for points in targets], device=self.device)
         return self.log_losses(terms, (kept.sum(dim=1) - true).abs().float().mean(), len(targets))
 
-    def _detect(self, batch: Batch) -> PointDetections:
+    def _places(
+        self, batch: Batch, detections: PointDetections, targets: Sequence[Tensor], tokens: Tensor
+    ) -> dict[Place, MakePairs]:
+        matches = self.loss.matcher(detections, targets)
+        ids = text_ids([each.text for expressions in batch.expressions for each in expressions], self.device)
+        return {
+            "rec_tokens": lambda number: token_pairs(detections, targets, matches, tokens, ids, number),
+            "rec_logits": lambda _: logit_pairs(detections, matches, ids),
+        }
+
+    def detect(self, batch: Batch) -> PointDetections:
+        """Run the network on the images of a batch with all their expressions."""
         inside = torch.zeros(len(batch.images), *batch.images.shape[-2:], dtype=torch.bool, device=self.device)
         for mask, (height, width) in zip(inside, batch.sizes, strict=True):
             mask[:height, :width] = True
@@ -140,3 +167,12 @@ class ReferringModule(TrainingModule):
         self.log_dict(values, prog_bar=stage == "val")
         for each in (errors, published, fixed):
             each.reset()
+
+
+def point_targets(batch: Batch, detections: PointDetections) -> list[Tensor]:
+    """Return the points of each expression of a batch as fractions of its image's width and height, (N, 2) each."""
+    return [
+        torch.from_numpy(expression.points / (width, height)).to(detections.points)
+        for (height, width), expressions in zip(batch.sizes, batch.expressions, strict=True)
+        for expression in expressions
+    ]

@@ -5,10 +5,12 @@ from torch import Tensor
 
 from crowdcount.data.dataset import Batch
 from crowdcount.inference.density import Inference
+from crowdcount.losses.contrastive.term import ContrastiveTerm
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.zip.loss import ZipLoss
 from crowdcount.training.base import CountingModule, MakeOptimizer, MakeSchedule
+from crowdcount.training.contrastive_blocks import BlockContrast
 
 
 class ZipModule(CountingModule):
@@ -21,6 +23,7 @@ class ZipModule(CountingModule):
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: inference on whole images in validation, testing and prediction.
+        contrastive: further terms of the loss, on the features of blocks (`at: count_bins`).
     """
 
     network: BlockwiseCounter
@@ -32,10 +35,20 @@ class ZipModule(CountingModule):
         optimizer: MakeOptimizer = torch.optim.Adam,
         schedule: MakeSchedule | None = None,
         inference: Inference = Inference(),  # noqa: B008
+        contrastive: tuple[ContrastiveTerm, ...] = (),
     ) -> None:
         super().__init__(network, optimizer, schedule, inference)
         self.loss = loss
+        self.contrastive = BlockContrast(contrastive, network)
+
+    def on_fit_start(self) -> None:
+        """Refuse what several processes cannot learn; start as every module."""
+        self.contrastive.check_processes(self.trainer.world_size)
+        super().on_fit_start()
 
     def losses(self, output: CountMap, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms of the loss."""
-        return self.loss(output, batch.points, self.network.bins, self.network.stride)
+        """Return the terms of the loss, and the contrastive ones."""
+        terms = self.loss(output, batch.points, self.network.bins, self.network.stride)
+        return terms | self.contrastive.losses(
+            output.density, batch.points, self.global_step, once_per_pixel=self.loss.once_per_pixel
+        )

@@ -16,6 +16,7 @@ KEYS = {
     "model": ("model",),
     "network": ("model", "init_args", "network"),
     "loss": ("model", "init_args", "loss"),
+    "contrastive": ("model", "init_args", "contrastive", []),
     "optimizer": ("model", "init_args", "optimizer"),
     "schedule": ("model", "init_args", "schedule"),
     "inference": ("model", "init_args", "inference"),

@@ -80,9 +80,23 @@ def repulsion(cosine: Tensor, neg: Tensor, *, sharpness: float = 2.0, group: Ten
     return -_expected_distance(cosine, neg, -sharpness, group)
 
 
+def distance_shares(cosine: Tensor, mask: Tensor, sharpness: float) -> Tensor:
+    """Return the softmax of sharpness * d over each row's mask, (A, R): the weights of `attraction` and `repulsion`.
+
+    CACR's code for ImageNet takes them without gradient, the negatives of a crop among the keys, and weighs crops by
+    them; the tests compose its two losses of this function and `contrast`.
+
+    Args:
+        cosine: (A, R) cosine similarities.
+        mask: (A, R) bool, the pairs that count.
+        sharpness: above 0 the far pairs get the larger part, below 0 the near ones.
+    """
+    logits = sharpness * (2 - 2 * widen(cosine))
+    return (logits - log_sum_exp(logits, mask)[:, None]).masked_fill(~mask, 0).exp().masked_fill(~mask, 0)
+
+
 def _expected_distance(cosine: Tensor, mask: Tensor, sharpness: float, group: Tensor | None) -> Tensor:
     """Return the mean over anchors of the distances' mean under their softmax."""
     squares = 2 - 2 * widen(cosine)
-    logits = sharpness * squares
-    shares = (logits - log_sum_exp(logits, mask)[:, None]).masked_fill(~mask, 0).exp().masked_fill(~mask, 0)
+    shares = distance_shares(cosine, mask, sharpness)
     return anchor_mean((shares * squares).sum(dim=1), mask.any(dim=1), group)

@@ -14,9 +14,14 @@ class BlockwiseCounter(DensityNetwork):
 
     Attributes:
         bins: the classes and their anchors.
+        feature_layer: name of the submodule whose input are the features of the blocks, (B, C, rows, columns), for
+            contrastive terms; "" if the network names none.
+        feature_channels: C.
     """
 
     anchors: Tensor
+    feature_layer: str = ""
+    feature_channels: int = 0
 
     def __init__(self, bins: Bins, stride: int) -> None:
         super().__init__()

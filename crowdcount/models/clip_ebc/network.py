@@ -56,6 +56,7 @@ class ClipEbc(BlockwiseCounter):
     """
 
     text_features: Tensor
+    feature_layer = "projection"
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class ClipEbc(BlockwiseCounter):
             channels = [self.visual.channels]
             self.decoder = decoder(BasicBlock, self.visual.channels, channels)
         self.size_divisor = math.lcm(self.visual.stride, reduction)
+        self.feature_channels = channels[-1]
         self.projection = _projection(channels[-1], config["embed_dim"])
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self._prepare_text(prompt_style)

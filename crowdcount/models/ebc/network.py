@@ -41,6 +41,8 @@ class Ebc(BlockwiseCounter):
         InputError: the backbone (the message lists similar names) or the feature level is unknown.
     """
 
+    feature_layer = "classifier"
+
     def __init__(
         self,
         backbone: str,
@@ -57,6 +59,7 @@ class Ebc(BlockwiseCounter):
         self.mean, self.std = self.backbone.mean, self.backbone.std
         self.size_divisor = math.lcm(self.backbone.native, reduction)
         self.context = dilated_context(self.backbone.channels, context)
+        self.feature_channels = self.backbone.channels
         self.classifier = _head(self.backbone.channels, len(bins))
 
     def forward(self, image: Tensor) -> CountMap:

@@ -59,6 +59,8 @@ class ClipZip(ZeroInflatedNetwork):
             or the reduction does not follow from the stride of the tower.
     """
 
+    feature_layer = "zero_head"
+
     def __init__(
         self,
         backbone: str,
@@ -81,6 +83,7 @@ class ClipZip(ZeroInflatedNetwork):
         self.encoder, norm = _tower(build_visual(backbone, quick_gelu), vpt, vpt_dropout, input_size)
         channels, width = self.encoder.channels, int(clip_config(backbone)["embed_dim"])
         self.refiner = build_refiner(channels, self.encoder.stride, reduction, "conv", norm, groups)
+        self.feature_channels = channels
         self.zero_head = TextHead(channels, width, 2)
         self.rate_head = TextHead(channels, width, len(bins) - 1)
         self.size_divisor = math.lcm(self.encoder.stride, reduction)

@@ -40,6 +40,8 @@ class Zip(ZeroInflatedNetwork):
             not the stride of the map, a half or a quarter of it.
     """
 
+    feature_layer = "zero_head"
+
     def __init__(
         self,
         backbone: str,
@@ -62,6 +64,7 @@ class Zip(ZeroInflatedNetwork):
             self.refiner = build_refiner(channels, backbone_stride, reduction, block)
         self.decoder, channels = build_decoder(channels, block)
         self.context = dilated_context(channels, context)
+        self.feature_channels = channels
         self.zero_head = nn.Conv2d(channels, 2, 1)
         self.rate_head = nn.Conv2d(channels, len(bins) - 1, 1)
         for head in (self.zero_head, self.rate_head):

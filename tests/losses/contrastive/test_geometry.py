@@ -6,6 +6,7 @@ from crowdcount.losses.contrastive import (
     attraction,
     contrast,
     cosines,
+    distance_shares,
     multi_view,
     repulsion,
     tolerance,
@@ -73,6 +74,24 @@ def test_recorded_debiased_cacr():
     share = case["tau_plus"]
     own = alignment(cosines(*z.chunk(2)), eye(len(z) // 2))
     assert_recorded(case, attract + (repel - share * own) / (1 - share), z)
+
+
+@pytest.mark.parametrize("case", recorded("cacr")[10:], ids=lambda case: case["part"])
+def test_recorded_cacr_of_crops(case):
+    """ImageNet's two forms: crops against keys, each crop with its share in the attraction of its key."""
+    z, tau = case.z, case["temperature"]
+    size = len(z) // case["views"]
+    crops, keys = z[:-size], z[-size:]
+    cosine = cosines(crops, keys)
+    own = eye(size).repeat(case["views"] - 1, 1)
+    part = (distance_shares(cosine.T, own.T, 1 / tau).T * own).sum(dim=1).detach()
+    if case["part"] == "cacr_rbfloss":
+        rows = [contrast(cosine[[i]] / tau, own[[i]], ~own[[i]]) for i in range(len(cosine))]
+        value = (part * torch.stack(rows)).sum() / size
+    else:
+        shares = distance_shares(cosine, ~own, -0.5 / tau).detach()
+        value = (part * ((own.float() - shares) * (1 - cosine)).sum(dim=1)).sum()
+    assert_recorded(case, value, z)
 
 
 @pytest.mark.parametrize("case", recorded("mv"), ids=lambda case: f"{case['variant']}-{case['views']}")
