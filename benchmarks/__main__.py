@@ -8,6 +8,8 @@
     crowdcount benchmark tiles --threads 1
     crowdcount benchmark predict --threads 1
     crowdcount benchmark windows --threads 1
+    crowdcount benchmark contrastive --threads 1
+    crowdcount benchmark contrastive_table --at blocks
     crowdcount benchmark default_model --threads 1 --shanghaitech DIR --nobody DIR --heads DIR
 
 All sides of a comparison run in the same process; the best of the repeats counts. Steps that take minutes run once.
@@ -23,10 +25,36 @@ from pathlib import Path
 import cv2
 import torch
 
-from benchmarks import default_model, density, loader, localisation, losses, matching, predict, tiles, windows
+from benchmarks import (
+    contrastive,
+    contrastive_table,
+    default_model,
+    density,
+    loader,
+    localisation,
+    losses,
+    matching,
+    predict,
+    tiles,
+    windows,
+)
 from benchmarks.race import Row, positive
 from crowdcount.cli.parser import make_parser, reports_errors
 from crowdcount.files import atomic_write
+
+BENCHMARKS = (
+    losses,
+    loader,
+    density,
+    matching,
+    localisation,
+    tiles,
+    predict,
+    windows,
+    default_model,
+    contrastive,
+    contrastive_table,
+)
 
 
 @reports_errors("benchmark")
@@ -40,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     shared.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to a file")
     commands = parser.add_subparsers(required=True)
-    for benchmark in (losses, loader, density, matching, localisation, tiles, predict, windows, default_model):
+    for benchmark in BENCHMARKS:
         benchmark.add_command(commands, shared)
 
     arguments = parser.parse_args(argv)

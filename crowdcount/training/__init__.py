@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from crowdcount.training.blockwise import BlockwiseModule
     from crowdcount.training.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
     from crowdcount.training.density import DensityModule
+    from crowdcount.training.embedding_metrics import EmbeddingMetrics
     from crowdcount.training.hmode import HmodeModule
     from crowdcount.training.referring import ReferringModule
     from crowdcount.training.schedule import WarmupRestarts
@@ -19,6 +20,7 @@ __all__ = [
     "BlockwiseModule",
     "CountingModule",
     "DensityModule",
+    "EmbeddingMetrics",
     "HmodeModule",
     "LastCheckpoint",
     "PredictionPictures",
@@ -44,6 +46,7 @@ __getattr__ = lazy_names(
             "SaveConfig",
         ),
         "density": ("DensityModule",),
+        "embedding_metrics": ("EmbeddingMetrics",),
         "hmode": ("HmodeModule",),
         "referring": ("ReferringModule",),
         "schedule": ("WarmupRestarts",),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 from crowdcount.losses.contrastive.pairs import Pairs, class_pairs, draw_per_class
-from crowdcount.losses.contrastive.term import ContrastiveTerm
+from crowdcount.losses.contrastive.term import ContrastiveTerm, Place
 from crowdcount.losses.density import block_targets
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.training.contrastive import ContrastiveTerms
+
+_PLACES: Final[tuple[Place, ...]] = ("count_bins",)
 
 
 class BlockFeatures:
@@ -21,13 +23,15 @@ class BlockFeatures:
 
     Args:
         network: a blockwise network.
+        in_training: keep them of passes in training alone, so that those of a whole image in between are not held.
 
     Raises:
         InputError: the network names no such layer.
     """
 
-    def __init__(self, network: BlockwiseCounter) -> None:
+    def __init__(self, network: BlockwiseCounter, *, in_training: bool) -> None:
         self._last: Tensor | None = None
+        self._in_training = in_training
         self._handle = feature_layer(network).register_forward_pre_hook(self._keep)
 
     def take(self) -> Tensor:
@@ -40,8 +44,9 @@ class BlockFeatures:
         """Stop keeping features."""
         self._handle.remove()
 
-    def _keep(self, _layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._last = inputs[0]
+    def _keep(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if layer.training or not self._in_training:
+            self._last = inputs[0]
 
 
 class BlockContrast(ContrastiveTerms):
@@ -56,8 +61,8 @@ class BlockContrast(ContrastiveTerms):
     """
 
     def __init__(self, terms: Sequence[ContrastiveTerm], network: BlockwiseCounter) -> None:
-        super().__init__(terms, ("count_bins",), len(network.bins), network.feature_channels)
-        self._features = BlockFeatures(network) if terms else None
+        super().__init__(terms, _PLACES, len(network.bins), network.feature_channels)
+        self._features = BlockFeatures(network, in_training=True) if terms else None
         self._bins, self._stride, self._values = network.bins, network.stride, network.bins.values
 
     def losses(
@@ -76,7 +81,7 @@ class BlockContrast(ContrastiveTerms):
         features = self._features.take()
         classes = self._bins.classes(block_targets(points, density.float(), self._stride, once_per_pixel)[:, 0])
         values = features.new_tensor(self._values, dtype=torch.float32)
-        return self({"count_bins": partial(bin_pairs, features, classes, values)}, step)
+        return self.forward({"count_bins": partial(bin_pairs, features, classes, values)}, step)
 
 
 def feature_layer(network: BlockwiseCounter) -> nn.Module:

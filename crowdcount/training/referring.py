@@ -96,7 +96,7 @@ class ReferringModule(TrainingModule):
         tokens = self.network.projection(detections.queries)
         terms = self.loss(detections, targets, tokens)
         if self.contrastive.terms:
-            terms |= self.contrastive(self._places(batch, detections, targets, tokens), self.global_step)
+            terms |= self.contrastive.forward(self._places(batch, detections, targets, tokens), self.global_step)
         kept = selected(
             detections.logits, detections.phrases, self.inference.cls_threshold, self.inference.word_threshold
         )

@@ -1,5 +1,6 @@
 """Contrastive terms of a configuration: where they take their pairs from, what they log, how they resume."""
 
+import copy
 import csv
 
 import pytest
@@ -135,6 +136,21 @@ def test_as_many_blocks_of_each_bin():
     last = pairs.z_anchor[pairs.labels == 2][0]
     assert last.tolist() == features[1, :, 2, 3].tolist()
     assert pairs.delta[pairs.labels == 0][:, pairs.labels == 2].unique().tolist() == [5]
+
+
+def test_features_of_evaluations_are_not_held():
+    network = Ebc("test_resnet", Bins([0, "1+"]), pretrained=False)
+    module = BlockwiseModule(network, loss=None, contrastive=(ContrastiveTerm("dcl", "count_bins"),))
+    image = torch.zeros(2, 3, 64, 64)
+    module.eval()
+    network(image)
+    assert module.contrastive._features._last is None
+    module.train()
+    network(image)
+    assert module.contrastive._features.take().shape == (2, network.feature_channels, 8, 8)
+    twin = copy.deepcopy(module)
+    twin.network(image)
+    assert twin.contrastive._features._last is not None and module.contrastive._features._last is None
 
 
 def test_a_network_without_a_named_layer_is_refused():

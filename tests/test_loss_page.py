@@ -1,0 +1,75 @@
+"""docs/losses.md is what its generator writes, and says something about every loss."""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import contrastive, contrastive_table, loss_page
+from crowdcount.losses import contrastive as package
+from crowdcount.losses import count
+from crowdcount.losses.contrastive.recipes import RECIPES
+from crowdcount.losses.contrastive.term import FORMS, PLACES
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_page_is_up_to_date():
+    written = loss_page.page(loss_page.read_measured())
+    assert (ROOT / "docs/losses.md").read_text() == written, "run python -m benchmarks.loss_page"
+
+
+def test_every_loss_is_on_the_page():
+    text = loss_page.page({"cost": [], "blocks": [], "rec": []})
+    assert {recipe.options["loss"] for recipe in RECIPES.values() if recipe.options} == set(PLACES) >= set(FORMS)
+    for name in RECIPES:
+        assert f": `{name}`\n" in text
+    losses = set(package.__all__) - {"Pairs", "Mixtures", "IdSlots", "class_pairs", "draw_per_class", "ContrastiveLoss"}
+    losses -= {"SupCon", "supcon_floor", "cosines", "euclidean", "mixture", "auc", "mean_gap", "tolerance"}
+    losses -= {"distance_shares", "cosine_kmeans"}  # parts of those that are named
+    for name in losses:
+        assert f"**`{name}`**" in text, name
+    for name, member in inspect.getmembers(count, inspect.isfunction):
+        assert member.__module__ != count.__name__ or f"**`{name}`**" in text, name
+
+
+def test_docstrings_with_formulas_and_arguments():
+    text = loss_page.page({"cost": [], "blocks": [], "rec": []})
+    assert "```text\n    mean of the logs:" in text
+    assert "- `hard_fraction`: share of each anchor's negatives" in text
+    assert not re.search(r"(?m)^(Args|Raises|Attributes):", text)
+
+
+RUNS = [
+    {"loss": "count_bins:supcon", "seed": 0, "mae": 2.0},
+    {"loss": "count_bins:supcon", "seed": 1, "mae": 4.0},
+    {"loss": "none", "seed": 0, "mae": 3.0},
+    {"loss": "count_bins:dcl", "seed": 0, "mae": 1.0},
+    {"loss": "count_bins:dcl", "seed": 1, "mae": 5.0},
+]
+
+
+def test_rows_have_mean_and_spread():
+    rest = dict.fromkeys(("label_order", "alignment", "uniformity"), 0.5)
+    rows = contrastive_table.summary("blocks", [run | rest for run in RUNS])
+    assert [row["loss"] for row in rows] == ["none", "count_bins:supcon", "count_bins:dcl"]
+    assert [row["mae"] for row in rows] == ["3.000", "3.000 +- 1.414", "3.000 +- 2.828"]
+    assert [row["MAE below SupCon's"] for row in rows] == ["0 of 1", "0 of 2", "1 of 2"]
+
+
+def test_a_loss_is_measured():
+    row = contrastive.measured("supremix", (20, 50, 8), 1, 1)
+    assert row["ms"] > 0 and row["loss"] == "supremix" and row["references"] == 50
+    assert contrastive.measured("sbcl", (20, 50, 8), 1, 1)["references"] == 20
+    assert set(contrastive.named()) == {name for name, recipe in RECIPES.items() if recipe.places}
+
+
+def test_every_line_of_the_tables_is_a_term():
+    for at, places in contrastive_table.PLACES.items():
+        lines = contrastive_table.all_lines(at)
+        assert lines[0] == "none" and len(lines) == len(set(lines)) > 10
+        for line in lines[1:]:
+            term = contrastive_table.term_of(line, 0.2)
+            assert term.at in places and term.weight == 0.2
