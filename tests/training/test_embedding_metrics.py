@@ -19,7 +19,7 @@ QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", 
 WORDS = ("person", "in", "red", "green", "blue", "yellow")
 
 
-def tested(module, data):
+def metrics_of(module, data):
     callback = EmbeddingMetrics(per_bin=8)
     [found] = Trainer(accelerator="cpu", callbacks=[callback], **QUIET).test(module, datamodule=data, verbose=False)
     assert callback._vectors == [] and callback._scores == []
@@ -30,7 +30,7 @@ def test_blocks():
     torch.manual_seed(0)
     network = Ebc("test_resnet", Bins([0, 1, "2+"]), reduction=16, pretrained=False)
     data = CrowdData(Synthetic(train=1, val=0, test=2), Augment(crop=64), val_fraction=0, num_workers=0)
-    found = tested(BlockwiseModule(network, Dace("mae")), data)
+    found = metrics_of(BlockwiseModule(network, Dace("mae")), data)
     assert -1 <= found["test/label_order"] <= 1
     assert 0 <= found["test/alignment"] <= 4 and found["test/uniformity"] <= 0
     assert not network.classifier._forward_pre_hooks
@@ -40,7 +40,7 @@ def test_tokens():
     torch.manual_seed(0)
     network = ReferringDetector("tiny", pretrained=False, freeze=False, words=WORDS)
     data = CrowdData(ReferringScenes(train=1, val=0, test=2), None, val_fraction=0, num_workers=0)
-    found = tested(ReferringModule(network, RecLoss()), data)
+    found = metrics_of(ReferringModule(network, RecLoss()), data)
     assert 0 <= found["test/auc"] <= 1 and 0 <= found["test/sibling_auc"] <= 1
     assert "test/label_order" not in found
 
