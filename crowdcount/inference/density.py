@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Final
 
@@ -27,6 +27,8 @@ from crowdcount.inference.receptive_field import (
     tile_multiple,
 )
 from crowdcount.inference.tiling import Span, grid
+from crowdcount.intervals.calibration import Alarm, Interval, alarm, interval
+from crowdcount.intervals.file import Intervals
 from crowdcount.metrics.game import density_cells
 from crowdcount.models.base import CountMap, DensityNetwork, count_map
 from crowdcount.models.tile_context import TileContext, tile_context
@@ -59,6 +61,9 @@ class Prediction(Plottable):
         probabilities: (K, rows, columns) float32 class probabilities of blockwise classifiers, otherwise None.
         exact: whether this equals, up to rounding, the output for the whole image in one pass. False for models
             evaluated in windows, and for tiles of a network that sees the whole image at once.
+        variance: (rows, columns) float32 variance of the count of each block where the network predicts a distribution,
+            otherwise None. Errors of blocks are correlated, so its sum is not the variance of the count.
+        intervals: calibrations of the model for the way in which the image was counted, None without.
     """
 
     count: float
@@ -68,6 +73,48 @@ class Prediction(Plottable):
     width: int
     probabilities: NDArray[np.float32] | None = None
     exact: bool = True
+    variance: NDArray[np.float32] | None = None
+    intervals: Intervals | None = field(default=None, kw_only=True, repr=False, compare=False)
+
+    @property
+    def total_variance(self) -> float | None:
+        """Sum of the variances of the blocks; a scale of the error of the count, not its variance."""
+        return None if self.variance is None else float(self.variance.sum(dtype=np.float64))
+
+    def interval(self, level: float = 0.9) -> Interval:
+        """Return an interval that holds the true count with a probability of at least `level`.
+
+        That is so for images exchangeable with those that the model was calibrated on, `intervals.about`; nothing is
+        guaranteed for images of another kind.
+
+        Args:
+            level: wanted probability, between 0 and 1.
+
+        Returns:
+            low, high and state: "calibrated", "uncalibrated" (0 to infinity), "too_few_images" (likewise) or
+            "outside_range", see `crowdcount.intervals.State`.
+
+        Raises:
+            InputError: the level is not between 0 and 1.
+        """
+        part = self.intervals.image if self.intervals else None
+        return interval(part, self.count, self.total_variance, level)
+
+    def alarm(self, threshold: float, miss: float = 0.05) -> Alarm:
+        """Return whether there may be more people than `threshold`; true if so, also where the model is uncalibrated.
+
+        For images exchangeable with those of the calibration, the share of images with more people and no alarm is at
+        most `miss`.
+
+        Args:
+            threshold: limit of the true count.
+            miss: accepted probability of a missed excess, between 0 and 1.
+
+        Raises:
+            InputError: a number is out of its range.
+        """
+        part = self.intervals.image if self.intervals else None
+        return alarm(part, threshold, self.count, self.total_variance, miss)
 
     def draw(self, image: Image) -> Image:
         """Draw the density over an image (H, W, 3) uint8 RGB, at the network's input size; see `plot`."""
@@ -208,7 +255,7 @@ class Inference:
         room = None if self.window else self._room(network, images)
         if self.window is None and room is None:
             maps = _maps(count_map(network, _pad(network.normalize(images), network.size_divisor)))
-            return [_prediction(each, network.stride, images.shape[-2:], exact=True) for each in maps]
+            return [_prediction(each, network, images.shape[-2:], exact=True) for each in maps]
         return [self._in_parts(network, image.unsqueeze(0), room) for image in images]
 
     def _in_parts(self, network: DensityNetwork, image: Tensor, room: float | None) -> Prediction:
@@ -220,7 +267,7 @@ class Inference:
             maps, exact = _maps(count_map(network, _pad(network.normalize(image), network.size_divisor))), True
         else:
             maps, exact = count_tiles(network, image, room)
-        return _prediction(maps[0], network.stride, image.shape[-2:], exact)
+        return _prediction(maps[0], network, image.shape[-2:], exact)
 
     def _room(self, network: DensityNetwork, images: Tensor) -> float | None:
         """Return how many pixels fit into the memory at a time, None if there is no limit."""
@@ -248,8 +295,8 @@ def count_windows(network: DensityNetwork, image: Tensor, window: int, step: int
         batch: windows in one forward pass.
 
     Returns:
-        (1, C, H // stride, W // stride), rounded up and at least a window: the density, followed by any class
-        probabilities.
+        (1, C, H // stride, W // stride), rounded up and at least a window: the density, followed by any variance and
+        class probabilities.
     """
     stride = network.stride
     height, width = (max(-(-side // stride) * stride, window) for side in image.shape[-2:])
@@ -333,9 +380,10 @@ def window_starts(length: int, window: int, step: int) -> list[int]:
     return [min(index * step, length - window) for index in range(count)]
 
 
-def _prediction(maps: Tensor, stride: int, size: torch.Size, exact: bool) -> Prediction:
+def _prediction(maps: Tensor, network: DensityNetwork, size: torch.Size, exact: bool) -> Prediction:
     """Build a prediction from maps (C, rows, columns), dropping the cells that lie wholly in the padding."""
-    height, width = size
+    stride, (height, width) = network.stride, size
+    classes = 2 if network.predicts_variance else 1
     cells = maps[:, : -(-height // stride), : -(-width // stride)].float().cpu().numpy()
     return Prediction(
         count=float(cells[0].sum(dtype=np.float64)),
@@ -343,16 +391,16 @@ def _prediction(maps: Tensor, stride: int, size: torch.Size, exact: bool) -> Pre
         stride=stride,
         height=height,
         width=width,
-        probabilities=cells[1:] if len(cells) > 1 else None,
+        probabilities=cells[classes:] if len(cells) > classes else None,
         exact=exact,
+        variance=cells[1] if network.predicts_variance else None,
     )
 
 
 def _maps(output: CountMap) -> Tensor:
-    """Stack density and class probabilities, (B, 1 + K, rows, columns); both merge by the same rule."""
-    if output.logits is None:
-        return output.density.float()
-    return torch.cat([output.density.float(), output.logits.float().softmax(dim=1)], dim=1)
+    """Stack density, variance and class probabilities, (B, C, rows, columns); all merge by the same rule."""
+    maps = [output.density, output.variance, None if output.logits is None else output.logits.float().softmax(dim=1)]
+    return torch.cat([each.float() for each in maps if each is not None], dim=1)
 
 
 def _cut(network: DensityNetwork, image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:

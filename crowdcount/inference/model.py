@@ -9,6 +9,7 @@ and inference: it maps an image to predictions, and is what is loaded, evaluated
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from crowdcount.images.read import Image
 from crowdcount.images.resize import SizeRule
 from crowdcount.inference.density import Inference, Prediction
 from crowdcount.inference.points import PointInference, PointPrediction
+from crowdcount.intervals.file import Intervals
 from crowdcount.models.base import CrowdNetwork, DensityNetwork
 from crowdcount.models.rec.network import ReferringDetector
 
@@ -35,6 +37,8 @@ class CrowdModel(ABC):
         name: name or file it was loaded from.
         config: configuration it was built from (network, inference and size rule), in the form of the zoo's files.
         origin: facts about the weights, such as file, SHA-256, licences and figures.
+        file: file of the weights, if it was loaded from one.
+        intervals: calibrations of its counts, if there are any.
         reads_text: whether it counts what expressions name.
         subject: what it counts, for messages.
         network_type: base class of the networks it accepts.
@@ -48,6 +52,8 @@ class CrowdModel(ABC):
     name: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
+    file: Path | None = None
+    intervals: Intervals | None = None
 
     reads_text: ClassVar[bool]
     subject: ClassVar[str]
@@ -149,7 +155,12 @@ class Model(CrowdModel):
         pixels = [self.pixels(image) for image in images]
         if len({each.shape for each in pixels}) > 1:
             raise InputError("a batch takes images of one size; pass images of other sizes separately")
-        return self.inference.predict_batch(self.network, torch.stack(pixels) if len(pixels) > 1 else pixels[0][None])
+        found = self.inference.predict_batch(self.network, torch.stack(pixels) if len(pixels) > 1 else pixels[0][None])
+        return found if self.intervals is None else [replace(each, intervals=self._own_intervals()) for each in found]
+
+    def _own_intervals(self) -> Intervals | None:
+        """Return the intervals unless size rule or windows are others than in the calibration."""
+        return self.intervals if self.intervals and self.intervals.protocol == self.protocol else None
 
     def predict_each(self, image: Image, texts: Sequence[str] = ()) -> list[Prediction]:
         """Count in an image; see `CrowdModel.predict_each`."""

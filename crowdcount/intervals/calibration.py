@@ -10,7 +10,7 @@ import numpy as np
 
 from crowdcount.checks import check_number
 from crowdcount.errors import InputError
-from crowdcount.intervals.conformal import Floats, conformal_quantile
+from crowdcount.intervals.conformal import Floats, conformal_quantile, conformal_rank
 from crowdcount.intervals.scale import Scale
 
 State = Literal["calibrated", "uncalibrated", "too_few_images", "outside_range"]
@@ -77,7 +77,7 @@ class Calibration:
         counts: lowest and highest predicted count of the calibration.
 
     Raises:
-        InputError: the numbers of groups and edges do not fit.
+        InputError: the numbers of groups and edges do not fit, or scores are not in ascending order.
     """
 
     scale: Scale
@@ -86,6 +86,8 @@ class Calibration:
     counts: tuple[float, float]
 
     def __post_init__(self) -> None:
+        if any((np.diff(group) < 0).any() for group in self.scores):
+            raise InputError("scores: must be in ascending order")
         if len(self.scores) != len(self.edges) + 1 or list(self.edges) != sorted(set(self.edges)):
             raise InputError(
                 f"groups: {len(self.scores)} with the edges {list(self.edges)}; give rising edges, one less than groups"
@@ -109,7 +111,7 @@ class Calibration:
         """
         quantile = conformal_quantile(self._absolute[self._group(count)], level)
         margin = quantile * self.scale(count, variance)
-        return Interval(max(count - margin, 0.0), count + margin, self._state(count, quantile))
+        return Interval(max(count - margin, 0.0), max(count + margin, 0.0), self._state(count, quantile))
 
     def alarm(self, threshold: float, count: float, variance: float | None = None, miss: float = 0.05) -> Alarm:
         """Return whether the true count may be above a threshold.
@@ -143,3 +145,18 @@ class Calibration:
         if math.isinf(quantile):
             return "too_few_images"
         return "calibrated" if self.counts[0] <= count <= self.counts[1] else "outside_range"
+
+
+def interval(calibration: Calibration | None, count: float, variance: float | None, level: float) -> Interval:
+    """Return the interval of a count by a calibration; 0 to infinity without one. See `Calibration.interval`."""
+    conformal_rank(0, level)  # checks it
+    return UNKNOWN if calibration is None else calibration.interval(count, variance, level)
+
+
+def alarm(
+    calibration: Calibration | None, threshold: float, count: float, variance: float | None, miss: float
+) -> Alarm:
+    """Return the alarm of a count by a calibration; raised without one. See `Calibration.alarm`."""
+    if calibration is not None:
+        return calibration.alarm(threshold, count, variance, miss)
+    return Alarm(True, UNKNOWN.high, UNKNOWN.state)

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 
 from crowdcount.errors import InputError
 
@@ -54,3 +55,28 @@ def conformal_quantile(scores: Floats, level: float) -> float:
     """
     rank = conformal_rank(len(scores), level)
     return float(scores[rank - 1]) if rank <= len(scores) else math.inf
+
+
+def coverage_law(images: int, level: float, tail: float = 0.05) -> tuple[float, float]:
+    """Return the lower and upper point of the coverage that one calibration has in the long run.
+
+    It varies between calibrations by the law Beta(k, n + 1 - k) with k = `conformal_rank` (Vovk, "Conditional Validity
+    of Inductive Conformal Predictors", 2012); the level is reached on average over them.
+
+    Args:
+        images: n, number of calibration images.
+        level: level of the intervals.
+        tail: share of the calibrations below the lower and above the upper point.
+
+    Raises:
+        InputError: see `conformal_rank`.
+
+    Example:
+        >>> [round(point, 3) for point in coverage_law(images=182, level=0.9)]
+        [0.863, 0.935]
+    """
+    rank = conformal_rank(images, level)
+    if rank > images:
+        return 1.0, 1.0  # the interval has no end
+    low, high = (float(betaincinv(rank, images + 1 - rank, share)) for share in (tail, 1 - tail))
+    return low, high

@@ -1,5 +1,6 @@
 """Calibrations from true and predicted counts, and the choice of a scale."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +32,7 @@ def calibrate(
         edges: predicted counts at which groups begin, each with intervals of its own; chosen without these images.
 
     Raises:
-        InputError: there are no images, or a count is negative or not finite.
+        InputError: there are no images, or a true count is negative, or a count not finite.
 
     Example:
         >>> calibration = calibrate(true=[8, 11, 9, 12, 10], predicted=[10.0] * 5, scale=Scale("constant"))
@@ -123,13 +124,13 @@ def signed_scores(true: Sequence[float], predicted: Sequence[float], variances: 
     """Return (N,) (true - predicted) / scale.
 
     Raises:
-        InputError: there are no images, or a count is negative or not finite.
+        InputError: there are no images, or a true count is negative, or a count not finite.
     """
     if not len(true):
         raise InputError("calibration: there are no images; give at least 19 for intervals of 95 %")
-    for number, pair in enumerate(zip(true, predicted, strict=True)):
-        if not all(0 <= count < float("inf") for count in pair):
-            raise InputError(f"calibration: image {number} has the true count {pair[0]} and the predicted {pair[1]}")
+    for number, (count, found) in enumerate(zip(true, predicted, strict=True)):
+        if not 0 <= count < math.inf or not math.isfinite(found):
+            raise InputError(f"calibration: image {number} has the true count {count} and the predicted count {found}")
     sizes = [scale(count, variance) for count, variance in zip(predicted, variances, strict=True)]
     scores: Floats = (np.asarray(true, np.float64) - np.asarray(predicted, np.float64)) / np.array(sizes)
     return scores

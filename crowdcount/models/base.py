@@ -124,10 +124,12 @@ class DensityNetwork(CrowdNetwork):
         stride: side in pixels of the block that one density cell covers.
         size_divisor: `crowdcount.inference` pads image sides to a multiple of this. The behaviour of `forward` for
             other sides is up to the network (the published ones ignore a remainder).
+        predicts_variance: whether its count maps have a variance.
     """
 
     stride: int
     size_divisor: int
+    predicts_variance: bool = False
 
     @abstractmethod
     def forward(self, image: Tensor) -> CountMap:
@@ -155,11 +157,18 @@ def count_map(network: DensityNetwork, image: Tensor) -> CountMap:
     """Run a density network on a normalised image batch (B, 3, H, W) and check the shape of its output.
 
     Raises:
-        InputError: the output is not a `CountMap`, or its density does not have one cell per block of `stride` pixels.
+        InputError: the output is not a `CountMap`, its density does not have one cell per block of `stride` pixels, or
+            it has a variance although the network does not declare it, or the reverse.
     """
     output, name = network(image), type(network).__name__
     if not isinstance(output, CountMap):
         raise InputError(f"{name}.forward: returns {type(output).__name__}; return CountMap(density=...)")
+    if (output.variance is not None) != network.predicts_variance:
+        has = "no" if output.variance is None else "a"
+        raise InputError(
+            f"{name}.forward: its map has {has} variance, and {name}.predicts_variance is {network.predicts_variance}; "
+            "declare what it returns"
+        )
     rows, columns = (-(-side // network.stride) for side in image.shape[-2:])
     expected, shape = (len(image), 1, rows, columns), tuple(output.density.shape)
     # an image of a few cells may be smaller than the coarsest map of a network; the cells beyond it are dropped

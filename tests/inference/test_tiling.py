@@ -96,7 +96,8 @@ def check_tiles(network, image, room):
     assert exact and whole.exact
     assert np.abs(maps[0, 0, :rows, :columns].numpy() - whole.density).max() <= 1e-4 * whole.density.max()
     if whole.probabilities is not None:
-        np.testing.assert_allclose(maps[0, 1:, :rows, :columns], whole.probabilities, atol=1e-4)
+        np.testing.assert_allclose(maps[0, 2:, :rows, :columns], whole.probabilities, atol=1e-4)
+        np.testing.assert_allclose(maps[0, 1, :rows, :columns], whole.variance, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -16,6 +16,7 @@ from crowdcount.intervals import (
     choose_scale,
     conformal_quantile,
     conformal_rank,
+    coverage_law,
     loo_interval_score,
 )
 from crowdcount.intervals.calibration import Calibration
@@ -59,6 +60,12 @@ def _student_tail(value):
     """Return the upper tail of Student's distribution of 3 degrees of freedom."""
     x = value / math.sqrt(3)
     return 0.5 - (x / (1 + x * x) + math.atan(x)) / math.pi
+
+
+def test_law_of_the_coverage():
+    points = {19: (0.774, 0.981), 30: (0.805, 0.972), 100: (0.848, 0.945), 500: (0.877, 0.921)}
+    assert {n: tuple(round(point, 3) for point in coverage_law(n, 0.9)) for n in points} == points
+    assert coverage_law(8, 0.9) == (1, 1)  # such an interval has no end
 
 
 @pytest.mark.parametrize("form", ["constant", "count", "root_count", "variance"])
@@ -248,7 +255,7 @@ def test_left_out_images_get_the_interval_of_the_others():
 def test_invalid_counts_and_groups_are_refused():
     with pytest.raises(InputError, match="image 1 has the true count -1"):
         calibrate([3, -1], [2.0, 2.0])
-    with pytest.raises(InputError, match="predicted nan"):
+    with pytest.raises(InputError, match="predicted count nan"):
         calibrate([3], [math.nan])
     with pytest.raises(InputError, match="rising edges"):
         calibrate([3.0], [2.0], edges=[5, 4])

@@ -10,7 +10,8 @@ from crowdcount.models.blockwise.bins import Bins
 class BlockwiseCounter(DensityNetwork):
     """Base class of networks that classify the count of each block (EBC, arXiv 2403.09281).
 
-    The density of a block is the expected anchor under the class distribution: sum_k softmax(logits)_k a_k.
+    The density of a block is the expected anchor under the class distribution p = softmax(logits), sum_k p_k a_k; its
+    variance is that of the anchor, sum_k p_k (a_k - density)^2.
 
     Attributes:
         bins: the classes and their anchors.
@@ -19,6 +20,7 @@ class BlockwiseCounter(DensityNetwork):
         feature_channels: C.
     """
 
+    predicts_variance = True
     anchors: Tensor
     feature_layer: str = ""
     feature_channels: int = 0
@@ -33,5 +35,8 @@ class BlockwiseCounter(DensityNetwork):
     def decode(self, logits: Tensor) -> CountMap:
         """Convert class scores (B, K, H, W) to a count map, always in float32."""
         logits = logits.float()
-        density = (logits.softmax(dim=1) * self.anchors.view(1, -1, 1, 1)).sum(dim=1, keepdim=True)
-        return CountMap(density=density, logits=logits)
+        classes, anchors = logits.softmax(dim=1), self.anchors.view(1, -1, 1, 1)
+        density = (classes * anchors).sum(dim=1, keepdim=True)
+        with torch.no_grad():  # no loss needs it
+            variance = (classes * (anchors - density).square()).sum(dim=1, keepdim=True)
+        return CountMap(density=density, logits=logits, variance=variance)
