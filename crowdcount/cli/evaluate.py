@@ -41,6 +41,7 @@ from crowdcount.evaluation.index_record import (
     require_published,
     update_index,
 )
+from crowdcount.evaluation.intervals import interval_summary
 from crowdcount.evaluation.report import report_html
 from crowdcount.evaluation.submission import check_ids, write_count_submission, write_localisation_submission
 from crowdcount.evaluation.summary import Summary, Tables, summarise
@@ -100,6 +101,19 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="resamples for confidence intervals (default: %(default)s)",
     )
+    add(
+        "--interval",
+        type=float,
+        default=Scoring.level,
+        metavar="LEVEL",
+        help="level of the intervals of a calibrated model, whose coverage is measured (default: %(default)s)",
+    )
+    add(
+        "--intervals",
+        type=Path,
+        metavar="FILE",
+        help="intervals of `crowdcount calibrate` (default: beside the weights)",
+    )
     add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
     add_device(parser)
     add(
@@ -139,14 +153,14 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> None:
-    scoring = Scoring(tuple(args.radii), args.peak_threshold)
+    scoring = Scoring(tuple(args.radii), args.peak_threshold, args.interval)
     tables = Tables(tuple(args.edges), args.bootstrap, args.seed)
     data = read_data(find_config(args.data), overrides, getattr(args, "packages", ()))
     records = split_records(data, args.split)
     if args.update_index is not None:
         require_published(data.source)
     _check_outputs(args, records)  # before minutes of counting
-    model = crowdcount.load_model(args.model, weights=args.weights)
+    model = crowdcount.load_model(args.model, weights=args.weights, intervals=args.intervals)
     key = None if args.update_index is None else index_key(args.update_index, model)
     rank = _join_processes()
     model.network.to(_device(args.device))
@@ -154,6 +168,8 @@ def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str
     if rank == 0:
         name = data_name(data.source, args.split)
         summary = {**evaluation_header(model, args.model, name), "arguments": words, **summarise(results, tables)}
+        if coverage := interval_summary(results, model.intervals, scoring.level, tables.edges):
+            summary["calibrated_intervals"] = coverage
         print(f"{args.model} on {name}: {summary['protocol']}\n{summary_text(summary)}")
         _write(args, model, records, results, summary)
         if key is not None:

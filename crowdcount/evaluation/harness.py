@@ -18,6 +18,8 @@ from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.model import CrowdModel
 from crowdcount.inference.points import PointPrediction
+from crowdcount.intervals.calibration import Interval
+from crowdcount.intervals.conformal import conformal_rank
 from crowdcount.metrics.game import GAME_LEVELS, game, point_cells
 from crowdcount.metrics.localisation import match_points
 from crowdcount.metrics.nwpu_localisation import boxes_to_heads, hits, level_hits, pairs_within
@@ -33,6 +35,7 @@ class Scoring:
     Args:
         radii: radii of localisation in pixels of the original image; the defaults are customary on ShanghaiTech.
         peak_threshold: see `density_peaks`.
+        level: level of the intervals of models that are calibrated.
 
     Raises:
         InputError: if a number is out of range.
@@ -40,12 +43,14 @@ class Scoring:
 
     radii: tuple[float, ...] = (4.0, 8.0)
     peak_threshold: float = 0.0
+    level: float = 0.9
 
     def __post_init__(self) -> None:
         labels = {f"{radius:g}" for radius in self.radii}
         if not all(0 <= radius < math.inf for radius in self.radii) or len(labels) < len(self.radii):
             raise InputError(f"radii: {self.radii}; give pixels, 0 or more, each once")
         check_number("peak_threshold", self.peak_threshold, 0, hint="in people per block")
+        conformal_rank(0, self.level)  # checks it
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class ImageResult:
         attributes: attributes of the image in the data set.
         index: index of the image among the records.
         image: name of the image if it has one result for each expression, otherwise empty.
+        interval: interval of the count; None if the model is not calibrated.
     """
 
     name: str
@@ -78,6 +84,7 @@ class ImageResult:
     attributes: Mapping[str, str] = field(default_factory=dict)
     index: int = 0
     image: str = ""
+    interval: Interval | None = None
 
     @property
     def group(self) -> str:
@@ -145,7 +152,9 @@ def _result(record: Record, image: Image, found: Prediction | PointPrediction, s
     points = found.points_in(height, width, scoring.peak_threshold)
     pixels = np.floor(points).astype(np.int64)
     if record.points is None:
-        return ImageResult(record.name, found.count, pixels, attributes=dict(record.attributes))
+        return ImageResult(
+            record.name, found.count, pixels, attributes=dict(record.attributes), interval=_interval(found, scoring)
+        )
     scores, levels = _localisation(record, pixels, scoring)
     if found.relative_radius is not None:
         # as published, radius and distances are fractions of the image's sides
@@ -161,7 +170,14 @@ def _result(record: Record, image: Image, found: Prediction | PointPrediction, s
         hits=scores,
         box_levels=levels,
         attributes=dict(record.attributes),
+        interval=_interval(found, scoring),
     )
+
+
+def _interval(found: Prediction | PointPrediction, scoring: Scoring) -> Interval | None:
+    if not isinstance(found, Prediction) or found.intervals is None:
+        return None
+    return found.interval(scoring.level)
 
 
 def _localisation(

@@ -10,20 +10,26 @@ from crowdcount.evaluation.harness import ImageResult
 def results_csv(results: Sequence[ImageResult]) -> str:
     """Return a line for each image: name, true, predicted, error, GAME, hits of each rule, attributes.
 
+    If the model is calibrated, the last columns are the ends and the state of the interval.
+
     Numbers have all their digits; unknown values are empty.
     """
     rules = list(dict.fromkeys(rule for result in results for rule in result.hits))
     keys = sorted({key for result in results for key in result.attributes})
     levels = max((len(result.game) for result in results), default=0)
+    calibrated = any(result.interval is not None for result in results)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     head = ["name", "true", "predicted", "error", "points", "outside", *(f"game{level}" for level in range(levels))]
-    writer.writerow([*head, *(f"{part} {rule}" for rule in rules for part in ("TP", "FP", "FN")), *keys])
+    ends = ["low", "high", "interval"] if calibrated else []
+    writer.writerow([*head, *(f"{part} {rule}" for rule in rules for part in ("TP", "FP", "FN")), *keys, *ends])
     for result in results:
         error = "" if result.true is None else result.error
         outside = "" if result.true is None else result.outside
         known = [result.name, result.true, result.predicted, error, len(result.points), outside]
         hits = [value for rule in rules for value in result.hits.get(rule, ("", "", ""))]
         games = [*result.game, *[""] * (levels - len(result.game))]
-        writer.writerow([*known, *games, *hits, *(result.attributes.get(key, "") for key in keys)])
+        writer.writerow(
+            [*known, *games, *hits, *(result.attributes.get(key, "") for key in keys), *(result.interval or ())]
+        )
     return file.getvalue()

@@ -20,6 +20,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
             lines += _table_lines(key, table)
         lines += _nwpu_lines(summary.get("nwpu", {}))
         lines += _localisation_lines(summary)
+        lines += _coverage_lines(summary.get("calibrated_intervals", {}))
     return "\n".join(lines)
 
 
@@ -66,6 +67,23 @@ def _localisation_lines(summary: Mapping[str, Any]) -> list[str]:
             for level, row in summary["box_levels"].items()
         ]
     return lines
+
+
+def _coverage_lines(found: Mapping[str, Any]) -> list[str]:
+    if not found:
+        return []
+    columns = ("images", "coverage", "mean_width", "median_width", "median_relative_width", "interval_score")
+    titles = ("images", "coverage", "mean width", "median width", "median width / count", "interval score")
+    rows = [["crowd level (true count)", *titles]]
+    parts = {**found["crowd_levels"], "all": found}
+    rows += [[name, *(_number(row[column]) for column in columns)] for name, row in parts.items()]
+    other = {state: number for state, number in found["states"].items() if state != "calibrated"}
+    lines = ["", f"{100 * found['level']:g} % intervals, calibrated on {found['data']}: {found['about']}"]
+    lines += [*_aligned(rows), f"coverage of all {_number(found['coverage'])}{_interval(found['coverage_interval'])}"]
+    lines += [f"{number} images are in the state {state}" for state, number in other.items()]
+    if found["same_images"]:
+        lines.append("these are the images of the calibration: the coverage is no test")
+    return [*lines, "nothing is guaranteed for images of another kind than those of the calibration"]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
