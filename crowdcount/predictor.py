@@ -21,6 +21,7 @@ from crowdcount.inference.density import Prediction
 from crowdcount.inference.model import CrowdModel, Model
 from crowdcount.inference.points import PointPrediction
 from crowdcount.inference.receptive_field import receptive_margin
+from crowdcount.zoo.intervals import intervals_file
 from crowdcount.zoo.models import RELEASE, load_model
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ class Predictor:
             no limit if tiles would change the count. A model with windows needs no limit. Converting arrays of floats
             to images takes additional memory.
         long_side: images are first shrunk until their longer side is at most this, in pixels. Models count best when
-            people have the size they had in training.
+            people have the size they had in training. With it, predictions have no intervals.
+        intervals: file that `crowdcount calibrate` wrote; by default the one beside the weights, if there is one.
 
     Raises:
         InputError: there is no such model or device, or a value is out of its range.
@@ -65,6 +67,7 @@ class Predictor:
         precision: Precision = "float32",
         max_memory: float | None = None,
         long_side: int | None = None,
+        intervals: str | Path | None = None,
     ) -> None:
         if max_memory is not None:
             check_number("max_memory", max_memory, 0, above=True, hint="in GiB")
@@ -73,9 +76,11 @@ class Predictor:
         self.device = find_device(device)
         self.precision = _checked(precision, self.device)
         if not isinstance(model, CrowdModel):
-            model = load_model(DEFAULT_MODEL if model is None else model, weights)
-        elif weights is not None:
-            raise InputError("weights: the model given has its own; leave them out")
+            model = load_model(DEFAULT_MODEL if model is None else model, weights, intervals=intervals)
+        elif weights is not None or intervals is not None:
+            raise InputError("weights and intervals: the model given has its own; leave them out")
+        if long_side is not None and model.intervals is not None:  # they hold for another size
+            model = replace(model, intervals=None)
         self.model = model
         self.model.network.to(self.device).eval()
         self.max_memory = max_memory
@@ -171,6 +176,7 @@ class Options(TypedDict, total=False):
     precision: Precision
     max_memory: float | None
     long_side: int | None
+    intervals: str | Path | None
 
 
 def count(image: ImageLike, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> float:
@@ -193,14 +199,16 @@ def predict(image: ImageLike, model: str | Path | CrowdModel | None = None, **op
         image: a file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image; uint8, or floats in
             [0, 1], RGB.
         model: a checkpoint, a name in the zoo, or a loaded model; None takes the model in the package.
-        **options: weights, device, precision, max_memory and long_side, as for `Predictor`.
+        **options: weights, device, precision, max_memory, long_side and intervals, as for `Predictor`.
 
     Raises:
         InputError: the image cannot be read, or there is no such model.
     """
     if isinstance(model, CrowdModel):
         return Predictor(model, **options).predict(image)
-    return _kept((_state(model), _state(options.get("weights"))), model, **options).predict(image)
+    states = [_state(each) for each in (model, options.get("weights"), options.get("intervals"))]
+    beside = [_state(intervals_file(state[0])) for state in states[:2] if state]
+    return _kept((*states, *beside), model, **options).predict(image)
 
 
 @lru_cache(maxsize=2)

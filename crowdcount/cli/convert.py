@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = args.name or model.origin.get("name") or args.output.resolve().name
     path = save_release(model, args.output, name, half=args.half)
     print(f"{path}: {name}, {path.stat().st_size / 1e6:.1f} MB")
+    if model.intervals is not None and args.half:
+        print("Its intervals are left out, as rounded weights count differently; make them again: crowdcount calibrate")
     print(f"Look at what it counts: crowdcount visualize photo.jpg --model {path}")
     print("Before you pass it on, read the terms in its README.md.")
     return 0

@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "train and evaluate": (
         Command("train", "crowdcount.cli.train", "train, validate or test a model from a configuration file"),
         Command("evaluate", "crowdcount.cli.evaluate", "measure a model on a data set and write a report"),
+        Command("calibrate", "crowdcount.cli.calibrate", "find how sure its counts are, from images with known counts"),
     ),
     "data and weights": (
         Command("dataset", "crowdcount.cli.dataset", "check a data set, import annotations, propose count bins"),

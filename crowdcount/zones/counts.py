@@ -36,6 +36,26 @@ def zone_counts(prediction: "Prediction", zones: Sequence[Zone], height: int, wi
     return {zone.name: float((density * zone.coverage(prediction, height, width)).sum()) for zone in zones}
 
 
+def zone_variances(prediction: "Prediction", zones: Sequence[Zone], height: int, width: int) -> dict[str, float | None]:
+    """Return the sum of the variances of the blocks in each zone by name, a crossed block by its share of the area.
+
+    It is a scale of the error of a zone's count, not its variance. None where the network predicts no distribution.
+
+    Args:
+        prediction: see `zone_counts`.
+        zones: see `zone_counts`.
+        height: see `zone_counts`.
+        width: see `zone_counts`.
+
+    Raises:
+        InputError: see `zone_counts`.
+    """
+    if prediction.variance is None:
+        return {zone.name: None for zone in zones}
+    variance = prediction.variance.astype(np.float64)
+    return {zone.name: float((variance * zone.coverage(prediction, height, width)).sum()) for zone in zones}
+
+
 def point_counts(points: Points, zones: Sequence[Zone], height: int, width: int) -> dict[str, int]:
     """Return the number of points in each zone by name; see `Zone.holds` for points on an edge.
 

@@ -18,6 +18,7 @@ from crowdcount.weights.index import WeightEntry, entries_for, list_weights, rea
 from crowdcount.weights.provenance import WeightsFile, stored_object, training_origin
 from crowdcount.weights.state_dict import difference, find_state, unwrapped
 from crowdcount.zoo.config import build, list_models, network_class, read_config, stored_config
+from crowdcount.zoo.intervals import with_intervals
 
 __all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weights", "load_model"]
 
@@ -58,7 +59,12 @@ def create_model(
     return network
 
 
-def load_model(source: str | Path, weights: str | Path | None = None, allow_unverified: bool = False) -> CrowdModel:
+def load_model(
+    source: str | Path,
+    weights: str | Path | None = None,
+    allow_unverified: bool = False,
+    intervals: str | Path | None = None,
+) -> CrowdModel:
     """Load a trained model, ready to count: a `Model`, or a `ReferringModel` for the family rec.
 
     Args:
@@ -66,15 +72,16 @@ def load_model(source: str | Path, weights: str | Path | None = None, allow_unve
             configuration; or a name of `list_models()` or `list_weights()`.
         weights: weights for a name, see `create_model`; by default its first entry in the index.
         allow_unverified: see `create_model`.
+        intervals: file that `crowdcount calibrate` wrote; by default the one beside the weights, if there is one.
 
     Raises:
-        InputError: the source is none of these, or its weights cannot be obtained or do not fit.
+        InputError: the source is none of these, or its weights or intervals cannot be obtained or do not fit.
     """
     file = Path(source) / RELEASE if is_dir(Path(source)) else Path(source)
     if is_file(file):
         if weights is not None:
             raise InputError(f"{file}: is a file with weights of its own; leave weights out, or name its model instead")
-        return _load_file(file)
+        return with_intervals(_load_file(file), file, intervals)
     entry = _resolve(str(source), weights)
     name = entry.model if entry else str(source)
     config = read_config(name)
@@ -87,7 +94,7 @@ def load_model(source: str | Path, weights: str | Path | None = None, allow_unve
     model = build(config, entry.name if entry else name, found.origin(), _source(name, found, arguments))
     model.network.to(memory_format=model.memory_format)
     _load_weights(model.network, checkpoint, found.path)
-    return model
+    return with_intervals(model, found.path, intervals)
 
 
 def _load_file(path: Path) -> CrowdModel:

@@ -1,6 +1,7 @@
 """Releases: a model as a folder with one self-describing safetensors file and a model card."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from crowdcount import __version__
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.inference.model import CrowdModel
-from crowdcount.weights.download import require_space
+from crowdcount.weights.download import file_sha256, require_space
+from crowdcount.zoo.intervals import intervals_file
 from crowdcount.zoo.models import RELEASE, check_name
 
 CARD = "README.md"
@@ -23,7 +25,8 @@ def save_release(model: CrowdModel, folder: Path, name: str, half: bool = False)
     """Write `model.safetensors`, which `crowdcount.load_model` reads without any other file, and a model card.
 
     The file's metadata are strings: `name`, `config` (YAML: network, inference, size rule), `preprocessing` and
-    `origin` (JSON). The same model gives the same bytes.
+    `origin` (JSON). The same model gives the same bytes. Intervals of the model are written beside the
+    file, but not with `half`, which changes the counts.
 
     Args:
         model: model to write.
@@ -59,6 +62,8 @@ def save_release(model: CrowdModel, folder: Path, name: str, half: bool = False)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+    if model.intervals is not None and not half:
+        replace(model.intervals, sha256=file_sha256(path)).save(intervals_file(path))
     return path
 
 

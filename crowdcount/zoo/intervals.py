@@ -1,0 +1,47 @@
+"""Intervals of a model: the file beside its weights, or another one that is named."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from crowdcount.errors import InputError
+from crowdcount.inference.model import CrowdModel
+from crowdcount.intervals.file import SUFFIX, Intervals
+from crowdcount.weights.download import file_sha256
+
+logger = logging.getLogger(__name__)
+
+
+def intervals_file(weights: Path) -> Path:
+    """Return the path of the intervals beside weights.
+
+    Example:
+        >>> intervals_file(Path("checkpoints/best.ckpt")).name
+        'best.intervals.json'
+    """
+    return weights.with_suffix(SUFFIX)
+
+
+def with_intervals(model: CrowdModel, weights: Path, intervals: str | Path | None = None) -> CrowdModel:
+    """Return a model with its file of weights and its intervals.
+
+    Args:
+        model: the model.
+        weights: file of its weights.
+        intervals: file of intervals; None takes the one beside the weights, if any. That one is left out, with a
+            warning, if it belongs to other weights, such as an earlier best checkpoint.
+
+    Raises:
+        InputError: a file of intervals is damaged, or the one that is named is missing or belongs to other weights.
+    """
+    path = intervals_file(weights) if intervals is None else Path(intervals)
+    if intervals is None and not path.is_file():
+        return replace(model, file=weights)
+    found = Intervals.read(path)
+    if found.sha256 == file_sha256(weights):
+        return replace(model, file=weights, intervals=found)
+    message = f"{path}: belongs to other weights than {weights.name}; make it again: crowdcount calibrate"
+    if intervals is not None:
+        raise InputError(message)
+    logger.warning("%s; there are no intervals", message)
+    return replace(model, file=weights)
