@@ -1,12 +1,14 @@
 """Checked access to the values of JSON, XML and text exports, with errors that name the value."""
 
 import math
+import re
 from typing import Any, Final
 
 from crowdcount.errors import InputError
 
 _HUGE: Final = 1e9
 """Upper limit of coordinates, far beyond any image; larger ones exceed the resolution of single precision."""
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def as_object(place: str, value: object) -> dict[str, Any]:
@@ -69,15 +71,30 @@ def _wrong(place: str, value: object, expected: str) -> InputError:
     return InputError(f"{place} is {str(value)[:80]!r}, expected {expected}; is this the right format?")
 
 
+def parse_number(word: str) -> float:
+    """Return the decimal number in a word; NaN if there is none.
+
+    Unlike `float`, it takes neither `1_000` nor digits other than 0 to 9.
+
+    Example:
+        >>> parse_number("-1.5e2"), parse_number("1_000")
+        (-150.0, nan)
+    """
+    return float(word) if _NUMBER.fullmatch(word.strip()) else math.nan
+
+
 def as_number(place: str, value: object) -> float:
     """Return a value of an export as a number.
 
     Raises:
         InputError: if it is not a number, or too large.
     """
-    try:  # attributes of XML and words of text files are text
-        result = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
-    except (ValueError, OverflowError):
+    try:
+        if isinstance(value, str):  # attributes of XML and words of text files
+            result = parse_number(value)
+        else:
+            result = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:
         result = math.nan
     if not abs(result) < _HUGE:
         raise InputError(f"{place} is {str(value)[:80]!r}, expected a number; correct it or take the entry out")

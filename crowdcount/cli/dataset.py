@@ -21,7 +21,7 @@ from tqdm import tqdm
 from crowdcount.cli.parser import make_parser, reports_errors
 from crowdcount.data.importers import FORMATS
 from crowdcount.data.importers.annotated import Choice
-from crowdcount.data.importers.image_matching import AnnotatedImage, ImageFolder, checked
+from crowdcount.data.importers.image_matching import AnnotatedImage, ImageFolder, check_frames, checked
 from crowdcount.data.importers.write import write_beside, write_folder
 from crowdcount.doctor import LEVELS, DataSet, examine
 from crowdcount.doctor.datasets import known, option_names
@@ -29,6 +29,8 @@ from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.images.resize import Resize
 from crowdcount.images.resize_presets import ResizePreset
+
+_SHOWN = 5
 
 
 @reports_errors("dataset")
@@ -149,7 +151,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("format", choices=FORMATS, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
-    add("export", type=Path, help="the exported file, or the folder of files (labelme, yolo)")
+    add("export", type=Path, help="the exported file, or the folder of files (labelme, yolo, voc, visdrone, mot)")
     add("--images", type=Path, help="folder of the images (default: where the export is)")
     add("--label", nargs="+", default=[], metavar="LABEL", help="take shapes with these labels (default: all)")
     add("--keypoint", metavar="NAME", help="of a category with several keypoints take this one (coco)")
@@ -176,6 +178,7 @@ def _import(args: argparse.Namespace) -> int:
     choice.check(str(args.export))
     bar = tqdm(annotated, file=sys.stderr, unit="image", disable=None)
     found = list(checked(bar, pictures))
+    doubts = check_frames(found, args.export)
     if not choice.taken.total():
         reasons = "; ".join(f"{number} x {reason}" for reason, number in choice.left_out.most_common()) or "no shapes"
         raise InputError(f"{args.export}: has no head to import ({reasons})")
@@ -183,8 +186,24 @@ def _import(args: argparse.Namespace) -> int:
         written = write_beside(found, pictures, args.overwrite)
     else:
         written = write_folder(found, pictures, args.output, args.transfer)
-    sys.stdout.write(_summary(found, choice) + f"written: {written}\n")
+    lines = [_summary(found, choice), _left_out(found, pictures), *(f"check:    {text}\n" for text in doubts)]
+    sys.stdout.write("".join(lines) + f"written: {written}\n")
     return 0
+
+
+def _left_out(found: Sequence[AnnotatedImage], pictures: ImageFolder) -> str:
+    """Return a line for each kind of file that does not become a part of the data set."""
+    named = {each.path for each in found}
+    kinds = {
+        "image that the export does not name, or that has no label file": [
+            path for path in pictures.files if path not in named
+        ],
+        "file in a format that is not read": pictures.unread,
+    }
+    shown = {kind: ", ".join(path.name for path in paths[:_SHOWN]) for kind, paths in kinds.items()}
+    more = {kind: ", ..." * (len(paths) > _SHOWN) for kind, paths in kinds.items()}
+    lines = [f"left out: {len(paths):,} x {kind} ({shown[kind]}{more[kind]})" for kind, paths in kinds.items() if paths]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _summary(found: Sequence[AnnotatedImage], choice: Choice) -> str:

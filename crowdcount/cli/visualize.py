@@ -33,6 +33,7 @@ from crowdcount.files import atomic_write
 from crowdcount.geometry import Points, inside, resize_points
 from crowdcount.images.files import find_images, read_complete_image
 from crowdcount.images.read import IMAGE_SUFFIXES, Image
+from crowdcount.plausibility import Annotation, FrameError, find_doubts
 from crowdcount.visualize import (
     caption,
     count_text,
@@ -137,7 +138,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="annotated points: .mat of ShanghaiTech, UCF-QNRF or NWPU-Crowd, .npy (N, 2), .json with a key 'points', "
         ".txt or .csv with x and y on each line; a folder with one such file per image "
-        f"({', '.join(name.format('NAME') for name in ANNOTATIONS)}); or points.json or points.csv of a whole folder",
+        f"({', '.join(name.format('NAME') for name in ANNOTATIONS)}); or points.json, points.csv or the mall_gt.mat of "
+        "Mall for a whole folder",
     )
     add_expression(parser)
     add("--output", type=Path, default=Path("density"), metavar="FOLDER", help="where to write (default: %(default)s)")
@@ -177,7 +179,9 @@ def _draw_one(path: Path, model: "CrowdModel | None", args: argparse.Namespace, 
     if model is not None and model.reads_text:
         pictures, summary = find(read_complete_image(path), model, args.expression)
     else:
-        view = look(read_complete_image(path), _points(path, args), model, args.stride)
+        image, points = read_complete_image(path), _points(path, args)
+        _check_frame(path, image, points)
+        view = look(image, points, model, args.stride)
         pictures, summary = draw(view, args.draw, args.smooth), _summary(view)
     files = {args.output / f"{path.stem}_{kind}.png": picture for kind, picture in pictures}
     for file in files:
@@ -195,6 +199,15 @@ def _points(path: Path, args: argparse.Namespace) -> Points | None:
     if args.table is not None:
         return table_points(path, args.annotation, args.table)
     return read_points(find_annotation(path, args.annotation))
+
+
+def _check_frame(path: Path, image: Image, points: Points | None) -> None:
+    """Refuse points that are not in pixels of the image, and name those that may not be."""
+    height, width = image.shape[:2]
+    for doubt in find_doubts([] if points is None else [Annotation(path.name, points, (width, height))]):
+        if doubt.refused:
+            raise FrameError(doubt.text)
+        tqdm.write(f"crowdcount visualize: {doubt.text}", file=sys.stderr)
 
 
 def find(image: Image, model: "CrowdModel", texts: Sequence[str]) -> tuple[list[tuple[str, Image]], str]:

@@ -3,21 +3,24 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from crowdcount.data.sample import Record, Split
-from crowdcount.doctor.duplicates import find_duplicates
+from crowdcount.doctor.duplicates import Pair, find_duplicates
 from crowdcount.doctor.finding import Finding
 from crowdcount.doctor.inspect_image import Inspection
 from crowdcount.doctor.published_totals import TOTALS, Total
 from crowdcount.geometry import Points, inside
+from crowdcount.plausibility import Annotation, find_doubts
 
 SAME = " = "
 """Separator between the names of duplicate images."""
 
 _TRAITS = ("grey", "palette", "cmyk", "alpha", "depth")
+_CAMERA: Final = 4
+"""Number of similar images from which on they are looked at as frames of a fixed camera."""
 _SHORT, _LONG_SHAPE, _PIXELS = 224, 4, 50_000_000
 
 
@@ -91,8 +94,31 @@ def _repeated(record: Record) -> int:
     return sum(len(points) - len(np.unique(points, axis=0)) for points in groups)
 
 
+def check_frames(split: Split, items: Sequence[Item], root: Path, published: bool) -> list[Finding]:
+    """Return the doubts that points are in pixels of their images.
+
+    Args:
+        split: the split.
+        items: its images.
+        root: folder of the data set, for the findings.
+        published: whether the annotations are those that everybody has, of which errors are warnings.
+    """
+    images = [
+        Annotation(item.record.name, item.record.points, item.image.size if item.decodes else None)
+        for item in items
+        if item.record.points is not None
+    ]
+    doubts = find_doubts(images)
+    checks = ["frame" if doubt.refused and not published else "doubt" for doubt in doubts]
+    pairs = zip(checks, doubts, strict=True)
+    return [Finding(check, split, root.name, doubt.text, str(root)) for check, doubt in pairs]
+
+
 def check_duplicates(items: Sequence[Item]) -> list[Finding]:
-    """Return a finding for each group of duplicate images."""
+    """Return a finding for each group of duplicate images, and for each fixed camera.
+
+    In a group of four images and more, those that disagree somewhere are frames of a fixed camera, not copies.
+    """
     readable = [item for item in items if item.image.shown is not None]
     by_bytes: dict[str, list[int]] = defaultdict(list)
     for i, item in enumerate(readable):
@@ -100,16 +126,29 @@ def check_duplicates(items: Sequence[Item]) -> list[Finding]:
     # One of each group of equal files stands for all of them in the search for similar ones.
     first = [group[0] for group in by_bytes.values()]
     shown = [item.image.shown for item in (readable[i] for i in first) if item.image.shown is not None]
-    alike = [(first[i], first[j], likeness) for i, j, likeness in find_duplicates(shown)]
-    links = [(group[0], other, 1.0) for group in by_bytes.values() for other in group[1:]] + alike
-    return [_of_group(readable, group, links) for group in _joined(links)]
+    alike = [pair._replace(one=first[pair.one], other=first[pair.other]) for pair in find_duplicates(shown)]
+    cameras = [group for group in _joined(alike) if len(group) >= _CAMERA]
+    frames = [pair for pair in alike if not pair.is_copy and any(pair.one in group for group in cameras)]
+    equal = [Pair(group[0], other, 1.0, 1.0) for group in by_bytes.values() for other in group[1:]]
+    links = [*equal, *(pair for pair in alike if pair not in frames)]
+    return [
+        *(_of_group(readable, group, links) for group in _joined(links)),
+        *(_of_camera(readable, group) for group in _joined(frames)),
+    ]
 
 
-def _of_group(items: Sequence[Item], group: set[int], links: Sequence[tuple[int, int, float]]) -> Finding:
+def _of_camera(items: Sequence[Item], group: set[int]) -> Finding:
+    members = [items[i] for i in sorted(group)]
+    splits = sorted({member.split for member in members}, key=("train", "val", "test").index)
+    detail = f"{len(members):,} images of {' and '.join(splits)} share a background and differ in what moves"
+    return Finding("camera", "", SAME.join(member.label for member in members), detail, str(members[0].image.path))
+
+
+def _of_group(items: Sequence[Item], group: set[int], links: Sequence[Pair]) -> Finding:
     members = [items[i] for i in sorted(group)]
     splits = sorted({member.split for member in members}, key=("train", "val", "test").index)
     equal = len({member.image.digest for member in members}) == 1
-    least = min(likeness for one, _, likeness in links if one in group)
+    least = min(link.likeness for link in links if link.one in group)
     bound = "at least " if len(members) > 2 else ""
     detail = "equal byte for byte" if equal else f"nearly equal (correlation of details {bound}{least:.3f})"
     name = SAME.join(member.label for member in members)
@@ -118,10 +157,10 @@ def _of_group(items: Sequence[Item], group: set[int], links: Sequence[tuple[int,
     return Finding("repeat", splits[0], name, detail, str(members[0].image.path))
 
 
-def _joined(links: Sequence[tuple[int, int, float]]) -> list[set[int]]:
+def _joined(links: Sequence[Pair]) -> list[set[int]]:
     """Return the connected components of the links."""
     groups: dict[int, set[int]] = {}
-    for one, other, _ in links:
+    for one, other, *_ in links:
         joined = groups.get(one, {one}) | groups.get(other, {other})
         groups |= dict.fromkeys(joined, joined)
     distinct = {min(group): group for group in groups.values()}

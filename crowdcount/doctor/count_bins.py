@@ -8,10 +8,10 @@ over blocks at every position, one pixel apart.
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from crowdcount.checks import check_number
@@ -19,6 +19,7 @@ from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, inside, resize_points
 from crowdcount.images.resize import SizeRule
+from crowdcount.images.size import upright_size
 from crowdcount.models.blockwise.bins import Bins
 
 Histogram = NDArray[np.int64]
@@ -80,21 +81,11 @@ def add_up(
 
 def _size(record: Record) -> tuple[int, int]:
     """Return the width and height of the upright image."""
-    if callable(record.image):
+    size = upright_size(record.image) if isinstance(record.image, Path) else None
+    if size is None:
         height, width = record.read().shape[:2]
-        return width, height
-    try:
-        with PIL.Image.open(record.image) as image:
-            size, kind, orientation = image.size, image.format, image.getexif().get(_ORIENTATION, 1)
-    except (OSError, SyntaxError, PIL.Image.DecompressionBombError):
-        kind = None
-    if kind == "JPEG":
-        return size[::-1] if orientation in range(5, 9) else size
-    height, width = record.read().shape[:2]  # the other formats have rules of their own
-    return width, height
-
-
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap the sides
+        size = width, height
+    return size
 
 
 @dataclass(frozen=True)

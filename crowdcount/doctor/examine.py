@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from crowdcount.checks import check_number
 from crowdcount.data.sample import Record, Split
-from crowdcount.doctor.checks import Item, check_duplicates, check_image, check_totals, image_files
-from crowdcount.doctor.datasets import DataSet
+from crowdcount.doctor.checks import Item, check_duplicates, check_frames, check_image, check_totals, image_files
+from crowdcount.doctor.datasets import DataSet, find_adapter
 from crowdcount.doctor.finding import CHECKS, Finding
 from crowdcount.doctor.inspect_image import Inspection, inspect_image
 from crowdcount.doctor.read_split import read_split
@@ -38,6 +38,9 @@ def examine(data: DataSet, jobs: int = 1) -> Report:
     items = {split: [_item(split, record, images) for record in each] for split, each in records.items()}
     everything = [item for each in items.values() for item in each]
     findings += [finding for item in everything for finding in check_image(item)]
+    for split, each in items.items():
+        if not any(finding.check in ("frame", "doubt") and finding.split == split for finding in findings):
+            findings += check_frames(split, each, data.root, find_adapter(data.name).published)
     findings += check_duplicates(everything)
     faulty = {split: sum(each.check == "file" and each.split == split for each in findings) for split in items}
     findings += check_totals(data.key, items, faulty)
@@ -53,7 +56,7 @@ def _read(data: DataSet) -> tuple[dict[Split, list[Record]], list[Finding]]:
     for split in get_args(Split):
         read, faults = read_split(data, split)
         # A fault of a file that several splits share is one fault.
-        known = {(each.check, each.file, each.detail) for each in findings if each.check == "file"}
+        known = {(each.check, each.file, each.detail) for each in findings if each.check != "split"}
         findings += [each for each in faults if (each.check, each.file, each.detail) not in known]
         if not any(fault.check == "split" for fault in faults):
             records[split] = read

@@ -146,7 +146,7 @@ def _lines(found: Sequence[Finding]) -> list[str]:
 def _location(finding: Finding) -> str:
     if finding.check == "split":
         return finding.split
-    if finding.level == "error":
+    if finding.level == "error" or finding.check in ("left out", "doubt"):
         return f"{finding.split}: {finding.file}"
     if finding.check == "rotation":
         return f"{finding.split}/{finding.name}"

@@ -13,7 +13,8 @@ from shapely import MultiPolygon, Polygon
 from crowdcount.errors import InputError
 from crowdcount.files import read_json
 from crowdcount.images.read import IMAGE_SUFFIXES
-from crowdcount.json_fields import as_list, as_numbers, as_object, as_text, get
+from crowdcount.json_fields import as_list, as_numbers, as_object, as_text, get, image_size
+from crowdcount.plausibility import Size, check_polygon
 from crowdcount.zones.coverage import check_polygons
 from crowdcount.zones.zone import Zone
 
@@ -35,12 +36,13 @@ def read_zones(paths: Sequence[Path]) -> list[Zone]:
 
     Parts with the same name in one file are merged into one zone. An image is read as a mask: the zone consists of the
     pixels that are not black, and is named by the file's stem. Coordinates are pixels of the upright image; pixel i
-    covers [i, i + 1).
+    covers [i, i + 1). The size of the image that LabelMe states is kept in `Zone.drawn_on`: the zone is refused for
+    images of another size.
 
     Raises:
-        InputError: a file is missing, damaged or without zones; a ring has fewer than 3 corners, crosses itself or has
-            a coordinate that is not finite; a name is empty or occurs in two files. The message names file, zone and
-            value.
+        InputError: a file is missing, damaged or without zones; a ring has fewer than 3 corners, crosses itself, has
+            a coordinate that is not finite, or is smaller than a pixel, as in fractions of the image or in degrees; a
+            name is empty or occurs in two files. The message names file, zone and value.
     """
     zones: dict[str, Zone] = {}
     files: dict[str, Path] = {}
@@ -70,7 +72,15 @@ def _polygons(path: Path) -> list[Zone]:
         parts.setdefault(name, []).append(part)
     if not parts:
         raise InputError(f'{path}: holds no zone; draw polygons, or write {{"name": [[x, y], ...]}}')
-    return [Zone(name, _union(pieces)) for name, pieces in parts.items()]
+    return [Zone(name, _union(pieces), _stated_size(path, table)) for name, pieces in parts.items()]
+
+
+def _stated_size(path: Path, table: dict[str, Any]) -> Size | None:
+    """Return the size of the image that a LabelMe file states."""
+    width, height = table.get("imageWidth"), table.get("imageHeight")
+    if _reader(table) is not _labelme or width is None or height is None:
+        return None
+    return image_size(str(path), width, height)
 
 
 def _union(parts: list[Polygon]) -> Polygon | MultiPolygon:
@@ -140,6 +150,7 @@ def _geojson(file: str, table: dict[str, Any]) -> Iterator[_Part]:
 def _polygon(place: str, rings: list[Any]) -> Polygon:
     """Build a polygon from its outline and the outlines of its holes."""
     shell, *holes = [_ring(place, ring) for ring in rings] or [_ring(place, rings)]
+    check_polygon(place, shell)
     polygon = Polygon(shell, holes)
     check_polygons(place, polygon)
     return polygon

@@ -1,5 +1,7 @@
 """A region of interest of an image, with the blocks and points inside it."""
 
+import functools
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +12,7 @@ from shapely import MultiPolygon, Polygon
 
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, inside
+from crowdcount.plausibility import Size, check_stated_size
 from crowdcount.zones.coverage import Shares, block_edges, check_polygons, mask_shares, polygon_shares
 
 if TYPE_CHECKING:  # drawing zones needs no torch
@@ -18,6 +21,7 @@ if TYPE_CHECKING:  # drawing zones needs no torch
 _RIGHT: Final = 2.0**-16
 _DOWN: Final = 2.0**-36
 """Distance in pixels by which a point is moved off an edge it may lie on, for any slope of the edge."""
+_log_once = functools.lru_cache(maxsize=1024)(logging.getLogger(__name__).warning)  # zones are checked for each frame
 
 
 @dataclass(frozen=True, eq=False)  # comparing arrays does not give a single truth value
@@ -29,6 +33,7 @@ class Zone:
         area: valid polygons, x to the right and y down, possibly in several parts and with holes; or a mask (height,
             width) of the size of the image, true inside. Both in pixels of the upright image. Polygons may extend
             beyond the image; only the part inside counts.
+        drawn_on: width and height of the image that it was drawn on, according to its file; None if unknown.
 
     Raises:
         InputError: the name is empty, the polygons are not valid, or the mask is not a 2-D boolean array.
@@ -36,6 +41,7 @@ class Zone:
 
     name: str
     area: Polygon | MultiPolygon | NDArray[np.bool_]
+    drawn_on: Size | None = None
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -113,9 +119,13 @@ class Zone:
     def check(self, height: int, width: int) -> None:
         """Check that the zone fits an image of this size in pixels.
 
+        A zone of which more than half is outside is named in a warning.
+
         Raises:
-            InputError: the mask has another size, or no part of the zone is inside the image.
+            InputError: the zone was drawn on an image of another size, the mask has another size, or no part of the
+                zone is inside the image.
         """
+        check_stated_size(f"zone {self.name!r}", self.drawn_on, (width, height), "the image")
         if isinstance(self.area, np.ndarray):
             rows, columns = self.area.shape
             if (rows, columns) != (height, width):
@@ -125,9 +135,12 @@ class Zone:
                 )
             if not self.area.any():
                 raise InputError(f"zone {self.name!r}: no pixel of its mask is inside; paint the area to count in")
-        elif not shapely.area(shapely.intersection(self.area, shapely.box(0, 0, width, height))):
-            left, top, right, bottom = (f"{value:g}" for value in self.area.bounds)
-            raise InputError(
-                f"zone {self.name!r}: has no area inside the image of {width} x {height} pixels (width x height); "
-                f"it reaches from {left}, {top} to {right}, {bottom}: draw it in pixels of this image, x first"
-            )
+            return
+        within = shapely.area(shapely.intersection(self.area, shapely.box(0, 0, width, height)))
+        left, top, right, bottom = (f"{value:g}" for value in self.area.bounds)
+        reach = f"the image of {width} x {height} pixels (width x height); it reaches from {left}, {top} to {right}, "
+        reach += f"{bottom}: draw it in pixels of this image, x first"
+        if not within:
+            raise InputError(f"zone {self.name!r}: has no area inside {reach}")
+        if within < shapely.area(self.area) / 2:
+            _log_once(f"zone {self.name!r}: more than half of it is outside {reach}, unless this is meant")

@@ -72,7 +72,7 @@ def run_help(tool, capsys):
 def test_help_names_the_options_of_the_data_sets(run_help):
     text = run_help("doctor")
     assert "folder, fsc147" in text and "shanghaitech --part" in text and "ucf_cc_50 --fold" in text
-    assert "labelme, cvat, coco, label-studio, yolo" in run_help("import")
+    assert "labelme, cvat, coco, label-studio, yolo, voc, makesense, via, visdrone, mot" in run_help("import")
     assert "0 1 2-3 4+" in run_help("bins")
 
 
@@ -205,3 +205,28 @@ def test_an_import_without_any_head_is_refused(run, tmp_path):
     status, out, err = run("import", "yolo", tmp_path)
     assert (status, out) == (2, "") and "has no head to import (no shapes)" in err
     assert not (tmp_path / "points.json").exists()
+
+
+def test_an_import_says_which_images_it_left_out(run, tmp_path):
+    for name in ("a.png", "b.png", "d.png"):
+        (tmp_path / name).write_bytes(cv2.imencode(".png", np.zeros((40, 64, 3), np.uint8))[1].tobytes())
+    (tmp_path / "c.cr2").write_bytes(b"raw")
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    status, out, _ = run("import", "yolo", tmp_path, "--output", tmp_path / "new", "--copy")
+    assert status == 0
+    assert "left out: 2 x image that the export does not name, or that has no label file (b.png, d.png)" in out
+    assert "left out: 1 x file in a format that is not read (c.cr2)" in out
+
+
+def test_an_import_names_points_in_a_corner(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(cv2.imencode(".png", np.zeros((400, 640, 3), np.uint8))[1].tobytes())
+    points = np.random.default_rng(0).uniform(0, 190, (30, 2)).tolist()
+    shapes = [{"label": "head", "shape_type": "point", "points": [point]} for point in points]
+    (tmp_path / "in" / "a.json").write_text(json.dumps({"shapes": shapes, "imagePath": "a.png"}))
+    status, out, _ = run("import", "labelme", tmp_path / "in", "--output", tmp_path / "new", "--copy")
+    assert status == 0 and "check:    a.png: all heads lie in the upper left part" in out
+    table = {"shapes": shapes, "imagePath": "a.png", "imageWidth": 320, "imageHeight": 200}
+    (tmp_path / "in" / "a.json").write_text(json.dumps(table))
+    status, _, err = run("import", "labelme", tmp_path / "in", "--output", tmp_path / "other", "--copy")
+    assert status == 2 and "states 320 x 200 pixels, but" in err

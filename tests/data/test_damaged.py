@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import tracemalloc
+import zlib
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from crowdcount.data import Folder, JhuCrowd, Nwpu, UcfQnrf, read_image
+from crowdcount.data.annotations import mat_check
 from crowdcount.data.annotations.point_file import read_points
 from crowdcount.data.annotations.point_table import read_table
 from crowdcount.errors import InputError
@@ -223,3 +226,110 @@ def test_an_image_cut_short_is_refused(tmp_path, suffix):
         path.write_bytes(data[: int(len(data) * share)])
         with pytest.raises(InputError, match=rf"a\{suffix}: not a readable image"):
             read_image(path)
+
+
+# --- files that promise more than they hold
+
+
+def bomb(megabytes, stated=None, order="little"):
+    """Return a level 5 file of one compressed array of zeros that states so many bytes."""
+    size = megabytes << 20
+    stated = size if stated is None else stated
+    packer = zlib.compressobj(9)
+    content = packer.compress((14).to_bytes(4, order) + stated.to_bytes(4, order))
+    for _ in range(megabytes):
+        content += packer.compress(bytes(1 << 20))
+    content += packer.flush()
+    header = b"MATLAB 5.0 MAT-file".ljust(124, b" ") + (b"\x00\x01IM" if order == "little" else b"\x01\x00MI")
+    return header + (15).to_bytes(4, order) + len(content).to_bytes(4, order) + content
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("stated", [None, 64])
+def test_a_mat_file_that_inflates_to_much_is_refused(tmp_path, monkeypatch, order, stated):
+    monkeypatch.setattr(mat_check, "_MOST", 4 << 20)
+    path = tmp_path / "a.mat"
+    path.write_bytes(bomb(5, stated, order))
+    with pytest.raises(InputError, match=r"a\.mat: not readable \(its arrays take more than 4 MiB\)"):
+        read_points(path)
+    monkeypatch.setattr(mat_check, "_MOST", 4 << 10)
+    path.write_bytes(bytes(5 << 10))
+    with pytest.raises(InputError, match=r"a\.mat: not readable \(a file of more than"):
+        read_points(path)
+
+
+def test_the_stated_size_is_refused_before_anything_is_inflated(tmp_path):
+    path = tmp_path / "a.mat"
+    path.write_bytes(bomb(1, 2**32 - 1))
+    tracemalloc.start()
+    with pytest.raises(InputError, match="its arrays take more than 256 MiB"):
+        read_points(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_compressed_variables_share_the_limit(tmp_path, monkeypatch):
+    path = tmp_path / "a.mat"
+    savemat(path, {"annPoints": np.ones((100, 2)), "other": np.ones((1000, 50))}, do_compression=True)
+    assert len(read_points(path)) == 100
+    monkeypatch.setattr(mat_check, "_MOST", 300_000)
+    with pytest.raises(InputError, match="its arrays take more than"):
+        read_points(path)
+
+
+@pytest.mark.parametrize("start", [b"", b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512)])
+def test_a_file_of_matlab_7_3_is_called_what_it_is(tmp_path, start):
+    path = tmp_path / "a.mat"
+    path.write_bytes(start + b"\x89HDF\r\n\x1a\n" + bytes(200))
+    with pytest.raises(InputError, match=r"a\.mat: is a MATLAB file of version 7\.3 \(HDF5\).*'-v7'"):
+        read_points(path)
+
+
+def test_an_array_that_promises_more_than_it_holds_is_refused(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((1, 2)))
+    path.write_bytes(path.read_bytes().replace(b"(1, 2), }" + b" " * 10, b"(1000000000, 2), } "))
+    with pytest.raises(InputError, match=r"a\.npy: not a readable array \(an array of shape \(1000000000, 2\) in"):
+        read_points(path)
+
+
+# --- what is no point
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.ones((2, 2), bool), np.ones((2, 2), complex), np.array([["1", "2"]]), np.zeros((2, 2), "M8[s]")],
+    ids=["bool", "complex", "text", "time"],
+)
+def test_arrays_of_other_things_are_no_points(tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(InputError, match=rf"a\.npy: not readable \({array.dtype}".replace("[", r"\[")):
+        read_points(tmp_path / "a.npy")
+    for kind in (np.uint8, np.float16, ">i4"):
+        np.save(tmp_path / "a.npy", np.ones((2, 2), kind))
+        assert read_points(tmp_path / "a.npy").tolist() == [[1, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("word", ["1_000", "\u0661\u0662", "0x10", "1e", "nan", "--1"])
+def test_words_that_are_no_decimal_numbers(tmp_path, word):
+    (tmp_path / "a.txt").write_text(f"3 4\n{word} 5\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"a\.txt: line 2"):
+        read_points(tmp_path / "a.txt")
+    (tmp_path / "points.csv").write_text(f"image,x,y\na.jpg,{word},5\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"points\.csv: line 2"):
+        read_table(tmp_path / "points.csv")
+
+
+@pytest.mark.parametrize("points", ["[[true, 2]]", '[["1", "2"]]', "[[null, 2]]", "[[1, 2], 3]"])
+def test_json_that_holds_no_numbers(tmp_path, points):
+    (tmp_path / "a.json").write_text(f'{{"points": {points}}}')
+    with pytest.raises(InputError, match=r"a\.json: "):
+        read_points(tmp_path / "a.json")
+
+
+def test_lines_that_begin_with_a_class_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("0 512 300\n0 40 20\n0 33 44\n")
+    with pytest.raises(InputError, match=r"a\.txt: line 1 is '0 512 300'.*a class\?"):
+        read_points(tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_text("x y size\n0 512 300\n0 40 20\n0 33 44\n")
+    assert len(read_points(tmp_path / "a.txt")) == 3  # the header says what they are

@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -234,3 +235,87 @@ def test_one_of_several_annotations_is_enough_to_be_refused(tmp_path):
     (tmp_path / "points").mkdir()
     with pytest.raises(InputError, match="points: an annotation in a folder with empty: true"):
         Folder(tmp_path, empty=True).records("train")
+
+
+# --- what is left out, and coordinates in another frame
+
+
+@pytest.mark.parametrize("name", ["valid", "validation", "Val"])
+def test_a_validation_split_may_have_the_names_that_tools_give(tmp_path, name):
+    pictures(tmp_path / "train", ["a.jpg"])
+    pictures(tmp_path / name, ["b.jpg"])
+    as_json(tmp_path / "train", {"a.jpg": [[1, 2]]})
+    as_texts(tmp_path / "points" / name, {"b.jpg": [[3, 4]]})
+    check(Folder(tmp_path).records("val"), {"b.jpg": [[3, 4]]})
+    check(Folder(tmp_path).records("train"), {"a.jpg": [[1, 2]]})
+    (tmp_path / "val").mkdir()
+    if name != "Val":
+        with pytest.raises(InputError, match=f"{name} are one split; move all into one"):
+            Folder(tmp_path).records("train")
+
+
+def test_what_becomes_no_record_is_counted_and_named(tmp_path, caplog):
+    pictures(tmp_path / "images")
+    as_json(tmp_path)
+    for name in ("beside.jpg", "more/inner.png", "images/phone.heic", "images/b.gif", "images/a.txt", ".hid.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("notes.md", "README.txt"):
+        (tmp_path / name).touch()
+    check(Folder(tmp_path).records("train"))
+    Folder(tmp_path).records("train")
+    text = [record.getMessage() for record in caplog.records]
+    assert len(text) == 3 and all(line.startswith(f"{tmp_path}: ") for line in text)
+    assert "2 files left out, images that lie neither" in text[0] and ": beside.jpg, more/inner.png" in text[0]
+    assert "2 files left out, not images in a format that is read" in text[1]
+    assert ": images/b.gif, images/phone.heic" in text[1]
+    assert "1 file left out, not annotations that are read here: images/a.txt" in text[2]
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
+
+
+def test_a_folder_of_other_formats_alone_is_named(tmp_path):
+    pictures(tmp_path, ["a.heic", "b.gif"])
+    with pytest.raises(
+        InputError, match=r"holds no picture \(.*\), but 2 in formats that are not read, a\.heic the first"
+    ):
+        Folder(tmp_path).records("train")
+
+
+def test_a_folder_that_is_read_whole_says_nothing(tmp_path, caplog):
+    pictures(tmp_path / "train" / "images")
+    as_texts(tmp_path / "train" / "points")
+    pictures(tmp_path / "test", ["a.jpg"])
+    as_texts(tmp_path / "points" / "test", {"a.jpg": [[5, 6]]})
+    pictures(tmp_path / "valid", ["b.jpg"])
+    as_json(tmp_path / "valid", {"b.jpg": []})
+    for split in ("train", "val", "test"):
+        Folder(tmp_path).records(split)
+    assert not caplog.records
+
+
+def real_pictures(folder, sizes):
+    for name, (width, height) in sizes.items():
+        cv2.imwrite(str(folder / name), np.full((height, width, 3), 99, np.uint8))
+
+
+@pytest.mark.parametrize("write", [as_json, as_csv, as_texts])
+def test_fractions_and_pixels_of_another_copy_are_refused(tmp_path, write):
+    rng = np.random.default_rng(0)
+    real_pictures(tmp_path, {"a.jpg": (80, 60), "b.png": (60, 90)})
+    share = {"a.jpg": rng.uniform(0, 1, (9, 2)), "b.png": rng.uniform(0, 1, (3, 2))}
+    write(tmp_path, {name: each.tolist() for name, each in share.items()})
+    with pytest.raises(InputError, match=r"a\.jpg, b\.png: all coordinates lie between 0 and 1"):
+        Folder(tmp_path).records("train")
+    larger = {name: (each * 160).tolist() for name, each in share.items()}
+    write(tmp_path, larger)
+    with pytest.raises(InputError, match=r"a\.jpg.*points lie outside the image of 80 x 60 pixels; they seem"):
+        Folder(tmp_path).records("train")
+    write(tmp_path, {name: (each * 60).tolist() for name, each in share.items()})
+    assert len(Folder(tmp_path).records("train")) == 2
+
+
+def test_points_in_a_corner_are_named(tmp_path, caplog):
+    real_pictures(tmp_path, {"a.jpg": (800, 600)})
+    as_json(tmp_path, {"a.jpg": np.random.default_rng(0).uniform(0, 300, (30, 2)).tolist()})
+    assert len(Folder(tmp_path).records("train")) == 1
+    assert "a.jpg: all heads lie in the upper left part" in caplog.text

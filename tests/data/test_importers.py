@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crowdcount.data import Folder
 from crowdcount.data.importers import FORMATS
 from crowdcount.data.importers.annotated import Choice
-from crowdcount.data.importers.image_matching import ImageFolder, checked
+from crowdcount.data.importers.image_matching import ImageFolder, check_frames, checked
 from crowdcount.data.importers.write import write_beside, write_folder
 from crowdcount.errors import InputError
 
@@ -104,13 +104,52 @@ def write_yolo(folder, scenes, boxes=True):
     return labels
 
 
+def write_voc(folder, scenes, boxes=True):
+    for name, points in scenes.items():
+        box = "<bndbox><xmin>{!r}</xmin><ymin>{!r}</ymin><xmax>{!r}</xmax><ymax>{!r}</ymax></bndbox>"
+        objects = [f"<object><name>head</name>{box.format(x - 2, y - 3, x + 2, y + 3)}</object>" for x, y in points]
+        size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
+        text = f"<annotation><filename>{name}</filename>{size}{''.join(objects)}</annotation>"
+        (folder / Path(name).with_suffix(".xml")).write_text(text)
+    return folder
+
+
+def via_region(x, y, boxes):
+    shape = {"name": "point", "cx": x, "cy": y}
+    if boxes:
+        shape = {"name": "rect", "x": x - 2, "y": y - 3, "width": 4, "height": 6}
+    return {"shape_attributes": shape, "region_attributes": {"kind": "head"}}
+
+
+def write_via(folder, scenes, boxes=False):
+    images = {
+        f"{name}{i}": {"filename": name, "size": i, "regions": [via_region(x, y, boxes) for x, y in points]}
+        for i, (name, points) in enumerate(scenes.items())
+    }
+    path = folder / "via.json"
+    path.write_text(json.dumps({"_via_settings": {}, "_via_img_metadata": images}))
+    return path
+
+
+def write_visdrone(folder, scenes, boxes=True):
+    for name, points in scenes.items():
+        lines = (f"{x - 2!r},{y - 3!r},4,6,1,{1 + i % 2},0,0\n" for i, (x, y) in enumerate(points))
+        (folder / Path(name).with_suffix(".txt")).write_text("".join(lines))
+    return folder
+
+
 WRITERS = {
     "labelme": write_labelme,
     "cvat": write_cvat,
     "coco": write_coco,
     "label-studio": write_label_studio,
     "yolo": write_yolo,
+    "voc": write_voc,
+    "via": write_via,
+    "visdrone": write_visdrone,
 }
+BOXES = {"yolo", "voc", "visdrone"}  # of boxes alone
+OTHERS = {"makesense", "mot"}  # do not name images without heads, or name frames
 SCENES = {"a.jpg": [(1.5, 2.25), (63.0, 39.5)], "b b.png": [], "c.jpg": [(10.0, 20.0)] * 2}
 
 
@@ -131,18 +170,18 @@ def place(tmp_path):
 
 
 def test_every_format_has_a_writer_here():
-    assert WRITERS.keys() == FORMATS.keys()
+    assert WRITERS.keys() | OTHERS == FORMATS.keys()
 
 
 @pytest.mark.parametrize("boxes", [False, True])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", WRITERS)
 def test_points_and_box_centres_are_read(name, boxes, place):
     found, choice = read(name, WRITERS[name](place.export, SCENES, boxes), place.images)
     assert {each.path.name for each in found} == set(SCENES)
     for each in found:
         np.testing.assert_allclose(each.points, np.reshape(SCENES[each.path.name], (-1, 2)), atol=1e-5)
     assert sum(choice.taken.values()) == 4
-    assert ("box centre" in choice.taken) == (boxes or name == "yolo")
+    assert ("box centre" in choice.taken) == (boxes or name in BOXES)
     assert not choice.left_out
 
 
@@ -158,7 +197,7 @@ def canvas(tmp_path_factory):
 
 
 @pytest.mark.parametrize("boxes", [False, True])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", WRITERS)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_what_a_format_writes_is_read_and_written_and_read_again(name, boxes, canvas, tmp_path_factory, data):
@@ -616,7 +655,7 @@ def test_bytes_that_are_no_text_are_named(place):
         read("yolo", place.export, place.images)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", WRITERS)
 def test_a_missing_export_and_a_damaged_picture_are_named(name, place):
     with pytest.raises(InputError, match="nowhere"):
         FORMATS[name](place.root / "nowhere", Choice())
@@ -642,3 +681,150 @@ def test_label_studio_s_own_upload_folder(place):
     assert "/upload/" in text
     found, _ = read("label-studio", export, place.images)
     assert {each.path.name for each in found} == {f"0a1b2c3d-{name}" for name in SCENES}
+
+
+@pytest.mark.parametrize("header", ["", "label_name,x,y,image_name,image_width,image_height\n"])
+def test_makesense_reads_points_and_rectangles(place, header):
+    path = place.export / "labels.csv"
+    path.write_text(f'{header}head,10,20.5,a.jpg,64,40\n"head",1,2,b b.png,64,40\ntree,1,2,3,4,c.jpg,64,40\n')
+    found, choice = read("makesense", path, place.images, labels=frozenset(["head"]))
+    assert [each.points.tolist() for each in found] == [[[10, 20.5]], [[1, 2]], []]
+    assert choice.left_out == {"label 'tree'": 1}
+    found, choice = read("makesense", path, place.images)
+    assert found[2].points.tolist() == [[2.5, 4]] and choice.taken == {"point": 2, "box centre": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("head,1,2,a.jpg,64\n", r"line 1 has 5 columns, expected 6 of a point or 8"),
+        ("head,1,x,a.jpg,64,40\n", r"line 1: column 3 is 'x'"),
+        ("head,1,2,a.jpg,64,40\nhead,1,2,a.jpg,40,64\n", r"line 2: 'a\.jpg' has 40 x 64 pixels, before \(64, 40\)"),
+        ("head,1,2,a.jpg,32,20\n", r"states 32 x 20 pixels, but .*a\.jpg has 64 x 40"),
+    ],
+)
+def test_damaged_makesense_is_named(place, text, message):
+    (place.export / "labels.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read("makesense", place.export / "labels.csv", place.images)
+    with pytest.raises(InputError, match=r"nowhere: no \.csv file; export"):
+        FORMATS["makesense"](place.root / "nowhere", Choice())
+
+
+def test_via_reads_csv_and_both_versions_of_json(place):
+    regions = [via_region(1, 2, False), via_region(10, 20, True)]
+    regions[1]["region_attributes"] = {"other": "x", "kind": {"tree": True}}
+    first = {"a.jpg9": {"filename": "a.jpg", "size": 9, "regions": {"0": regions[0], "1": regions[1]}}}
+    (place.export / "one.json").write_text(json.dumps(first))
+    quoted = [[f'"{json.dumps(each[key])}"'.replace('"', '""')[1:-1] for key in each] for each in regions]
+    rows = [f'a.jpg,9,"{{}}",2,{i},{shape},{label}' for i, (shape, label) in enumerate(quoted)]
+    header = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
+    empty = 'b b.png,9,"{}",0,0,"{}","{}"'
+    for start in ("", "#"):
+        (place.export / "two.csv").write_text("\n".join([start + header, *rows, empty]))
+        found, _ = read("via", place.export / "two.csv", place.images)
+        assert [each.points.tolist() for each in found] == [[[1, 2], [10, 20]], []]
+    for labels, points in ((["head"], [[1, 2]]), (["tree"], [[10, 20]]), ([], [[1, 2], [10, 20]])):
+        found, _ = read("via", place.export / "one.json", place.images, labels=frozenset(labels))
+        assert [each.points.tolist() for each in found] == [points]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "[]", r"a\.json: the top is"),
+        ("a.json", '{"a": {"filename": "a.jpg"}}', r"'a': has no 'regions'"),
+        (
+            "a.json",
+            '{"a": {"filename": "a.jpg", "regions": [{"shape_attributes": {"name": "point", "cx": 1}}]}}',
+            "'cy'",
+        ),
+        ("a.csv", "filename,region_count\na.jpg,1\n", r"line 2: has no 'region_shape_attributes'"),
+        ("a.csv", "filename,region_shape_attributes\na.jpg,{no\n", r"line 2: '\{no' is no JSON object"),
+    ],
+)
+def test_damaged_via_is_named(place, name, text, message):
+    (place.export / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        read("via", place.export / name, place.images)
+
+
+def test_visdrone_takes_people_and_heads_of_sequences(place):
+    (place.export / "a.txt").write_text("1,2,4,6,1,1,0,0\n1,2,4,6,1,4,0,0\n1,2,4,6,0,2,0,0,\n1,2,4,6,0,0,0,0\n")
+    found, choice = read("visdrone", place.export, place.images)
+    assert [each.points.tolist() for each in found] == [[[3, 5]]]
+    left = {"category 'car'": 1, "category 'ignored regions'": 1, "box to be ignored (score 0)": 1}
+    assert choice.left_out == left
+    for frame in ("00001", "00002"):
+        picture(place.root / "sequences" / "00012" / f"{frame}.jpg")
+    (place.export / "a.txt").unlink()
+    (place.export / "00012.txt").write_text("1,10,20\n2,11,21\n1,5,6\n")
+    found, choice = read("visdrone", place.export, place.root / "sequences")
+    assert [(each.path.name, each.points.tolist()) for each in found] == [
+        ("00001.jpg", [[10, 20], [5, 6]]),
+        ("00002.jpg", [[11, 21]]),
+    ]
+    (place.export / "00012.txt").write_text("2,7,1,2,4,6,1,1,0,0\n")
+    found, _ = read("visdrone", place.export, place.root / "sequences")
+    assert [(each.path.name, each.points.tolist()) for each in found] == [("00002.jpg", [[3, 5]])]
+    (place.export / "00012.txt").write_text("1,2\n")
+    with pytest.raises(InputError, match=r"00012\.txt: line 1 is '1,2', expected frame,x,y"):
+        read("visdrone", place.export, place.root / "sequences")
+
+
+def test_mot_reads_frames_of_sequences(place):
+    for sequence in ("HT21-01", "HT21-02"):
+        for frame in (1, 2, 3):
+            picture(place.root / "train" / sequence / "img1" / f"{frame:06d}.jpg")
+        (place.root / "train" / sequence / "gt").mkdir()
+        (place.root / "train" / sequence / "gt" / "gt.txt").write_text("2,1,11,21,4,6,1,1,1.0\n3,1,5,6,2,2,0,1,0.5\n")
+    text = "[Sequence]\nname=HT21-01\nimDir=img1\nframeRate=25\nseqLength=3\nimWidth=64\nimHeight=40\nimExt=.jpg\n"
+    (place.root / "train" / "HT21-01" / "seqinfo.ini").write_text(text)
+    found, choice = read("mot", place.root / "train", place.root / "train")
+    assert [(each.path.parts[-3], each.path.name, each.points.tolist()) for each in found] == [
+        ("HT21-01", "000001.jpg", []),
+        ("HT21-01", "000002.jpg", [[12, 23]]),  # positions count from 1
+        ("HT21-01", "000003.jpg", []),
+        ("HT21-02", "000002.jpg", [[12, 23]]),
+        ("HT21-02", "000003.jpg", []),
+    ]
+    assert choice.left_out == {"box to be ignored (flag 0)": 2}
+    (place.root / "train" / "HT21-01" / "seqinfo.ini").write_text(text.replace("64", "1920"))
+    with pytest.raises(InputError, match=r"frame 1: states 1920 x 40 pixels"):
+        read("mot", place.root / "train", place.root / "train")
+    (place.root / "train" / "HT21-01" / "seqinfo.ini").write_text("no")
+    with pytest.raises(InputError, match=r"seqinfo\.ini: not readable"):
+        read("mot", place.root / "train", place.root / "train")
+
+
+def test_voc_without_a_size_and_with_an_impossible_box(place):
+    text = "<annotation><filename>a.jpg</filename><size><width>0</width><height>0</height></size>{}</annotation>"
+    (place.export / "a.xml").write_text(text.format("<object><name>head</name></object>"))
+    found, choice = read("voc", place.export, place.images)
+    assert [each.points.tolist() for each in found] == [[]] and choice.left_out == {"object without a box": 1}
+    box = "<object><bndbox><xmin>9</xmin><ymin>1</ymin><xmax>2</xmax><ymax>3</ymax></bndbox></object>"
+    for content, message in ((text.format(box), "object 0: its box ends at 2, 3 before"), ("<other/>", "'annotation'")):
+        (place.export / "a.xml").write_text(content)
+        with pytest.raises(InputError, match=message):
+            read("voc", place.export, place.images)
+
+
+def test_names_of_classes_are_texts(place):
+    """Aliases make a list of few bytes long."""
+    nested = "\n".join(f"  a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'x'}]" for i in range(12))
+    (place.export / "data.yaml").write_text(f"lists:\n{nested}\nnames: [*a11]\n")
+    (place.export / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(InputError, match=r"data\.yaml: "):
+        read("yolo", place.export, place.images)
+
+
+def fractions(scenes):
+    return {name: [(x / WIDTH, y / HEIGHT) for x, y in points] for name, points in scenes.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if name not in ("yolo", "label-studio")])
+def test_fractions_in_place_of_pixels_are_refused(name, place):
+    scenes = fractions({"a.jpg": [(9.5, 9), (20, 30.5), (50, 31), (33, 3), (40, 8.5)], "b b.png": [], "c.jpg": []})
+    found, _ = read(name, WRITERS[name](place.export, scenes), place.images)
+    with pytest.raises(InputError, match=r"export: a\.jpg: all coordinates lie between 0 and 1"):
+        check_frames(found, place.export)

@@ -51,6 +51,40 @@ def test_shanghaitech_finds_the_part_from_above_and_from_within(tmp_path, write_
     assert len(ShanghaiTech(".", "A").records("test")) == 3
 
 
+def test_any_folder_with_the_content_serves(tmp_path, write_shanghaitech):
+    part = write_shanghaitech(tmp_path / "there", "B") / "part_B"
+    link = tmp_path / "part_B"
+    moved = part.rename(tmp_path / "there" / "streets")
+    link.symlink_to(moved, target_is_directory=True)
+    for root in (moved, link, tmp_path / "there"):
+        assert len(ShanghaiTech(root, "B").records("train")) == 4
+    with pytest.raises(InputError, match="is no ShanghaiTech part A, its name says part B"):
+        ShanghaiTech(link, "A").records("train")
+    assert len(ShanghaiTech(moved, "A").records("train")) == 4  # its name says nothing
+
+
+@pytest.mark.parametrize("above", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "adapter", "options"),
+    [
+        ("ucf_qnrf", UcfQnrf, {}),
+        ("ucf_cc_50", UcfCc50, {"fold": 1}),
+        ("nwpu", Nwpu, {}),
+        ("jhu_crowd", JhuCrowd, {}),
+        ("fsc147", Fsc147, {}),
+    ],
+)
+def test_data_sets_are_found_below_their_root(tmp_path, request, name, adapter, options, above):
+    folder = tmp_path / "data"
+    request.getfixturevalue(f"write_{name}")(folder.joinpath(*["inner"] * above))
+    names = [record.name for record in adapter(folder, **options).records("train")]
+    assert names == [record.name for record in adapter(folder.joinpath(*["inner"] * above), **options).records("train")]
+    assert names
+    request.getfixturevalue(f"write_{name}")(folder / "copy" if above == 1 else folder / "inner" / "copy")
+    with pytest.raises(InputError, match=r"found .*copy and .*inner; set root to the one you mean"):
+        adapter(folder, **options).records("train")
+
+
 def test_shanghaitech_refuses_to_choose_between_two_copies(tmp_path, write_shanghaitech):
     write_shanghaitech(tmp_path, "A", "final")
     write_shanghaitech(tmp_path, "A", "kaggle")
@@ -101,12 +135,38 @@ def test_shanghaitech_errors_name_the_place_and_the_remedy(tmp_path, write_shang
         ShanghaiTech(tmp_path, "A").records("train")
 
 
-def test_other_files_are_passed_over(tmp_path, write_shanghaitech):
+def test_other_files_are_counted_and_named(tmp_path, write_shanghaitech, caplog):
     part = write_shanghaitech(tmp_path) / "part_A" / "train_data"
-    (part / "images" / ".DS_Store").write_bytes(b"x")
-    (part / "images" / "IMG_9.jpg.part").write_bytes(b"x")
+    for name in (".DS_Store", "IMG_9.jpg.part", "IMG_5.JPG", "photo.png", "IMG_\u0661.jpg", "readme.txt"):
+        (part / "images" / name).write_bytes(b"x")
     (part / "ground-truth" / "GT_IMG_9.mat~").write_bytes(b"x")
     assert len(ShanghaiTech(tmp_path, "A").records("train")) == 4
+    images, truth = (record.getMessage() for record in caplog.records)
+    assert images.startswith(f"{part / 'images'}: 4 files left out, not named as files of this data set are: IMG_5.JPG")
+    assert truth.endswith("1 file left out, not named as files of this data set are: GT_IMG_9.mat~")
+
+
+def test_two_files_of_one_number_are_refused(tmp_path, write_shanghaitech):
+    images = write_shanghaitech(tmp_path) / "part_A" / "train_data" / "images"
+    shutil.copy(images / "IMG_1.jpg", images / "IMG_01.jpg")
+    with pytest.raises(InputError, match=r"IMG_1\.jpg and IMG_01\.jpg have one number; keep one"):
+        ShanghaiTech(tmp_path, "A").records("train")
+
+
+def test_images_on_no_list_are_counted_and_named(tmp_path, write_nwpu, write_fsc147, write_mall, caplog):
+    write_nwpu(tmp_path / "nwpu")
+    image = next((tmp_path / "nwpu").glob("images*/*.jpg"))
+    shutil.copy(image, image.with_name("0999.jpg"))
+    Nwpu(tmp_path / "nwpu").records("train")
+    assert "1 file left out, images that train.txt, val.txt, test.txt do not list: " in caplog.text
+    write_fsc147(tmp_path / "fsc")
+    (tmp_path / "fsc" / "images_384_VarV2" / "new.jpg").touch()
+    Fsc147(tmp_path / "fsc").records("train")
+    assert "1 file left out, not named by Train_Test_Val_FSC_147.json: new.jpg" in caplog.text
+    write_mall(tmp_path / "mall", frames=801)
+    (tmp_path / "mall" / "frames" / "seq_000802.jpg").touch()
+    Mall(tmp_path / "mall").records("test")
+    assert "1 file left out, beyond the 801 frames of mall_gt.mat: frames/seq_000802.jpg" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -200,9 +260,8 @@ def test_ucf_qnrf_follows_the_lists_of_a_cut(tmp_path, write_ucf_qnrf, pattern, 
     assert names["train"] == ["img_0001", "img_0003", "img_0004", "img_0006"]
     assert len(names["test"]) == 3
     train.write_text("img_0001.jpg\n/data/Train/img_0006.jpg\n")
-    with caplog.at_level(logging.INFO):
-        assert [record.name for record in source.records("train")] == ["img_0001", "img_0006"]
-    assert "2 images are on neither" in caplog.text
+    assert [record.name for record in source.records("train")] == ["img_0001", "img_0006"]
+    assert "2 files left out, images that neither of the lists train and val names" in caplog.text
     val.unlink()
     assert len(source.records("val")) == 4
 

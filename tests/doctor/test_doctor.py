@@ -16,7 +16,7 @@ from scipy.io import savemat
 from crowdcount.data.sample import Record
 from crowdcount.doctor import CHECKS, LEVELS, DataSet, Finding, examine
 from crowdcount.doctor.datasets import known, option_names
-from crowdcount.doctor.duplicates import WINDOWS, find_duplicates, image_hash, likeness
+from crowdcount.doctor.duplicates import WINDOWS, compare, find_duplicates, image_hash
 from crowdcount.doctor.inspect_image import inspect_image
 from crowdcount.doctor.published_totals import TOTALS
 from crowdcount.doctor.read_split import read_split
@@ -205,6 +205,29 @@ def write_own(folder, *stems, ending=".png"):
     return folder
 
 
+def test_coordinates_in_another_frame_are_an_error(tmp_path):
+    root = write_own(tmp_path / "mine", "a", "b")
+    rng = np.random.default_rng(0)
+    (root / "points.json").write_text(json.dumps({f"{n}.png": rng.uniform(0, 1, (20, 2)).tolist() for n in "ab"}))
+    (root / "c.heic").touch()
+    report = examine(data_set("folder", root))
+    assert found(report, "frame") == [("train", "mine")] and not found(report, "doubt")
+    assert report.fails("error") and "a.png, b.png: all coordinates lie between 0 and 1" in report.text()
+    assert "1 file left out, not images in a format that is read" in report.text()
+    (root / "points.json").write_text(json.dumps({f"{n}.png": rng.uniform(0, 120, (20, 2)).tolist() for n in "ab"}))
+    report = examine(data_set("folder", root))
+    assert found(report, "doubt") == [("train", "mine")] and not report.fails("error")
+    (root / "points.json").write_text(json.dumps({f"{n}.png": rng.uniform(0, 240, (20, 2)).tolist() for n in "ab"}))
+    assert checks(examine(data_set("folder", root))) == {"left out"}
+
+
+def test_published_annotations_are_doubted_not_refused(part):
+    for path in part.glob("train_data/ground-truth/*.mat"):
+        write_location(path, np.random.default_rng(0).uniform(0, 1, (20, 2)))
+    report = examined(part)
+    assert found(report, "doubt") == [("train", "part_A")] and not report.fails("error")
+
+
 def test_paths_with_colons_are_told_whole(tmp_path):
     root = write_own(tmp_path / "with: colon", "a: b", "c: d", "e")
     (root / "a: b.txt").write_text("1 two\n")
@@ -267,7 +290,7 @@ def test_many_faults_cost_one_reading(part, monkeypatch):
     for number in range(1, 5):
         (part / "train_data" / "ground-truth" / f"GT_IMG_{number}.mat").write_bytes(b"damaged")
     calls = []
-    monkeypatch.setattr("crowdcount.data.annotations.common_formats.check_types", lambda data: calls.append(data))
+    monkeypatch.setattr("crowdcount.data.annotations.common_formats.check_file", lambda data: calls.append(data))
     report = examined(part)
     assert len(found(report, "file")) == 4
     assert len(calls) == 4 + 3  # train and test, each file once
@@ -505,7 +528,7 @@ def test_altered_copies_are_found_among_others(alteration):
 def test_other_photographs_are_not_alike():
     prints = [image_hash(photograph(seed)) for seed in range(120)]
     assert find_duplicates(prints) == []
-    values = [likeness(one.small, other.small, 0) for one, other in pairwise(prints)]
+    values = [compare(one.small, other.small, 0)[0] for one, other in pairwise(prints)]
     assert max(values) < 0.4
     assert find_duplicates([]) == []
 
@@ -534,19 +557,50 @@ def test_repeated_photographs_are_told_within_and_across_splits(part):
     assert "train/IMG_2 = train/IMG_4: nearly equal (correlation of details" in report.text()
 
 
-def test_frames_of_one_camera_are_one_group(part):
+def write_frames(part, people=1):
+    """Replace all images by frames of one camera, in which people stand at other places each time."""
     rng = np.random.default_rng(0)
     background = cv2.cvtColor(photograph(0, 256, 320), cv2.COLOR_GRAY2BGR)
     for path in sorted(part.rglob("*.jpg")):
-        frame = cv2.circle(background.copy(), tuple(rng.integers(20, 200, 2).tolist()), 12, (20, 20, 20), -1)
+        frame = background.copy()
+        for centre in rng.integers(20, 230, (people, 2)).tolist():
+            cv2.circle(frame, centre, 12, (20, 20, 20), -1)
         cv2.imwrite(str(path), frame)
+
+
+def test_frames_of_a_busier_camera_are_no_leak(part):
+    write_frames(part, people=3)
     report = examined(part)
-    ((_, name),) = found(report, "leak")
-    assert "(correlation of details at least " in report.text()
+    assert found(report, "leak") == found(report, "repeat") == []
+    assert len(found(report, "camera")) == 1
+
+
+def test_frames_of_one_camera_are_no_leak(part):
+    write_frames(part)
+    report = examined(part)
+    assert found(report, "leak") == found(report, "repeat") == []
+    ((_, name),) = found(report, "camera")
     assert name.split(" = ") == [*(f"train/IMG_{n}" for n in range(1, 5)), *(f"test/IMG_{n}" for n in range(1, 4))]
-    many = [Finding("leak", "", " = ".join(f"train/IMG_{n}" for n in range(2000)))]
+    assert "7 images of train and test share a background and differ in what moves" in report.text()
+    many = [Finding("camera", "", " = ".join(f"train/IMG_{n}" for n in range(2000)))]
     text = type(report)(report.data, report.splits, many).text()
     assert "train/IMG_7 = and 1,992 more, which --json lists" in text
+
+
+def test_a_copied_frame_of_a_camera_is_a_leak(part):
+    write_frames(part)
+    shutil.copy(part / "train_data" / "images" / "IMG_1.jpg", part / "test_data" / "images" / "IMG_3.jpg")
+    frame = cv2.imread(str(part / "train_data" / "images" / "IMG_2.jpg"))
+    cv2.imwrite(str(part / "test_data" / "images" / "IMG_2.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    pairs = ["train/IMG_1 = test/IMG_3", "train/IMG_2 = test/IMG_2"]
+    assert sorted(name for _, name in found(examined(part), "leak")) == pairs
+
+
+def test_altered_copies_in_several_splits_are_no_camera(part):
+    for i, path in enumerate(sorted(part.rglob("*.jpg"))):
+        cv2.imwrite(str(path), cv2.convertScaleAbs(photograph(1), alpha=0.7 + 0.04 * i))
+    ((_, name),) = found(examined(part), "leak")
+    assert name.count(" = ") == 6 and not found(examined(part), "camera")
 
 
 # --- totals

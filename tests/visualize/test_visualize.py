@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 import crowdcount
 from crowdcount import visualize
@@ -512,3 +512,27 @@ def test_written_images_are_rgb(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "x.png"), image)
     assert names(tmp_path) == ["x.png"]
     assert cv2.imread(str(tmp_path / "x.png")).shape == (4, 6, 3)
+
+
+def test_frames_of_mall_are_drawn_with_their_annotation(tool, tmp_path, write_mall, capsys):
+    root = write_mall(tmp_path / "mall", frames=3)
+    truth = loadmat(root / "mall_gt.mat")["frame"]
+    heads = [len(truth[0, n]["loc"][0, 0]) for n in (0, 2)]
+    frames = [root / "frames" / f"seq_00000{n}.jpg" for n in (1, 3)]
+    words = [*frames, "--annotation", root / "mall_gt.mat", "--output", tmp_path / "out", "--draw", "points"]
+    assert tool.main([str(word) for word in words]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{frame.name}: truth {count}" in printed for frame, count in zip(frames, heads, strict=True))
+    assert len(list((tmp_path / "out").glob("*_points.png"))) == 2
+
+
+def test_points_in_another_frame_are_not_drawn(tool, tmp_path, capsys):
+    atomic_write(tmp_path / "a.png", image_bytes(np.full((300, 400, 3), 99, np.uint8)))
+    rng = np.random.default_rng(0)
+    words = [str(tmp_path / "a.png"), "--annotation", str(tmp_path / "a.npy"), "--output", str(tmp_path / "out")]
+    np.save(tmp_path / "a.npy", rng.uniform(0, 1, (30, 2)))
+    assert tool.main(words) == 2
+    assert "a.png: all coordinates lie between 0 and 1" in capsys.readouterr().err
+    np.save(tmp_path / "a.npy", rng.uniform(0, 150, (30, 2)))
+    assert tool.main(words) == 0
+    assert "a.png: all heads lie in the upper left part" in capsys.readouterr().err

@@ -391,6 +391,38 @@ def test_json_files(tmp_path, table, areas, ending):
     assert [zone.name for zone in zones] == list(areas)
 
 
+def test_a_zone_drawn_on_another_copy_of_the_image_is_refused(tmp_path):
+    table = labelme(polygon("door", SQUARE)) | {"imageWidth": 40, "imageHeight": 30}
+    (zone,) = read_zones([write(tmp_path / "a.json", table)])
+    assert zone.drawn_on == (40, 30)
+    zone.check(30, 40)
+    for height, width in ((60, 80), (40, 30)):
+        with pytest.raises(
+            InputError, match=rf"zone 'door': states 40 x 30 pixels.* but the image has {width} x {height}"
+        ):
+            zone.check(height, width)
+    with pytest.raises(InputError, match=r"a\.json: 0 x 30 is no size"):
+        read_zones([write(tmp_path / "a.json", table | {"imageWidth": 0})])
+
+
+@pytest.mark.parametrize("ring", [[[0.1, 0.2], [0.9, 0.2], [0.5, 0.8]], [[13.37, 52.5], [13.38, 52.5], [13.38, 52.51]]])
+def test_zones_in_fractions_or_degrees_are_refused(tmp_path, ring):
+    for table in ({"a": ring}, labelme(polygon("a", ring)), collection(feature("a", "Polygon", [[*ring, ring[0]]]))):
+        with pytest.raises(InputError, match=r"zones\.json: zone 'a'.*less than a pixel"):
+            read_zones([write(tmp_path / "zones.json", table)])
+
+
+def test_a_zone_that_is_mostly_outside_is_named(caplog):
+    zone = Zone("far", box(50, 50, 300, 200))
+    zone.check(200, 300)
+    assert not caplog.records
+    for _ in range(2):
+        zone.check(100, 100)
+    assert [record.getMessage()[:50] for record in caplog.records] == [
+        "zone 'far': more than half of it is outside the im"
+    ]
+
+
 def test_corners_are_where_the_file_says(tmp_path):
     files = [
         write(tmp_path / "plain.json", {"plain": SQUARE}),

@@ -8,28 +8,45 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from crowdcount.data.annotations.error_collection import report_error
-from crowdcount.data.annotations.mat_check import check_types
+from crowdcount.data.annotations.error_collection import report_error, report_left_out
+from crowdcount.data.annotations.mat_check import check_file, is_hdf5
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 
+_PAPERS = ("readme", "license", "licence")
 _DAMAGED = "not readable ({}); the file is damaged or not an annotation: copy it again from the original archive"
 
 
-def numbered(folder: Path, pattern: str) -> dict[int, Path]:
+def numbered(folder: Path, pattern: str, *companions: str) -> dict[int, Path]:
     """Return the files of a folder by the number in their name, lowest first.
 
     Args:
-        folder: folder to search; subfolders and files with other names are ignored.
-        pattern: regular expression for the whole file name; its first group is the number.
+        folder: folder to search; subfolders are ignored, and files with other names are reported as left out.
+        pattern: regular expression for the whole file name; its first group is the number, in ASCII digits.
+        companions: expressions for the names of other files that belong there.
 
     Raises:
-        InputError: if there is no such folder.
+        InputError: if there is no such folder, or two files have one number.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the data set is incomplete, or unpacked elsewhere", folder)
-    names = ((re.fullmatch(pattern, path.name), path) for path in folder.iterdir())
-    return dict(sorted((int(match[1]), path) for match, path in names if match))
+    files: dict[int, Path] = {}
+    others: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        match = re.fullmatch(pattern, path.name, re.ASCII)
+        if match is None:
+            others.append(path)
+        elif files.setdefault(int(match[1]), path) != path:
+            raise InputError(f"{path} and {files[int(match[1])].name} have one number; keep one of them", path)
+    foreign = [path for path in others if not any(re.fullmatch(each, path.name, re.ASCII) for each in companions)]
+    foreign = [path for path in foreign if not is_paper(path) and path.is_file()]
+    report_left_out(folder, foreign, "not named as files of this data set are")
+    return dict(sorted(files.items()))
+
+
+def is_paper(path: Path) -> bool:
+    """Return whether a file is hidden, or a readme or a license, which may lie anywhere."""
+    return path.name[0] == "." or path.stem.lower() in _PAPERS
 
 
 def paired(images: dict[int, Path], annotations: dict[int, Path], folder: Path) -> list[tuple[Path, Path]]:
@@ -78,8 +95,14 @@ def load_mats(path: Path, *keys: str) -> dict[str, NDArray[np.generic]]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such annotation; restore it from the original archive", path)
+    if is_hdf5(path):
+        raise InputError(
+            f"{path}: is a MATLAB file of version 7.3 (HDF5), which is not read here; load it in MATLAB and save it "
+            "again with save(..., '-v7'), or write its points to a .txt or .npy file",
+            path,
+        )
     try:
-        check_types(path.read_bytes())
+        check_file(path)
         variables = loadmat(path, variable_names=keys)
     except Exception as error:  # a damaged file raises nearly anything: OSError, zlib.error, UnboundLocalError, ...
         raise InputError(f"{path}: {_DAMAGED.format(error)}", path) from error
@@ -138,9 +161,22 @@ def are_finite(numbers: Sequence[float]) -> bool:
         return bool(np.isfinite(np.array(numbers, np.float32)).all())
 
 
+def _as_numbers(values: object) -> NDArray[np.float64]:
+    """Return an array of integers or real numbers in double precision; texts, truth values and others are none."""
+    rows = values if isinstance(values, list) else []
+    if any(isinstance(value, bool) for row in rows if isinstance(row, list) for value in row):
+        raise ValueError("true or false in place of a number")
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iufO":
+        raise ValueError(f"{array.dtype} in place of real numbers")
+    if array.dtype == object and any(isinstance(value, str | bool) for value in array.flat):
+        raise ValueError("texts in place of real numbers")
+    return array.astype(np.float64) if array.size else np.zeros(array.shape)
+
+
 def _checked_rows(path: Path, values: object, what: str, columns: str) -> NDArray[np.float32]:
     try:
-        array = np.asarray(values, np.float64)
+        array = _as_numbers(values)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: {_DAMAGED.format(error)}", path) from error
     width = len(columns.split())

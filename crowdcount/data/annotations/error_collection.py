@@ -1,9 +1,12 @@
-"""Collection of errors in single files, where adapters would otherwise stop at the first one."""
+"""Collection of errors in single files, where adapters would otherwise stop at the first one, and of remarks."""
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from crowdcount.errors import InputError
 
@@ -13,6 +16,23 @@ Result = TypeVar("Result")
 # Not an argument of `CrowdSource.records`: all adapters would have to pass it on to every reader, only for the doctor.
 # A context variable, not a global, so that each thread collects its own errors.
 _GATHERED: ContextVar[list[InputError] | None] = ContextVar("gathered", default=None)
+_REMARKS: "ContextVar[list[Remark] | None]" = ContextVar("remarks", default=None)
+_SHOWN: Final = 5
+_log_once = functools.lru_cache(maxsize=1024)(logging.getLogger(__name__).warning)  # splits are read several times
+
+
+class Remark(NamedTuple):
+    """What a reader left out or assumed.
+
+    Attributes:
+        kind: "left out" for files that become no record, "frame" for coordinates read as pixels.
+        path: folder or file that the remark concerns.
+        text: the remark without the path.
+    """
+
+    kind: Literal["left out", "frame"]
+    path: Path
+    text: str
 
 
 @contextmanager
@@ -39,6 +59,41 @@ def report_error(error: InputError) -> None:
     if faults is None:
         raise error
     faults.append(error)
+
+
+@contextmanager
+def collect_remarks() -> Iterator[list[Remark]]:
+    """Collect the remarks of readers in the list that is yielded; without it they are logged as warnings, each once."""
+    remarks: list[Remark] = []
+    token = _REMARKS.set(remarks)
+    try:
+        yield remarks
+    finally:
+        _REMARKS.reset(token)
+
+
+def report_remark(remark: Remark) -> None:
+    """Collect a remark, or log it as a warning."""
+    remarks = _REMARKS.get()
+    if remarks is None:
+        _log_once("%s: %s", remark.path, remark.text)
+    elif remark not in remarks:
+        remarks.append(remark)
+
+
+def report_left_out(folder: Path, files: Sequence[Path], reason: str) -> None:
+    """Report files that become no record, if there are any.
+
+    Args:
+        folder: folder for the message.
+        files: the files.
+        reason: reason why they are left out, such as "not images that are read here".
+    """
+    if files:
+        shown = ", ".join(str(file.relative_to(folder)) for file in files[:_SHOWN])
+        more = f" and {len(files) - _SHOWN:,} more" if len(files) > _SHOWN else ""
+        number = f"{len(files):,} file{'s' * (len(files) != 1)} left out"
+        report_remark(Remark("left out", folder, f"{number}, {reason}: {shown}{more}"))
 
 
 def read_each(read: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

@@ -1,16 +1,20 @@
 """Point files of single images in common formats, found by name and read by suffix."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
+from numpy.lib import format as npy_format
 
 from crowdcount.data.annotations.common_formats import are_finite, checked_points, load_mat, mat_location
 from crowdcount.errors import InputError
 from crowdcount.files import read_json, read_text
 from crowdcount.geometry import Points
+from crowdcount.json_fields import parse_number
+from crowdcount.plausibility import check_columns
 
 ANNOTATIONS: Final = ("GT_{}.mat", "{}_ann.mat", "{}.mat", "{}.npy", "{}.json", "{}.txt", "{}.csv")
 """Names of the point file of an image; {} is the image name without suffix."""
@@ -42,8 +46,8 @@ def read_points(path: Path) -> Points:
     people.
 
     Raises:
-        InputError: if the file is missing, damaged or of an unknown format, its lines are YOLO boxes, or its numbers
-            may have decimal commas.
+        InputError: if the file is missing, damaged or of an unknown format, its lines are YOLO boxes or begin with a
+            class, or its numbers may have decimal commas.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such annotation")
@@ -59,10 +63,7 @@ def parse_pair(path: Path, number: int, words: list[str]) -> tuple[float, float]
     Raises:
         InputError: if they are not numbers; the message names the line.
     """
-    try:
-        x, y = (float(word) for word in words)
-    except ValueError:
-        x = y = np.nan
+    x, y = (parse_number(word) for word in words) if len(words) == 2 else (np.nan, np.nan)
     if not are_finite([x, y]):
         shown = " ".join(words)[:80]
         raise InputError(f"{path}: line {number} has {shown!r}, expected the numbers x and y of one head; correct it")
@@ -77,9 +78,25 @@ def _mat(path: Path) -> object:
 
 def _npy(path: Path) -> object:
     try:
-        return np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            _check_size(file, path.stat().st_size)
+            file.seek(0)
+            return np.load(file, allow_pickle=False)
     except Exception as error:  # a damaged file raises nearly anything: ValueError, EOFError, TokenError, ...
         raise InputError(f"{path}: not a readable array ({error}); write it again with numpy.save") from error
+
+
+def _check_size(file: BinaryIO, size: int) -> None:
+    """Check that an array has the bytes that its header promises, before memory is taken for it.
+
+    Raises:
+        ValueError: if it has not.
+    """
+    version = npy_format.read_magic(file)
+    read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > size - file.tell():
+        raise ValueError(f"an array of shape {shape} in {size} bytes")
 
 
 def _json(path: Path) -> object:
@@ -92,8 +109,8 @@ def _json(path: Path) -> object:
 def _lines(path: Path) -> list[tuple[float, float]]:
     """Read x and y from each line; further columns are ignored."""
     lines = [(number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
-    if lines and re.match(r"\W*x\W+y\b", lines[0][1], re.IGNORECASE):
-        lines = lines[1:]
+    headed = bool(lines and re.match(r"\W*x\W+y\b", lines[0][1], re.IGNORECASE))
+    lines = lines[headed:]
     rows = [(number, line, re.split(r"\s*[,;]\s*|\s+", line)) for number, line in lines]
     if rows and all(_is_box(words) for _, _, words in rows):
         number, line, _ = rows[0]
@@ -101,6 +118,8 @@ def _lines(path: Path) -> list[tuple[float, float]]:
             f"{path}: line {number} is {line[:80]!r}, and all lines look like YOLO labels: class and box in fractions "
             "of the image; let crowdcount dataset import yolo make points of them"
         )
+    if not headed:
+        check_columns(str(path), [(f"line {number}", words) for number, _, words in rows])
     for number, line, words in rows:
         if _may_have_decimal_commas(line, words):
             raise InputError(
@@ -112,21 +131,14 @@ def _lines(path: Path) -> list[tuple[float, float]]:
 
 def _is_box(words: list[str]) -> bool:
     """Return whether a line is an integer and at least four numbers from 0 to 1, the centre and size of a box."""
-    rest = [_value(word) for word in words[1:]]
-    return words[0].isdecimal() and len(rest) >= 4 and all(0 <= value <= 1 for value in rest)
+    rest = [parse_number(word) for word in words[1:]]
+    return words[0].isascii() and words[0].isdigit() and len(rest) >= 4 and all(0 <= value <= 1 for value in rest)
 
 
 def _may_have_decimal_commas(line: str, words: list[str]) -> bool:
     """Return whether a line has commas inside words, blanks or semicolons between them, and too many numbers."""
     inside, between = re.search(r"[^\s,;],[^\s,;]", line), re.search(r"[^\s,;](\s+|\s*;\s*)[^\s,;]", line)
-    return bool(inside and between) and sum(not np.isnan(_value(word)) for word in words) > 2
-
-
-def _value(word: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        return np.nan
+    return bool(inside and between) and sum(not np.isnan(parse_number(word)) for word in words) > 2
 
 
 _READERS: Final[dict[str, Callable[[Path], object]]] = {

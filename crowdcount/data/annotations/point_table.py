@@ -1,11 +1,12 @@
-"""Point tables: JSON or CSV files with the points of many images by name."""
+"""Point tables: JSON, CSV or MATLAB files with the points of many images by name."""
 
 import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from crowdcount.data.annotations.common_formats import checked_points
+from crowdcount.data.annotations.common_formats import checked_points, load_mats
+from crowdcount.data.annotations.mall_frames import FRAME, frame_points, load_frames
 from crowdcount.data.annotations.point_file import parse_pair
 from crowdcount.errors import InputError
 from crowdcount.files import read_json, read_text
@@ -31,7 +32,8 @@ def read_table(path: Path) -> dict[str, Entry]:
 
     JSON: `{"a.jpg": [[x, y], ...], ...}`, or an object with the key `points` for each image; an image without people
     has an empty list. CSV: the header `image,x,y` (further columns are ignored, semicolons are also separators) and a
-    line for each head; an image without people has a line with empty x and y.
+    line for each head; an image without people has a line with empty x and y. MATLAB: the file of Mall, whose frames
+    are called `seq_000001.jpg` and so on.
 
     Raises:
         InputError: if the file is damaged or of another format, or a JSON name is repeated; the message names the line
@@ -43,7 +45,11 @@ def read_table(path: Path) -> dict[str, Entry]:
         return _read_json(path)
     if path.suffix.lower() == ".csv":
         return _read_csv(path)
-    raise InputError(f"{path}: the points of many images are one .json or one .csv file")
+    if path.suffix.lower() == ".mat":
+        frames = load_frames(path)
+        numbers = range(1, frames.shape[1] + 1)
+        return {FRAME.format(n): Entry(frame_points(path, frames, n), f"frame {n}") for n in numbers}
+    raise InputError(f"{path}: the points of many images are one .json or one .csv file, or mall_gt.mat")
 
 
 def is_table(path: Path) -> bool:
@@ -55,6 +61,8 @@ def is_table(path: Path) -> bool:
     if path.suffix.lower() == ".json":
         top = read_json(path, unique=True)
         return isinstance(top, dict) and "points" not in top
+    if path.suffix.lower() == ".mat":
+        return "frame" in load_mats(path, "frame")
     return path.suffix.lower() == ".csv" and set(_COLUMNS) <= set(_header((read_text(path).splitlines() or [""])[0]))
 
 

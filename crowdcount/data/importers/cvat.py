@@ -4,6 +4,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from crowdcount.data.importers.annotated import Annotated, Choice
+from crowdcount.data.importers.xml_file import read_xml
 from crowdcount.errors import InputError
 from crowdcount.json_fields import as_number, image_size
 
@@ -23,10 +24,7 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
     file = path / "annotations.xml" if path.is_dir() else path
     if not file.is_file():
         raise InputError(f'{file}: no such file; export the task as "CVAT for images 1.1"')
-    try:
-        top = ElementTree.parse(file).getroot()
-    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: of an unknown encoding
-        raise InputError(f"{file}: not readable as XML ({error}); export it again") from error
+    top = read_xml(file)
     if top.find("track") is not None:
         raise InputError(f'{file}: holds tracks of a video; export the task as "CVAT for images 1.1"')
     images = top.findall("image")

@@ -1,17 +1,19 @@
 """Matching of the entries of an export with image files, which are decoded and compared with the export."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 import numpy as np
 
+from crowdcount.data.annotations.left_out import describe_unread, is_unread_image, walk
 from crowdcount.data.importers.annotated import Annotated
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, as_points, inside
 from crowdcount.images.read import IMAGE_SUFFIXES, read_image
+from crowdcount.plausibility import Annotation, FrameError, Size, check_stated_size, find_doubts
 
 UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
 """Prefix that Label Studio puts before the name of an uploaded file."""
@@ -25,15 +27,21 @@ class AnnotatedImage:
         path: the file.
         points: (N, 2) in pixels of the upright image.
         outside: number of points outside the image.
+        size: width and height of the upright image in pixels.
     """
 
     path: Path
     points: Points
     outside: int
+    size: Size
 
 
 class ImageFolder:
     """Lookup of the images in a folder and its subfolders by their names in exports.
+
+    Attributes:
+        files: images, without hidden ones.
+        unread: images and videos in formats that are not read.
 
     Args:
         folder: the folder.
@@ -46,9 +54,14 @@ class ImageFolder:
         self.folder = folder
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of images")
-        self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        everything = list(walk(folder))
+        self.files = [path for path in everything if path.suffix.lower() in IMAGE_SUFFIXES]
+        self.unread = [path for path in everything if is_unread_image(path)]
         if not self.files:
-            raise InputError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}); name the folder that does")
+            formats = ", ".join(IMAGE_SUFFIXES)
+            raise InputError(
+                f"{folder}: holds no image ({formats}){describe_unread(folder)}; name the folder that does"
+            )
         self._named: dict[str, list[Path]] = {}
         for path in self.files:
             for key in {path.name, path.stem}:  # YOLO's label files know a name without its ending
@@ -104,12 +117,20 @@ def checked(annotated: Iterable[Annotated], images: ImageFolder) -> Iterator[Ann
 
 def _checked(entry: Annotated, path: Path) -> AnnotatedImage:
     height, width = read_image(path).shape[:2]
-    if entry.size is not None and entry.size != (width, height):
-        turned = " (turned: an EXIF rotation that the tool did not apply?)" if entry.size == (height, width) else ""
-        raise InputError(
-            f"{entry.place}: states {entry.size[0]} x {entry.size[1]} pixels{turned}, but {path} has {width} x "
-            f"{height} upright; the points belong to another copy of the image: put that one here"
-        )
+    check_stated_size(entry.place, entry.size, (width, height), str(path))
     points = np.array(entry.points, np.float64).reshape(-1, 2) * ((width, height) if entry.relative else 1)
     kept = as_points(points)
-    return AnnotatedImage(path, kept, int(np.count_nonzero(~inside(kept, width, height))))
+    return AnnotatedImage(path, kept, int(np.count_nonzero(~inside(kept, width, height))), (width, height))
+
+
+def check_frames(found: Sequence[AnnotatedImage], export: Path) -> list[str]:
+    """Check that the points of an export are in pixels of their images, and return what is doubtful.
+
+    Raises:
+        FrameError: if they are not; see `crowdcount.plausibility`.
+    """
+    doubts = find_doubts([Annotation(each.path.name, each.points, each.size) for each in found])
+    for doubt in doubts:
+        if doubt.refused:
+            raise FrameError(f"{export}: {doubt.text}")
+    return [doubt.text for doubt in doubts]

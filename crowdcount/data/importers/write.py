@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from crowdcount.data.annotations.error_collection import collect_remarks
 from crowdcount.data.importers.image_matching import AnnotatedImage, ImageFolder
 from crowdcount.data.sample import Split
-from crowdcount.data.sources.folder import Folder
+from crowdcount.data.sources.folder import SPLIT_FOLDERS, Folder
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 
@@ -20,7 +21,6 @@ TABLE: Final = "points.json"
 """Name of the point table."""
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
-_CALLED: Final[dict[str, Split]] = {"valid": "val", "validation": "val"}  # as annotation tools name them
 
 
 def write_beside(found: Sequence[AnnotatedImage], images: ImageFolder, overwrite: bool = False) -> Path:
@@ -82,7 +82,7 @@ def _names(found: Sequence[AnnotatedImage], folder: Path) -> dict[str, Annotated
     names: dict[str, AnnotatedImage] = {}
     for picture in found:
         parts = picture.path.relative_to(folder).parts[:-1]
-        splits = [_CALLED.get(part, part) for part in parts if part in (*_SPLITS, *_CALLED)]
+        splits = [SPLIT_FOLDERS[part.lower()] for part in parts if part.lower() in SPLIT_FOLDERS]
         name = "/".join([*splits[:1], "images", picture.path.name])
         if name in names:
             raise InputError(f"{picture.path} and {names[name].path} would both be {name}; rename one")
@@ -113,7 +113,8 @@ def _check_beside(folder: Path, table: Path, found: Sequence[AnnotatedImage]) ->
 def _check(folder: Path, table: Path, found: Sequence[AnnotatedImage]) -> None:
     """Check that the adapter can read the folder before it gets its final name."""
     source = Folder(folder, points=table.name)
-    read = [record for split in _SPLITS for record in source.records(split)]
+    with collect_remarks():  # the command has said what it left out and what it doubts
+        read = [record for split in _SPLITS for record in source.records(split)]
     if len(read) != len(found):
         raise InputError(
             f"{folder}: a data set in folders has its images in 'images', 'train', 'val' or 'test'; {len(read)} of "

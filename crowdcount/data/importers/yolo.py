@@ -92,5 +92,12 @@ def _yaml_names(file: Path) -> dict[int, str]:
     names = table.get("names") if isinstance(table, dict) else None
     pairs = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, list) else None
     if pairs is None:
-        raise InputError(f"{file}: 'names' is {str(names)[:80]!r}, expected a list, or a name for each number")
-    return {int(as_number(f"{file}: names", key)): str(name) for key, name in pairs}
+        kind = type(names).__name__
+        raise InputError(f"{file}: 'names' is of type {kind}, expected a list, or a name for each number")
+    return {int(as_number(f"{file}: names", key)): _class_name(file, name) for key, name in pairs}
+
+
+def _class_name(file: Path, value: object) -> str:
+    if not isinstance(value, str | int | float):
+        raise InputError(f"{file}: 'names' holds a {type(value).__name__}, expected the name of a class; correct it")
+    return str(value)

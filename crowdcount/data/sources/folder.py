@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Final
 
-from crowdcount.data.annotations.error_collection import read_each, report_error
+from crowdcount.data.annotations.common_formats import is_paper
+from crowdcount.data.annotations.error_collection import Remark, read_each, report_error, report_remark
+from crowdcount.data.annotations.left_out import describe_unread, report_unused
 from crowdcount.data.annotations.name_matching import match_points_to_images
 from crowdcount.data.annotations.point_file import ANNOTATIONS, find_annotation, read_points
 from crowdcount.data.annotations.point_table import read_table
@@ -12,18 +14,32 @@ from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError, about
 from crowdcount.geometry import Points, as_points
 from crowdcount.images.read import IMAGE_SUFFIXES, image_files
+from crowdcount.images.size import upright_size
+from crowdcount.plausibility import Annotation, FrameError, find_doubts
+
+SPLIT_FOLDERS: Final[dict[str, Split]] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""Splits by the names of their folders in lower case."""
 
 _TABLES = ("points.json", "points.csv")
-_PAPERS = ("readme", "license", "licence")  # texts that may lie among files of points
-_SPLITS: tuple[Split, ...] = get_args(Split)
+_RULE = (
+    "images that lie neither in the folder, in train, val (or valid, validation) or test, nor in a subfolder images "
+    "of these"
+)
 
 
 class Folder(CrowdSource):
     """Folder of your own images with the points of the heads.
 
-    Images lie in `root`, or in those of `root/train`, `root/val` and `root/test` that exist, or in a subfolder `images`
-    of these. Without split folders, all images are for training, and a part is held out if training needs validation
-    images.
+    Images lie in `root`, or in those of `root/train`, `root/val` (or `valid`, `validation`) and `root/test` that exist,
+    or in a subfolder `images` of these. Without split folders, all images are for training, and a part is held out if
+    training needs validation images. Other images and annotations below `root` are left out, and a warning says how
+    many.
 
     Points, x and y in pixels from the upper left corner of the upright image, are given by one of:
 
@@ -35,7 +51,9 @@ class Folder(CrowdSource):
     The files points.json and points.csv lie in the folder of the split or in `root`. They name an image by its file
     name or by its relative path, which is required if two splits contain the same name. Each image must be named, each
     name must match an image, and each point file must have its image (except for a readme or a license), so that a
-    forgotten image is not taken for an empty one.
+    forgotten image is not taken for an empty one. Points that are no pixels of their image (fractions of it, pixels of
+    another copy, class numbers) are refused, or named in a warning where they may be meant: see
+    `crowdcount.plausibility`.
 
     Args:
         root: the folder.
@@ -66,16 +84,23 @@ class Folder(CrowdSource):
         home = homes[split]
         pictures = _pictures(home)
         if not pictures:
-            raise InputError(
-                f"{home}: holds no picture ({', '.join(IMAGE_SUFFIXES)}); put them here, or into images", home
-            )
+            formats = ", ".join(IMAGE_SUFFIXES)
+            message = f"holds no picture ({formats}){describe_unread(home)}; put them here, or into images"
+            raise InputError(f"{home}: {message}", home)
         points = self._no_points(pictures, home) if self.empty else self._points(split, pictures, home)
-        return [Record(picture.name, picture, points[picture]) for picture in pictures if picture in points]
+        records = [Record(picture.name, picture, points[picture]) for picture in pictures if picture in points]
+        self._report_left_out()
+        _check_frames(self.root, {picture: points[picture] for picture in pictures if picture in points})
+        return records
 
     def _homes(self) -> dict[Split, Path]:
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder; set root to the folder of your pictures", self.root)
-        found = {split: self.root / split for split in _SPLITS if (self.root / split).is_dir()}
+        found: dict[Split, Path] = {}
+        for folder in sorted(path for path in self.root.iterdir() if path.name.lower() in SPLIT_FOLDERS):
+            split = SPLIT_FOLDERS[folder.name.lower()]
+            if folder.is_dir() and found.setdefault(split, folder) != folder:
+                raise InputError(f"{found[split]} and {folder.name} are one split; move all into one of them", folder)
         if found and _pictures(self.root):
             names = ", ".join(found)
             raise InputError(
@@ -91,6 +116,16 @@ class Folder(CrowdSource):
         if found is not None:
             raise InputError(f"{found}: an annotation in a folder with empty: true; take one of them out", found)
         return dict.fromkeys(pictures, as_points([]))
+
+    def _report_left_out(self) -> None:
+        pictures = {(split, home): _pictures(home) for split, home in self._homes().items()}
+        read = {
+            self._table(home) or self._points_folder(split, home, found[0].parent)
+            for (split, home), found in pictures.items()
+            if found
+        }
+        used = {picture for found in pictures.values() for picture in found}
+        report_unused(self.root, used, None if self.empty else read, _RULE)
 
     def _points(self, split: Split, pictures: list[Path], home: Path) -> Mapping[Path, Points]:
         table = self._table(home)
@@ -118,9 +153,10 @@ class Folder(CrowdSource):
 
     def _points_folder(self, split: Split, home: Path, images: Path) -> Path:
         """Return the folder of the point files."""
-        places = [home / "points", self.root / "points" / split, self.root / "points", images]
-        if self.points is not None:
-            places = [self.points / split, self.points]
+        shared = self.root / "points" if self.points is None else self.points
+        places = [shared / home.name, shared / split, shared]
+        if self.points is None:
+            places = [home / "points", *places, images]
         return next(place for place in places if place.is_dir())
 
 
@@ -157,7 +193,18 @@ def _refuse_orphans(place: Path, owners: list[Path]) -> None:
     names = {name.format(picture.stem) for picture in owners for name in ANNOTATIONS}
     endings = {Path(name).suffix for name in ANNOTATIONS}
     for path in sorted(place.iterdir()):
-        other = path.name in names or path.name[0] == "." or path.stem.lower() in _PAPERS
+        other = path.name in names or is_paper(path)
         if path.suffix.lower() in endings and path.is_file() and not other:
             remedy = "restore the picture, or take this file out"
             report_error(InputError(f"{path}: a file of points without its picture; {remedy}", path))
+
+
+def _check_frames(root: Path, points: Mapping[Path, Points]) -> None:
+    """Report points that are not in the pixels of their images."""
+    names = {picture: picture.relative_to(root).as_posix() for picture in points}
+    images = [Annotation(names[picture], each, upright_size(picture)) for picture, each in points.items() if len(each)]
+    for doubt in find_doubts(images):
+        if doubt.refused:
+            report_error(FrameError(f"{root}: {doubt.text}", root))
+        else:
+            report_remark(Remark("frame", root, doubt.text))

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from crowdcount.data.annotations.error_collection import read_each, report_error
+from crowdcount.data.annotations.error_collection import read_each, report_error, report_left_out
 from crowdcount.data.annotations.json_tables import entry_points, entry_text, get_entry, load_table
+from crowdcount.data.annotations.locate import locate
 from crowdcount.data.sample import CrowdSource, Expression, Record, Split
 from crowdcount.errors import InputError
 
@@ -28,7 +29,7 @@ class Fsc147(CrowdSource):
     `Train_Test_Val_FSC_147.json`, `ImageClasses_FSC147.txt` and, for descriptions, `FSC-147-D.json`.
 
     Args:
-        root: folder of these files.
+        root: folder of these files, or one up to two levels above it.
         descriptions: whether to use the descriptions as expressions instead of the class names.
     """
 
@@ -38,6 +39,10 @@ class Fsc147(CrowdSource):
         self.root = Path(root)
         self.descriptions = descriptions
 
+    @property
+    def _home(self) -> Path:
+        return locate(self.root, lambda path: (path / _SPLITS).is_file())
+
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in the order of its list; names are file names."""
         names = self._names(split)
@@ -46,12 +51,12 @@ class Fsc147(CrowdSource):
 
         def read(name: str) -> Record:
             expression = self._expression(name, annotations, classes, descriptions)
-            return Record.referring(name, self.root / _IMAGES / name, [expression])
+            return Record.referring(name, self._home / _IMAGES / name, [expression])
 
         return read_each(read, self._present(names))
 
     def _names(self, split: Split) -> list[str]:
-        path, table = self.root / _SPLITS, self._table(_SPLITS)
+        path, table = self._home / _SPLITS, self._table(_SPLITS)
         if split not in table:
             raise InputError(f"{path}: has no split {split!r}, only {', '.join(table) or 'nothing'}")
         names = table[split]
@@ -61,10 +66,12 @@ class Fsc147(CrowdSource):
 
     def _table(self, name: str) -> dict[str, Any]:
         source = "github.com/niki-amini-naieni/CounTX" if name == _DESCRIPTIONS else _SOURCE
-        return load_table(self.root / name, f"expected the files of FSC-147 in {self.root}; download it from {source}")
+        return load_table(
+            self._home / name, f"expected the files of FSC-147 in {self._home}; download it from {source}"
+        )
 
     def _classes(self) -> dict[str, str]:
-        path = self.root / _CLASSES
+        path = self._home / _CLASSES
         if not path.is_file():
             raise InputError(f"{path}: no such file; download it from {_SOURCE}")
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -73,29 +80,35 @@ class Fsc147(CrowdSource):
 
     def _present(self, names: list[str]) -> list[str]:
         """Return the images that exist and report the others, with one listing of the folder for speed."""
-        folder = self.root / _IMAGES
+        folder = self._home / _IMAGES
         present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        lists = [each for each in self._table(_SPLITS).values() if isinstance(each, list)]
+        unlisted = present.difference(*(map(str, each) for each in lists))
+        others = sorted(folder / name for name in unlisted if name[0] != ".")
+        report_left_out(folder, others, f"not named by {_SPLITS}")
         missing = [name for name in names if name not in present]
         for name in missing:
             problem = f"no such image, nor {len(missing) - 1} others of {len(names)}"
-            remedy = f"unpack the images of FSC-147 ({_IMAGES_SOURCE}) in {self.root}"
+            remedy = f"unpack the images of FSC-147 ({_IMAGES_SOURCE}) in {self._home}"
             report_error(InputError(f"{folder / name}: {problem}; {remedy}", folder / name))
         return [name for name in names if name in present]
 
     def _expression(
         self, name: str, annotations: dict[str, Any], classes: dict[str, str], descriptions: dict[str, Any] | None
     ) -> Expression:
-        path = self.root / _ANNOTATIONS
+        path = self._home / _ANNOTATIONS
         points = entry_points(path, get_entry(path, annotations, name, f"image {name!r}"), f"image {name!r}")
         category = text = classes.get(name, "")
         if not category:
-            raise InputError(f"{self.root / _CLASSES}: gives no class for image {name!r}; copy it again from {_SOURCE}")
+            raise InputError(
+                f"{self._home / _CLASSES}: gives no class for image {name!r}; copy it again from {_SOURCE}"
+            )
         if descriptions is not None:
             text = self._description(name, descriptions)
         return Expression(text, points, category=category)
 
     def _description(self, name: str, descriptions: dict[str, Any]) -> str:
-        path, owner = self.root / _DESCRIPTIONS, f"image {name!r}"
+        path, owner = self._home / _DESCRIPTIONS, f"image {name!r}"
         text = entry_text(path, get_entry(path, descriptions, name, owner), "text_description", owner)
         if not text.strip():
             raise InputError(f"{path}: has no text_description for {owner}; copy the file again from its archive")

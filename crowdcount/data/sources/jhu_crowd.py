@@ -2,17 +2,19 @@
 
 import logging
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.data.annotations.common_formats import are_finite, numbered, paired
 from crowdcount.data.annotations.error_collection import read_each
+from crowdcount.data.annotations.locate import locate
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError, about
 from crowdcount.files import read_text
 from crowdcount.geometry import as_points
+from crowdcount.json_fields import parse_number
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class JhuCrowd(CrowdSource):
     `distractor` ("0" or "1").
 
     Args:
-        root: folder of `train`, `val` and `test`.
+        root: folder of `train`, `val` and `test`, or one up to two levels above it.
     """
 
     published = True
@@ -47,19 +49,23 @@ class JhuCrowd(CrowdSource):
         """Always "jhu"."""
         return "jhu"
 
+    @property
+    def _home(self) -> Path:
+        return locate(self.root, lambda path: any((path / split / "gt").is_dir() for split in get_args(Split)))
+
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in numeric order."""
         pairs = self._pairs(split)
-        labels = _read_labels(self.root / split / _LABELS, [int(image.stem) for image, _ in pairs])
+        labels = _read_labels(self._home / split / _LABELS, [int(image.stem) for image, _ in pairs])
         return read_each(lambda pair: _record(*pair, labels.get(int(pair[0].stem), {})), pairs)
 
     def _pairs(self, split: Split) -> list[tuple[Path, Path]]:
-        images, annotations = (self.root / split / name for name in ("images", "gt"))
+        images, annotations = (self._home / split / name for name in ("images", "gt"))
         try:
             return paired(numbered(images, r"(\d+)\.jpg"), numbered(annotations, r"(\d+)\.txt"), images)
         except InputError as error:
             raise InputError(
-                f"{error}. Expected in {self.root}: the folders train, val and test of JHU-CROWD++, each with "
+                f"{error}. Expected in {self._home}: the folders train, val and test of JHU-CROWD++, each with "
                 "images/0001.jpg, ... and gt/0001.txt, .... Download it from crowd-counting.com"
             ) from error
 
@@ -80,10 +86,7 @@ def _read_heads(path: Path) -> NDArray[np.float64]:
 
 
 def _read_line(path: Path, number: int, line: str) -> list[float]:
-    try:
-        fields = [float(word) for word in line.split()]
-    except ValueError:
-        fields = []
+    fields = [parse_number(word) for word in line.split()]
     if len(fields) != len(_FIELDS.split()) or not are_finite(fields):
         raise InputError(
             f"{path}: line {number} is {line[:80]!r}, expected the numbers {_FIELDS!r} of one head; "
@@ -112,7 +115,12 @@ def _read_labels(path: Path, numbers: list[int]) -> dict[int, dict[str, str]]:
 def _read_label(path: Path, number: int, line: str) -> tuple[int, dict[str, str]]:
     fields = [field.strip() for field in line.split(",")]
     # A comma inside the scene would make more fields: the others count from the two ends.
-    if len(fields) < 5 or not fields[0].isdecimal() or fields[-2] not in _WEATHER or fields[-1] not in ("0", "1"):
+    if (
+        len(fields) < 5
+        or not (fields[0].isascii() and fields[0].isdigit())
+        or fields[-2] not in _WEATHER
+        or fields[-1] not in ("0", "1")
+    ):
         raise InputError(
             f"{path}: line {number} is {line[:80]!r}, expected id,count,scene,weather,distractor with weather 0 to 3 "
             "and distractor 0 or 1; correct it, or copy the file again from the original archive",

@@ -1,13 +1,14 @@
 """NWPU-Crowd."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.data.annotations.common_formats import checked_boxes, checked_points, load_mats, numbered
-from crowdcount.data.annotations.error_collection import read_each, report_error
+from crowdcount.data.annotations.error_collection import read_each, report_error, report_left_out
+from crowdcount.data.annotations.locate import locate
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError, about
 from crowdcount.files import read_json, read_text
@@ -35,7 +36,7 @@ class Nwpu(CrowdSource):
     folders exist, `jsons` is read.
 
     Args:
-        root: folder of the image folders and the lists.
+        root: folder of the image folders and the lists, or one up to two levels above it.
     """
 
     published = True
@@ -43,13 +44,18 @@ class Nwpu(CrowdSource):
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
+    @property
+    def _home(self) -> Path:
+        return locate(self.root, lambda path: any((path / f"{split}.txt").is_file() for split in get_args(Split)))
+
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in the order of its list."""
         listed = self._listed(split)
         images = self._images()
+        self._report_unlisted(images)
         for number in sorted(listed.keys() - images.keys()):
-            path = self.root / f"{number:04d}.jpg"
-            lists = f"{self.root}: {split}.txt lists {path.stem}, but no images folder has {path.name}"
+            path = self._home / f"{number:04d}.jpg"
+            lists = f"{self._home}: {split}.txt lists {path.stem}, but no images folder has {path.name}"
             report_error(InputError(f"{lists}; unpack its folder again", path))
         folder = None if split == "test" else self._annotations()
 
@@ -60,11 +66,11 @@ class Nwpu(CrowdSource):
         return read_each(read, [number for number in listed if number in images])
 
     def _listed(self, split: Split) -> dict[int, dict[str, str]]:
-        path = self.root / f"{split}.txt"
+        path = self._home / f"{split}.txt"
         if not path.is_file():
             raise InputError(
                 f"{path}: no such list; expected images_part1 to images_part5, mats, train.txt, val.txt and test.txt "
-                f"of NWPU-Crowd in {self.root}. Download it from gjy3035.github.io/NWPU-Crowd-Sample-Code",
+                f"of NWPU-Crowd in {self._home}. Download it from gjy3035.github.io/NWPU-Crowd-Sample-Code",
                 path,
             )
         listed: dict[int, dict[str, str]] = {}
@@ -81,9 +87,17 @@ class Nwpu(CrowdSource):
             raise InputError(f"{path}: expected the number of an image on each line, found nothing", path)
         return listed
 
+    def _report_unlisted(self, images: dict[int, Path]) -> None:
+        """Report images that none of the lists names."""
+        lists = [path for split in get_args(Split) if (path := self._home / f"{split}.txt").is_file()]
+        words = {line.split()[0] for path in lists for line in read_text(path).splitlines() if line.strip()}
+        listed = {int(word) for word in words if word.isascii() and word.isdigit()}
+        unlisted = [path for number, path in images.items() if number not in listed]
+        report_left_out(self._home, unlisted, f"images that {', '.join(path.name for path in lists)} do not list")
+
     def _images(self) -> dict[int, Path]:
         found: dict[int, Path] = {}
-        for folder in sorted(path for path in self.root.glob("images*") if path.is_dir()):
+        for folder in sorted(path for path in self._home.glob("images*") if path.is_dir()):
             for number, path in numbered(folder, r"(\d+)\.jpg").items():
                 if number in found:
                     raise InputError(f"{path} and {found[number]} are the same image; keep one of them", path)
@@ -93,9 +107,9 @@ class Nwpu(CrowdSource):
     def _annotations(self) -> Path:
         """Return the folder of the annotations."""
         for name in _ANNOTATIONS:
-            if (self.root / name).is_dir():
-                return self.root / name
-        raise InputError(f"{self.root}: neither a mats nor a jsons folder; unpack the annotations here", self.root)
+            if (self._home / name).is_dir():
+                return self._home / name
+        raise InputError(f"{self._home}: neither a mats nor a jsons folder; unpack the annotations here", self._home)
 
 
 def _number(path: Path, line: int, word: str) -> int:

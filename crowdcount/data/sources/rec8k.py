@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from crowdcount.data.annotations.error_collection import read_each
 from crowdcount.data.annotations.json_tables import entry_points, entry_text, get_entry, load_table
+from crowdcount.data.annotations.locate import locate
 from crowdcount.data.sample import CrowdSource, Expression, Record, Split
 from crowdcount.errors import InputError
 
@@ -58,7 +59,7 @@ class Rec8k(CrowdSource):
     or all of them in one folder `rec-8k`, named by their ids, as copied by the authors' script.
 
     Args:
-        root: folder of `annotations.json` and `splits.json`, or of a folder `anno` with them.
+        root: folder of `annotations.json` and `splits.json`, or the one above it.
         images: folder of the data set folders, or of `rec-8k`; by default `root`.
     """
 
@@ -83,8 +84,7 @@ class Rec8k(CrowdSource):
         return records
 
     def _folder(self) -> Path:
-        inner = self.root / "anno"
-        return inner if inner.is_dir() and not (self.root / "splits.json").is_file() else self.root
+        return locate(self.root, lambda path: (path / "splits.json").is_file(), depth=1)
 
 
 def _by_image(path: Path, table: dict[str, Any], split: Split) -> dict[str, list[str]]:

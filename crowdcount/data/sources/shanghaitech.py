@@ -1,15 +1,18 @@
 """ShanghaiTech, parts A and B."""
 
+import re
 from pathlib import Path
 from typing import Literal, get_args
 
 from crowdcount.data.annotations.common_formats import checked_points, load_mat, mat_location, numbered, paired
 from crowdcount.data.annotations.error_collection import read_each
+from crowdcount.data.annotations.locate import locate
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
 
 Part = Literal["A", "B"]
 
+_NAMED = re.compile(r"(?:part|sh|sht|shanghai_?tech)?[_ -]?([ab])(?:_final)?", re.IGNORECASE)
 _FOLDERS = {"train": "train_data", "test": "test_data"}
 _SOURCE = "github.com/desenzhou/ShanghaiTechDataset or kaggle.com/datasets/tthien/shanghaitech"
 
@@ -22,10 +25,11 @@ class ShanghaiTech(CrowdSource):
     one with and one without points outside the image; `Record.points` follows the files.
 
     Layouts: `part_A_final/{train,test}_data/{images,ground_truth}` of the authors' archive, and the same with
-    `part_A` and `ground-truth` of the copy on Kaggle. Images `IMG_1.jpg`, annotations `GT_IMG_1.mat`.
+    `part_A` and `ground-truth` of the copy on Kaggle. Images `IMG_1.jpg`, annotations `GT_IMG_1.mat`. A part's folder
+    may have any name but that of the other part.
 
     Args:
-        root: folder of the part's folder; its parent and the part's folder itself are accepted as well.
+        root: folder of `train_data` and `test_data`, or one up to two levels above it.
         part: A or B.
     """
 
@@ -54,21 +58,35 @@ class ShanghaiTech(CrowdSource):
         return read_each(_record, pairs)
 
     def _folder(self) -> Path:
-        names = (f"part_{self.part}", f"part_{self.part}_final")
-        if self.root.resolve().name in names:
-            return self.root
-        near = [self.root / name for name in names if (self.root / name).is_dir()]
-        found = near or sorted(path for name in names for path in self.root.glob(f"*/{name}") if path.is_dir())
-        if not found:
+        def holds(folder: Path) -> bool:
+            return _has_splits(folder) and _letter(folder) in ("", self.part)
+
+        if _has_splits(self.root) and not holds(self.root):
+            other = _letter(self.root)
             raise InputError(
-                f"{self.root}: found no ShanghaiTech part {self.part}; expected {names[0]} or {names[1]} here, with "
-                f"train_data/images and train_data/ground-truth in it. Download it from {_SOURCE}",
+                f"{self.root}: is no ShanghaiTech part {self.part}, its name says part {other}; set part or root",
                 self.root,
             )
-        if len(found) > 1:
-            # The copies may carry different releases of the annotations, so the choice changes the counts.
-            raise InputError(f"{self.root}: found {found[0]} and {found[1]}; set root to the one you mean", self.root)
-        return found[0]
+        found = locate(self.root, holds)
+        if not holds(found):
+            raise InputError(
+                f"{self.root}: found no ShanghaiTech part {self.part}; expected part_{self.part} or "
+                f"part_{self.part}_final here, with train_data/images and train_data/ground-truth in it. Download it "
+                f"from {_SOURCE}",
+                self.root,
+            )
+        return found
+
+
+def _has_splits(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in _FOLDERS.values())
+
+
+def _letter(folder: Path) -> str:
+    """Return the part that the name of a folder, or of the target of a link, states; empty if none."""
+    names = (folder.absolute().name, folder.resolve().name)
+    found = [match[1].upper() for name in names if (match := _NAMED.fullmatch(name))]
+    return found[0] if found else ""
 
 
 def _record(pair: tuple[Path, Path]) -> Record:

@@ -5,10 +5,13 @@ from typing import Literal, get_args
 
 from crowdcount.data.annotations.common_formats import checked_points, load_mat, numbered, paired
 from crowdcount.data.annotations.error_collection import read_each
+from crowdcount.data.annotations.locate import locate
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError
 
 Fold = Literal[1, 2, 3, 4, 5]
+
+_IMAGE, _ANNOTATION = r"(\d+)\.jpg", r"(\d+)_ann\.mat"
 
 
 class UcfCc50(CrowdSource):
@@ -28,7 +31,7 @@ class UcfCc50(CrowdSource):
     Layout: `1.jpg` to `50.jpg` beside their annotations `1_ann.mat` to `50_ann.mat`.
 
     Args:
-        root: folder of the images, or of a folder `UCF_CC_50` with them.
+        root: folder of the images, or one up to two levels above it.
         fold: 1 to 5.
     """
 
@@ -50,16 +53,15 @@ class UcfCc50(CrowdSource):
         """Return the records of "train" (the other four folds) or "test" in numeric order; "val" is empty."""
         if split == "val":
             return []
-        inner = self.root / "UCF_CC_50"
-        folder = inner if inner.is_dir() else self.root
-        images = numbered(folder, r"(\d+)\.jpg")
+        folder = locate(self.root, lambda path: any(path.glob("[0-9]*_ann.mat")))
+        images = numbered(folder, _IMAGE, _ANNOTATION)
         if not images:
             raise InputError(
                 f"{folder}: expected 1.jpg to 50.jpg and 1_ann.mat to 50_ann.mat of UCF_CC_50. "
                 "Download it from crcv.ucf.edu/data/ucf-cc-50",
                 folder,
             )
-        pairs = paired(images, numbered(folder, r"(\d+)_ann\.mat"), folder)
+        pairs = paired(images, numbered(folder, _ANNOTATION, _IMAGE), folder)
         chosen = [pair for pair in pairs if (int(pair[0].stem) % 5 == self.fold % 5) == (split == "test")]
         return read_each(_record, chosen)
 

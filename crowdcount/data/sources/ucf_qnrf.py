@@ -1,17 +1,17 @@
 """UCF-QNRF."""
 
-import logging
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from crowdcount.data.annotations.common_formats import checked_points, load_mat, numbered, paired
-from crowdcount.data.annotations.error_collection import read_each
+from crowdcount.data.annotations.error_collection import read_each, report_left_out
+from crowdcount.data.annotations.locate import locate
 from crowdcount.data.sample import CrowdSource, Record, Split
 from crowdcount.errors import InputError, about
 from crowdcount.files import read_text
 
-logger = logging.getLogger(__name__)
-
+_IMAGE: Final = r"img_(\d+)\.jpg"
+_ANNOTATION: Final = r"img_(\d+)_ann\.mat"
 _LISTS: Final = ("{}.txt", "qnrf_{}.txt")
 
 
@@ -27,7 +27,7 @@ class UcfQnrf(CrowdSource):
     of an image on each line, with or without folder and suffix.
 
     Args:
-        root: folder of `Train` and `Test`.
+        root: folder of `Train` and `Test`, or one up to two levels above it.
     """
 
     published = True
@@ -39,6 +39,10 @@ class UcfQnrf(CrowdSource):
     def key(self) -> str:
         """Always "qnrf"."""
         return "qnrf"
+
+    @property
+    def _home(self) -> Path:
+        return locate(self.root, lambda path: any((path / name).is_dir() for name in ("Train", "Test")))
 
     def records(self, split: Split) -> list[Record]:
         """Return the records of a split in numeric order; "val" is empty without lists."""
@@ -53,14 +57,14 @@ class UcfQnrf(CrowdSource):
 
     def _files(self, name: str) -> tuple[dict[int, Path], dict[int, Path], Path]:
         """Return the images and annotations of a folder by number, and the folder."""
-        folder = self.root / name
+        folder = self._home / name
         if not folder.is_dir():
             raise InputError(
-                f"{folder}: no such folder; expected the folders Train and Test of UCF-QNRF in {self.root}. "
+                f"{folder}: no such folder; expected the folders Train and Test of UCF-QNRF in {self._home}. "
                 "Download it from crcv.ucf.edu/data/ucf-qnrf",
                 folder,
             )
-        return numbered(folder, r"img_(\d+)\.jpg"), numbered(folder, r"img_(\d+)_ann\.mat"), folder
+        return numbered(folder, _IMAGE, _ANNOTATION), numbered(folder, _ANNOTATION, _IMAGE), folder
 
     def _cut(self, split: Split, pairs: list[tuple[Path, Path]], names: set[str]) -> list[tuple[Path, Path]]:
         """Return the pairs of "train" or "val"; `names` are the names allowed in the lists."""
@@ -73,12 +77,13 @@ class UcfQnrf(CrowdSource):
             raise InputError(
                 f"{paths['train']}, {paths['val']}: both list {min(train & val)}; take it out of one", paths[split]
             )
-        logger.info("%s: %s follow the lists; %d images are on neither", self.root, split, len(names - train - val))
+        unlisted = [image for image, _ in pairs if image.stem not in train | val]
+        report_left_out(self._home, unlisted, "images that neither of the lists train and val names")
         chosen = train if split == "train" else val
         return [(image, mat) for image, mat in pairs if image.stem in chosen]
 
     def _list(self, name: str) -> Path | None:
-        found = [path for pattern in _LISTS if (path := self.root / pattern.format(name)).is_file()]
+        found = [path for pattern in _LISTS if (path := self._home / pattern.format(name)).is_file()]
         if len(found) > 1:
             raise InputError(
                 f"{found[0]} and {found[1]} are two lists of the same split; keep the one that holds", found[0]
