@@ -251,8 +251,6 @@ def test_wrong_arguments_are_refused():
         ClipEbc("RN51", published_bins("sha"))
     with pytest.raises(InputError, match="QuickGELU; its weights belong to ViT-B-16-quickgelu"):
         ClipEbc("ViT-B-16", published_bins("sha"))
-    with pytest.raises(InputError, match="convnext_base is not built like OpenAI's CLIP"):
-        ClipEbc("convnext_base", published_bins("sha"))
     with pytest.raises(InputError, match="vpt: 0 must be at least 1"):
         ClipEbc("tiny-vit", published_bins("sha"), vpt=0)
     with pytest.raises(InputError, match="0 is not a multiple of the patch side 16"):

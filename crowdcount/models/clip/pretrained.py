@@ -1,13 +1,15 @@
 """Pretrained weights of CLIP's towers, from which a training starts."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import open_clip
+import torch
 from torch import Tensor
 
 from crowdcount.errors import InputError
+from crowdcount.models.base import CLIP_MEAN, CLIP_STD
 from crowdcount.models.clip.towers import clip_config
 from crowdcount.weights.cache import ensure_downloaded
 from crowdcount.weights.checkpoint import read_checkpoint
@@ -15,6 +17,9 @@ from crowdcount.weights.index import find_entry
 
 # sizes, and the causal mask, which is computed anew
 _NO_WEIGHT = re.compile(r"input_resolution|context_length|vocab_size|(.*\.)?attn_mask")
+Channels = tuple[float, float, float]
+
+_TEXTS = 256  # encoded at a time
 
 
 def fetch_clip(name: str, pretrained: str, quick_gelu: bool | None = None) -> Any:
@@ -40,6 +45,67 @@ def fetch_clip(name: str, pretrained: str, quick_gelu: bool | None = None) -> An
         raise InputError(
             f"the weights {pretrained!r} of {name} could not be fetched ({type(error).__name__}: {error}).\n"
             "Check the connection, give the path of a checkpoint, or start from random weights: pretrained: null"
+        ) from error
+
+
+def build_clip(name: str) -> Any:
+    """Return open_clip's model `name`, with separate `visual` and `text` towers, with random weights.
+
+    Raises:
+        InputError: there is no such model, or a file of its text tower could not be fetched from the hub.
+    """
+    clip_config(name)
+    try:
+        return open_clip.create_model(name, force_custom_text=True, pretrained_image=False, pretrained_text=False)
+    except Exception as error:  # as in fetch_clip
+        raise InputError(
+            f"{name} could not be built ({type(error).__name__}: {error}).\n"
+            "Its text tower needs files from huggingface.co; check the connection, or take another model"
+        ) from error
+
+
+@torch.no_grad()
+def encode_texts(clip: Any, name: str, texts: Sequence[str]) -> Tensor:
+    """Return the unit-length text features (N, D) of one of open_clip's models.
+
+    Args:
+        clip: the model, in evaluation mode.
+        name: its name, which says how texts are tokenized.
+        texts: N texts.
+
+    Raises:
+        InputError: the tokenizer could not be fetched.
+    """
+    tokenize = get_tokenizer(name)
+    chunks = [list(texts[start : start + _TEXTS]) for start in range(0, len(texts), _TEXTS)]
+    return torch.cat([clip.encode_text(tokenize(chunk), normalize=True) for chunk in chunks])
+
+
+def normalization(name: str, pretrained: str | None) -> tuple[Channels, Channels]:
+    """Return the image mean and standard deviation (RGB, in [0, 1]) that weights of one of open_clip's models expect.
+
+    Args:
+        name: the model.
+        pretrained: one of its tags; for other values those of its first tag, or of OpenAI's CLIP if it has none.
+    """
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    tag = pretrained if pretrained in tags else next(iter(tags), "")
+    config = open_clip.get_pretrained_cfg(name, tag)
+    return tuple(config.get("mean") or CLIP_MEAN), tuple(config.get("std") or CLIP_STD)
+
+
+def get_tokenizer(name: str) -> Any:
+    """Return the tokenizer of one of open_clip's models; that of OpenAI's CLIP needs no download.
+
+    Raises:
+        InputError: the tokenizer could not be fetched.
+    """
+    try:
+        return open_clip.get_tokenizer(name)
+    except Exception as error:  # as in fetch_clip
+        raise InputError(
+            f"the tokenizer of {name} could not be fetched ({type(error).__name__}: {error}).\n"
+            "Check the connection, or take a model with the tokenizer of OpenAI's CLIP"
         ) from error
 
 

@@ -1,19 +1,22 @@
-"""Image towers of CLIP from open_clip, adapted to return dense feature maps.
+"""Image towers of open_clip's models, adapted to return dense feature maps.
 
 Each tower maps a normalised image (B, 3, H, W) to features (B, channels, H / stride, W / stride) and has the attributes
 `channels` and `stride`.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import open_clip
 import torch
-from open_clip.model import _build_vision_tower
+from open_clip.model import _build_text_tower, _build_vision_tower
+from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 from torch.nn import functional
 
 from crowdcount.errors import InputError
+from crowdcount.models.clip.timm_tower import TimmTower
 from crowdcount.models.clip.visual_prompts import prompted
 
 CLIP_BACKBONES = (
@@ -42,35 +45,54 @@ def clip_config(name: str) -> dict[str, Any]:
     return config
 
 
-def build_clip(name: str) -> Any:
-    """Return open_clip's model `name` with separate `visual` and `text` towers, with random weights.
+def keeps_text(name: str) -> bool:
+    """Return whether open_clip's model has the architecture of OpenAI's CLIP, and its tokenizer.
 
-    Args:
-        name: a model with the architecture of OpenAI's CLIP, see `CLIP_BACKBONES`.
+    Its text tower then needs no file from the hub and is kept in the network, as published; for other models the text
+    features are stored with the weights.
 
     Raises:
-        InputError: no such model.
+        InputError: there is no such model.
     """
     config = clip_config(name)
     plain = {"text_cfg", "vision_cfg", "embed_dim", "quick_gelu"}
-    if config.keys() - plain or "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]:
-        known = ", ".join(CLIP_BACKBONES)
-        raise InputError(f"backbone: {name} is not built like OpenAI's CLIP, so it cannot be cut here; use {known}")
-    return open_clip.CustomTextCLIP(**config)
+    hub = "timm_model_name" in config["vision_cfg"] or config["text_cfg"].keys() & {
+        "hf_model_name",
+        "hf_tokenizer_name",
+    }
+    return not hub and config.keys() <= plain
 
 
-def build_visual(name: str, quick_gelu: bool) -> Any:
-    """Return the image tower of open_clip's model `name` alone, with random weights.
+def build_text(name: str) -> nn.Module:
+    """Return the frozen text tower of a model for which `keeps_text` holds, with random weights."""
+    config = clip_config(name)
+    text = _build_text_tower(config["embed_dim"], config["text_cfg"], config.get("quick_gelu", False))
+    tower: nn.Module = text.requires_grad_(False)
+    return tower
+
+
+def build_tower(
+    name: str, quick_gelu: bool, reduction: int, prompting: "Prompting"
+) -> "ClipResNet | ClipVit | TimmTower":
+    """Return the image tower of open_clip's model `name` as a source of feature maps, with random weights.
 
     Args:
         name: a model that open_clip knows.
-        quick_gelu: whether a vision transformer uses QuickGELU; ignored by other towers.
+        quick_gelu: whether a vision transformer of open_clip uses QuickGELU; ignored by other towers.
+        reduction: block side in pixels, for `ClipResNet`.
+        prompting: visual prompts and positions, for `ClipVit`.
 
     Raises:
-        InputError: no such model.
+        InputError: there is no such model, its image tower gives no feature map, or the input size does not fit it.
     """
     config = clip_config(name)
-    return _build_vision_tower(config["embed_dim"], config["vision_cfg"], quick_gelu)
+    vision = config["vision_cfg"]
+    if "timm_model_name" in vision:
+        return TimmTower(vision)
+    visual = _build_vision_tower(config["embed_dim"], vision, quick_gelu)
+    if isinstance(visual, ModifiedResNet):
+        return ClipResNet(visual, reduction)
+    return ClipVit(visual, prompting)
 
 
 class ClipResNet(nn.Module):
@@ -106,12 +128,12 @@ class ClipResNet(nn.Module):
         self.trunk.load_state_dict(weights)
 
 
-class ClipVit(nn.Module):
-    """CLIP's vision transformer, frozen, with learned visual prompts (VPT, Jia et al., ECCV 2022).
+@dataclass(frozen=True)
+class Prompting:
+    """Visual prompts of a vision transformer, and its position table.
 
-    Args:
-        tower: open_clip's `VisionTransformer`.
-        prompts: number of prompt tokens per layer.
+    Attributes:
+        count: number of prompt tokens per layer.
         deep: use separate prompts for each layer; otherwise those of the first layer pass through all layers.
         dropout: dropout on the prompts.
         input_size: side to which the stored position table is resized; None keeps the side CLIP was trained at. Inputs
@@ -119,35 +141,48 @@ class ClipVit(nn.Module):
         antialias: antialias when the position table shrinks, as ZIP does and CLIP-EBC does not.
     """
 
-    def __init__(
-        self,
-        tower: Any,
-        prompts: int,
-        deep: bool,
-        dropout: float,
-        input_size: int | None,
-        antialias: bool = False,
-    ) -> None:
+    count: int
+    deep: bool = True
+    dropout: float = 0.0
+    input_size: int | None = None
+    antialias: bool = False
+
+
+class ClipVit(nn.Module):
+    """open_clip's vision transformer, frozen, with learned visual prompts (VPT, Jia et al., ECCV 2022).
+
+    What pools the patches into one vector is dropped: CoCa normalises only after it, so that its patches leave the last
+    block as they are.
+
+    Args:
+        tower: open_clip's `VisionTransformer`.
+        prompting: prompts and positions.
+    """
+
+    def __init__(self, tower: Any, prompting: Prompting) -> None:
         super().__init__()
         self.stride: int = tower.patch_size[0]
         self.channels: int = tower.conv1.out_channels
-        self.deep = deep
-        self.antialias = antialias
-        size = tower.image_size[0] if input_size is None else input_size
+        self.deep = prompting.deep
+        self.antialias = prompting.antialias
+        size = tower.image_size[0] if prompting.input_size is None else prompting.input_size
         self.side = size // self.stride
         if size < self.stride or size % self.stride:
             raise InputError(f"input_size: {size} is not a multiple of the patch side {self.stride}")
         tower.proj = None
+        if tower.attn_pool is not None:
+            tower.attn_pool = tower.attn_pool_contrastive = None
+            tower.ln_post = nn.Identity()
         tower.requires_grad_(False)
         tower.positional_embedding.data = self._positions(tower.positional_embedding.data, self.side, self.side)
         self.trunk = tower
         layers = len(tower.transformer.resblocks)
         bound = math.sqrt(6 / (3 * self.stride + self.channels))
         self.prompts = nn.ParameterList(
-            nn.Parameter(torch.empty(prompts, self.channels).uniform_(-bound, bound))
-            for _ in range(layers if deep else 1)
+            nn.Parameter(torch.empty(prompting.count, self.channels).uniform_(-bound, bound))
+            for _ in range(layers if self.deep else 1)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(prompting.dropout)
 
     def train(self, mode: bool = True) -> "ClipVit":
         """Switch the prompts' dropout; the frozen tower stays in evaluation mode."""
@@ -191,38 +226,13 @@ class ClipVit(nn.Module):
 
     def load(self, tower: nn.Module) -> None:
         """Copy the weights of a pretrained tower, resizing its position table to ours."""
-        weights = {key: value for key, value in tower.state_dict().items() if key != "proj"}
-        key = "positional_embedding"
+        source, key = tower.state_dict(), "positional_embedding"
+        weights = {own: source[own] for own in self.trunk.state_dict()}
         weights[key] = self._positions(weights[key], self.side, self.side)
         self.trunk.load_state_dict(weights)
 
     def _positions(self, table: Tensor, rows: int, columns: int) -> Tensor:
         return resize_positions(table, rows, columns, self.antialias)
-
-
-class TimmTower(nn.Module):
-    """Image tower that open_clip takes from timm (ConvNeXt, MobileCLIP's FastViT), without pooling and projection.
-
-    Args:
-        tower: open_clip's `TimmModel`.
-    """
-
-    def __init__(self, tower: Any) -> None:
-        super().__init__()
-        self.trunk = tower.trunk
-        self.trunk.head = nn.Identity()
-        self.channels: int = self.trunk.num_features
-        self.stride: int = self.trunk.feature_info[-1]["reduction"]
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Encode (B, 3, H, W)."""
-        features: Tensor = self.trunk.forward_features(image)
-        return features
-
-    def load(self, tower: Any) -> None:
-        """Copy the weights of a freshly fetched tower."""
-        source = tower.trunk.state_dict()
-        self.trunk.load_state_dict({key: source[key] for key in self.trunk.state_dict()})
 
 
 def resize_positions(table: Tensor, rows: int, columns: int, antialias: bool = False) -> Tensor:

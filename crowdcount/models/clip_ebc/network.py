@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import open_clip
 import torch
-from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,8 +17,16 @@ from crowdcount.errors import InputError
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
-from crowdcount.models.clip.pretrained import fetch_clip
-from crowdcount.models.clip.towers import ClipResNet, ClipVit, build_clip
+from crowdcount.models.clip.pretrained import encode_texts, fetch_clip, normalization
+from crowdcount.models.clip.towers import (
+    CLIP_BACKBONES,
+    ClipResNet,
+    Prompting,
+    build_text,
+    build_tower,
+    clip_config,
+    keeps_text,
+)
 from crowdcount.models.clip_ebc.convert import from_authors
 from crowdcount.models.clip_ebc.fused_upsample import upsampled_block
 from crowdcount.models.clip_ebc.prompts import PromptStyle, prompt
@@ -36,17 +43,21 @@ _DECODERS = {
 class ClipEbc(BlockwiseCounter):
     """Blockwise count classifier with text prompts as classes: logits = exp(scale) * cos(image block, text).
 
-    Maps images (B, 3, H, W) to a density (B, 1, H / reduction, W / reduction). ResNet towers are trained in full;
-    transformers stay frozen and learn visual prompts; the text tower is always frozen.
+    Maps images (B, 3, H, W) to a density (B, 1, H / reduction, W / reduction). open_clip's own transformers (CLIP,
+    CoCa) stay frozen and learn visual prompts; other image towers (ResNets, and timm's: SigLIP, EVA, ConvNeXt) are
+    trained in full. The text tower is always frozen. Where it has OpenAI's architecture it is part of the network;
+    otherwise the text features alone are, which a training makes when it loads the pretrained weights.
 
     Args:
-        backbone: open_clip's name of the CLIP model, such as RN50-quickgelu or ViT-B-16-quickgelu.
+        backbone: open_clip's name of the model, published: those of `CLIP_BACKBONES`, such as RN50-quickgelu or
+            ViT-B-16-quickgelu; any other whose image tower gives a feature map, such as coca_ViT-B-32,
+            ViT-B-16-SigLIP2 or EVA02-B-16.
         bins: count classes and their anchors.
         reduction: block side in pixels.
         pretrained: "openai" for the weights in the index, another of open_clip's tags, or the path of a checkpoint;
-            loaded when a training starts. null starts from random weights.
+            loaded when a training starts. null starts from random weights, stored text features included.
         prompt_style: write numbers in the text prompts as words or digits.
-        vpt: number of visual prompts per layer (transformers).
+        vpt: number of visual prompts per layer (open_clip's transformers, as the next three).
         deep_vpt: use separate prompts for each layer, otherwise for the first one only.
         vpt_dropout: dropout on the visual prompts.
         input_size: side in pixels to which the stored position table of a transformer is resized; null keeps CLIP's.
@@ -73,31 +84,36 @@ class ClipEbc(BlockwiseCounter):
         super().__init__(bins, stride=reduction)
         check_number("vpt", vpt, 1)
         check_number("vpt_dropout", vpt_dropout, 0, 1)
-        clip = build_clip(backbone)
-        config = open_clip.get_model_config(backbone)
-        if pretrained == "openai" and not config.get("quick_gelu"):
-            raise InputError(f"backbone: OpenAI trained with QuickGELU; its weights belong to {backbone}-quickgelu")
+        config = clip_config(backbone)
+        quick_gelu = bool(config.get("quick_gelu"))
+        if pretrained == "openai" and not quick_gelu:
+            raise InputError(_no_openai(backbone))
         self.backbone = backbone
         self.pretrained = pretrained
-        self.text = clip.text.requires_grad_(False)
-        self.visual: ClipResNet | ClipVit
-        if isinstance(clip.visual, ModifiedResNet):
-            self.visual = ClipResNet(clip.visual, reduction)
-            channels = _DECODERS.get(backbone.removesuffix("-quickgelu"), [self.visual.channels])
-            self.decoder = decoder(Bottleneck, self.visual.channels, channels)
-        else:
-            self.visual = ClipVit(clip.visual, vpt, deep_vpt, vpt_dropout, input_size)
-            channels = [self.visual.channels]
-            self.decoder = decoder(BasicBlock, self.visual.channels, channels)
+        prompting = Prompting(vpt, deep_vpt, vpt_dropout, input_size)
+        self.visual = build_tower(backbone, quick_gelu, reduction, prompting)
+        self.text = build_text(backbone) if keeps_text(backbone) else None
+        block: type[Bottleneck | BasicBlock] = Bottleneck if isinstance(self.visual, ClipResNet) else BasicBlock
+        channels = _DECODERS.get(backbone.removesuffix("-quickgelu"), [self.visual.channels])
+        self.decoder = decoder(block, self.visual.channels, channels)
         self.size_divisor = math.lcm(self.visual.stride, reduction)
         self.feature_channels = channels[-1]
         self.projection = _projection(channels[-1], config["embed_dim"])
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self._prepare_text(prompt_style)
+        self._sentences = [prompt(low, high, prompt_style) for low, high in self.bins.edges]
+        if self.text is None:
+            self._store_text(config["embed_dim"])
+        else:
+            self._prepare_text()
 
-    def _prepare_text(self, style: PromptStyle) -> None:
-        sentences = [prompt(low, high, style) for low, high in self.bins.edges]
-        self.register_buffer("tokens", open_clip.get_tokenizer(self.backbone)(sentences), persistent=False)
+    def _store_text(self, width: int) -> None:
+        """Store text features with the weights, and normalise images as the tower expects."""
+        self.register_buffer("text_features", functional.normalize(torch.randn(len(self.bins), width), dim=-1))
+        self.mean, self.std = normalization(self.backbone, self.pretrained)
+
+    def _prepare_text(self) -> None:
+        tokens = open_clip.get_tokenizer(self.backbone)(self._sentences)
+        self.register_buffer("tokens", tokens, persistent=False)
         self.register_buffer("text_features", None, persistent=False)
         self._encode_text()
         # the text features must be those of the text tower in the checkpoint, not of the constructor's
@@ -105,13 +121,15 @@ class ClipEbc(BlockwiseCounter):
 
     @torch.no_grad()
     def _encode_text(self) -> None:
+        assert self.text is not None
         self.text.eval()
         self.text_features = functional.normalize(self.text(self.tokens), dim=-1)
 
     def train(self, mode: bool = True) -> "ClipEbc":
         """Switch the trained parts; the text tower stays in evaluation mode."""
         super().train(mode)
-        self.text.eval()
+        if self.text is not None:
+            self.text.eval()
         return self
 
     def forward(self, image: Tensor) -> CountMap:
@@ -132,7 +150,7 @@ class ClipEbc(BlockwiseCounter):
         return x
 
     def load_pretrained(self) -> None:
-        """Load pretrained CLIP towers (see `pretrained`); decoder and projection are unchanged.
+        """Load pretrained towers (see `pretrained`); decoder and projection are unchanged.
 
         Raises:
             InputError: the weights could not be fetched.
@@ -141,6 +159,9 @@ class ClipEbc(BlockwiseCounter):
             return
         clip = fetch_clip(self.backbone, self.pretrained)
         self.visual.load(clip.visual)
+        if self.text is None:
+            self.text_features.copy_(encode_texts(clip.eval(), self.backbone, self._sentences))
+            return
         self.text.load_state_dict(clip.text.state_dict())
         self._encode_text()
 
@@ -152,6 +173,17 @@ class ClipEbc(BlockwiseCounter):
 def _refresh_text(network: nn.Module, _keys: object) -> None:
     assert isinstance(network, ClipEbc)
     network._encode_text()
+
+
+def _no_openai(backbone: str) -> str:
+    """Return the end of a message about a model that OpenAI did not train."""
+    if f"{backbone}-quickgelu" in CLIP_BACKBONES:
+        return f"backbone: OpenAI trained with QuickGELU; its weights belong to {backbone}-quickgelu"
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(backbone)) or "none"
+    return (
+        f"pretrained: OpenAI did not train {backbone}; give a tag of open_clip ({tags}), the path of a checkpoint, or "
+        "null for random weights"
+    )
 
 
 def _projection(channels: int, embed_dim: int) -> nn.Module:

@@ -8,29 +8,20 @@ import logging
 import math
 from typing import Any, Literal
 
-import open_clip
 import torch
-from open_clip.modified_resnet import ModifiedResNet
-from open_clip.timm_model import TimmModel
-from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from crowdcount.checks import check_number
 from crowdcount.models.blockwise.bins import Bins
-from crowdcount.models.clip.pretrained import fetch_clip
-from crowdcount.models.clip.towers import ClipResNet, ClipVit, TimmTower, build_visual, clip_config
+from crowdcount.models.clip.pretrained import encode_texts, fetch_clip
+from crowdcount.models.clip.towers import Prompting, build_tower, clip_config
 from crowdcount.models.layers import init_weights
 from crowdcount.models.zip.base import ZeroInflatedMap, ZeroInflatedNetwork
 from crowdcount.models.zip.prompts import Prompts, find_prompts
 from crowdcount.models.zip.refiner import Norm, build_refiner
 
 logger = logging.getLogger(__name__)
-
-Tower = ClipResNet | ClipVit | TimmTower
-
-_TEXTS = 256
-"""Number of prompts that the text tower encodes at a time."""
 
 
 class ClipZip(ZeroInflatedNetwork):
@@ -41,7 +32,7 @@ class ClipZip(ZeroInflatedNetwork):
     transformer stays frozen and learns visual prompts.
 
     Args:
-        backbone: open_clip's name of the model: ViT-B-16, RN50x4, convnext_base_w_320 or MobileCLIP-S1.
+        backbone: open_clip's name of the model, published: ViT-B-16, RN50x4, convnext_base_w_320, MobileCLIP-S1.
         bins: count classes and their anchors; the first is 0.
         reduction: block side in pixels.
         pretrained: "openai" for the weights in the index, another of open_clip's tags, or the path of a checkpoint;
@@ -80,7 +71,9 @@ class ClipZip(ZeroInflatedNetwork):
         if prompts is not None:
             prompts.check(len(bins))
         self.backbone, self.pretrained, self.prompts, self.quick_gelu = backbone, pretrained, prompts, quick_gelu
-        self.encoder, norm = _tower(build_visual(backbone, quick_gelu), vpt, vpt_dropout, input_size)
+        prompting = Prompting(vpt, dropout=vpt_dropout, input_size=input_size, antialias=True)
+        self.encoder = build_tower(backbone, quick_gelu, 32, prompting)
+        norm: Norm = "batch" if any(isinstance(each, nn.BatchNorm2d) for each in self.encoder.modules()) else "layer"
         channels, width = self.encoder.channels, int(clip_config(backbone)["embed_dim"])
         self.refiner = build_refiner(channels, self.encoder.stride, reduction, "conv", norm, groups)
         self.feature_channels = channels
@@ -111,11 +104,8 @@ class ClipZip(ZeroInflatedNetwork):
 
     @torch.no_grad()
     def _encode(self, clip: Any) -> None:
-        tokenize = open_clip.get_tokenizer(self.backbone)
-
         def encode(texts: list[str]) -> Tensor:
-            chunks = [texts[start : start + _TEXTS] for start in range(0, len(texts), _TEXTS)]
-            return torch.cat([clip.encode_text(tokenize(chunk), normalize=True) for chunk in chunks])
+            return encode_texts(clip, self.backbone, texts)
 
         prompts = self.prompts or find_prompts(self.bins.edges, encode)
         logger.info("prompts: %s; %s", "; ".join(prompts.zero), "; ".join(prompts.rate))
@@ -146,12 +136,3 @@ class TextHead(nn.Module):
         x = functional.normalize(self.projection(features).permute(0, 2, 3, 1), dim=-1)
         logits = self.logit_scale.exp() * x @ self.text.to(x.dtype).t()
         return logits.permute(0, 3, 1, 2)
-
-
-def _tower(visual: Any, vpt: int, vpt_dropout: float, input_size: int | None) -> tuple[Tower, Norm]:
-    """Return the image tower without pooling, and the kind of normalisation it uses, for the following layers."""
-    if isinstance(visual, ModifiedResNet):
-        return ClipResNet(visual, 32), "batch"
-    if isinstance(visual, TimmModel):
-        return TimmTower(visual), "layer" if isinstance(visual.trunk, ConvNeXt) else "batch"
-    return ClipVit(visual, vpt, True, vpt_dropout, input_size, antialias=True), "layer"
