@@ -1,9 +1,10 @@
-"""Check a data set, import annotations, propose count bins.
+"""Check a data set, import annotations, download images, propose count bins.
 
     crowdcount dataset doctor ~/ShanghaiTech --dataset shanghaitech --part A
     crowdcount dataset doctor ~/NWPU --dataset nwpu --json report.json --fail-on warning
     crowdcount dataset import labelme ~/marked --label head
     crowdcount dataset import yolo ~/heads/labels --images ~/heads/images --output ~/crowd --link
+    crowdcount dataset download ~/CountBench --table CountBench.json
     crowdcount dataset bins ~/crowd --dataset folder --reduction 8
 
 `crowdcount dataset SUBCOMMAND --help` lists the options, also those of the data sets (`--part A`).
@@ -19,10 +20,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from crowdcount.cli.parser import make_parser, reports_errors
+from crowdcount.data.download_images import download_images
 from crowdcount.data.importers import FORMATS
 from crowdcount.data.importers.annotated import Choice
 from crowdcount.data.importers.image_matching import AnnotatedImage, ImageFolder, check_frames, checked
 from crowdcount.data.importers.write import write_beside, write_folder
+from crowdcount.data.sources.captions import Captions
 from crowdcount.doctor import LEVELS, DataSet, examine
 from crowdcount.doctor.datasets import known, option_names
 from crowdcount.errors import InputError
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add = partial(commands.add_parser, allow_abbrev=False)
     _add_doctor(add("doctor", help="find what is missing, damaged, duplicated or differs from what was published"))
     _add_import(add("import", help="read the export of an annotation tool"))
+    _add_download(add("download", help="download the images of a table of captions"))
     _add_bins(add("bins", help="propose count bins and their mean counts for a data set"))
     return parser
 
@@ -142,6 +146,27 @@ def _bins(args: argparse.Namespace) -> int:
     comments = "".join(f"# {line}\n" for line in [what, *proposal.table().splitlines()])
     sys.stdout.write(comments + proposal.yaml())
     return 0
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Download the images whose addresses a table of captions gives (crowdcount.data.Captions), such as\n"
+        "CountBench.json, into the folder images beside it. What is there is kept. Images that cannot be had are\n"
+        "named, and make the exit status 1; an evaluation leaves them out."
+    )
+    parser.add_argument("root", type=Path, help="folder of the table")
+    parser.add_argument("--table", default="captions.json", help="the table (default: %(default)s)")
+    parser.set_defaults(run=_download)
+
+
+def _download(args: argparse.Namespace) -> int:
+    source = Captions(args.root, args.table)
+    failed = download_images(source)
+    addresses = sum(bool(caption.url) for caption in source.captions)
+    lines = [f"{name}: {reason}" for name, reason in failed.items()]
+    lines.append(f"{addresses - len(failed)} of {addresses} images with an address are there, {len(failed)} missing")
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return int(bool(failed))
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:

@@ -4,12 +4,15 @@
     crowdcount evaluate ebc/vgg19ae_sha --weights best.ckpt --data CONFIG --data.source.root ~/ShanghaiTech
     crowdcount evaluate clip_ebc/rn50_sha.v1 --data zoo_configs/clip_ebc/rn50_sha.yaml --update-index
     crowdcount evaluate RUN/checkpoints/best.ckpt --data nwpu.yaml --submission counts.txt
+    crowdcount evaluate image_text/vit_b32 --weights pretrained --data countbench.yaml
     torchrun --nproc_per_node 2 -m crowdcount evaluate RUN/checkpoints/best.ckpt --data RUN/config.yaml
 
 CONFIG is a YAML file with a section `data:`, as for `crowdcount train`; --data.KEY VALUE overrides its keys. Only its
 data set is used, and for --split val its rule of what is held out: size rule, windows and everything else that decides
-about a count belong to the model. The figures are those that `crowdcount train test` logs, and with the same
-OMP_NUM_THREADS (which torchrun sets to 1) bit for bit the same for any number of processes.
+about a count belong to the model. A model of the family image_text (--weights pretrained: as open_clip published it)
+is measured on images with captions, such as CountBench: it chooses among nine captions that differ in the number.
+Images that are missing are named and left out. The figures are those that `crowdcount train test` logs, and with the
+same OMP_NUM_THREADS (which torchrun sets to 1) bit for bit the same for any number of processes.
 """
 
 import argparse
@@ -29,9 +32,16 @@ from crowdcount.class_paths import check_classes, closed_set
 from crowdcount.cli.outside import add_current_folder, import_named
 from crowdcount.cli.parser import MODEL, add_device, add_weights, make_parser, reports_errors
 from crowdcount.config_errors import explain
-from crowdcount.data import Record
+from crowdcount.data import CrowdSource, Record
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError, input_error
+from crowdcount.evaluation.captions import (
+    caption_summary,
+    caption_text,
+    captions_csv,
+    evaluate_captions,
+    left_out,
+)
 from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
 from crowdcount.evaluation.index_record import (
     data_name,
@@ -48,7 +58,7 @@ from crowdcount.evaluation.summary import Summary, Tables, summarise
 from crowdcount.evaluation.table import results_csv
 from crowdcount.evaluation.text import summary_text
 from crowdcount.files import atomic_write
-from crowdcount.inference.model import CrowdModel
+from crowdcount.inference.model import CrowdModel, ImageTextModel
 from crowdcount.predictor import find_device
 from crowdcount.weights.index import index_file
 from crowdcount.zoo.config import find_config, read_config_file
@@ -164,6 +174,9 @@ def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str
     key = None if args.update_index is None else index_key(args.update_index, model)
     rank = _join_processes()
     model.network.to(_device(args.device))
+    if isinstance(model, ImageTextModel):
+        _run_captions(args, model, records, data.source)
+        return
     results = evaluate(model, records, scoring)
     if rank == 0:
         name = data_name(data.source, args.split)
@@ -176,6 +189,29 @@ def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str
             _update(args.update_index, key, measurement(summary, words))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def _run_captions(
+    args: argparse.Namespace, model: ImageTextModel, records: Sequence[Record], source: CrowdSource
+) -> None:
+    """Measure an image-text model on captions.
+
+    Raises:
+        InputError: an option asks for what such a model does not give, or there are several processes.
+    """
+    for option in ("submission", "localisation_submission", "update_index"):
+        if getattr(args, option) is not None:
+            raise InputError(f"--{option.replace('_', '-')}: {model.label} chooses among captions; leave it out")
+    if torch.distributed.is_initialized():
+        raise InputError(f"{model.label} is measured in one process; start the command without torchrun")
+    results = evaluate_captions(model, records)
+    measured = caption_summary(results, left_out(source, args.split, records))
+    name = data_name(source, args.split)
+    print(f"{args.model} on {name}: {model.protocol}\n{caption_text(measured)}")
+    if args.output is not None:
+        summary = {**evaluation_header(model, args.model, name), **measured}
+        atomic_write(args.output / "images.csv", captions_csv(results))
+        atomic_write(args.output / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
 def _check_outputs(args: argparse.Namespace, records: Sequence[Record]) -> None:

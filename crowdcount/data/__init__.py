@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from crowdcount.data.augment import Augment
     from crowdcount.data.datamodule import CrowdData
     from crowdcount.data.sample import CrowdSource, Expression, Record
+    from crowdcount.data.sources.captions import Captions
     from crowdcount.data.sources.concat import Concat
     from crowdcount.data.sources.folder import Folder
     from crowdcount.data.sources.fsc147 import Fsc147
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Augment",
+    "Captions",
     "Concat",
     "CrowdData",
     "CrowdSource",
@@ -62,6 +64,7 @@ __getattr__ = lazy_names(
             "Expression",
             "Record",
         ),
+        "sources.captions": ("Captions",),
         "sources.concat": ("Concat",),
         "sources.folder": ("Folder",),
         "sources.fsc147": ("Fsc147",),

@@ -19,10 +19,12 @@ from torch import Tensor
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
 from crowdcount.images.resize import SizeRule
+from crowdcount.inference.captions import CaptionInference, CaptionPrediction
 from crowdcount.inference.density import Inference, Prediction
 from crowdcount.inference.points import PointInference, PointPrediction
 from crowdcount.intervals.file import Intervals
 from crowdcount.models.base import CrowdNetwork, DensityNetwork
+from crowdcount.models.image_text.network import ImageText
 from crowdcount.models.rec.network import ReferringDetector
 
 
@@ -44,10 +46,11 @@ class CrowdModel(ABC):
         network_type: base class of the networks it accepts.
         inference_type: class of its inference.
         memory_format: memory format of the weights that suits its layers.
+        zero_shot: whether it counts with the pretrained weights that a training starts from.
     """
 
     network: CrowdNetwork
-    inference: Inference | PointInference
+    inference: Inference | PointInference | CaptionInference
     resize: SizeRule | None = None
     name: str = ""
     config: dict[str, Any] = field(default_factory=dict)
@@ -58,8 +61,9 @@ class CrowdModel(ABC):
     reads_text: ClassVar[bool]
     subject: ClassVar[str]
     network_type: ClassVar[type[CrowdNetwork]]
-    inference_type: ClassVar[type[Inference | PointInference]]
+    inference_type: ClassVar[type[Inference | PointInference | CaptionInference]]
     memory_format: ClassVar[torch.memory_format] = torch.contiguous_format
+    zero_shot: ClassVar[bool] = False
 
     @abstractmethod
     def predict_each(self, image: Image, texts: Sequence[str] = ()) -> Sequence[Prediction | PointPrediction]:
@@ -207,5 +211,51 @@ class ReferringModel(CrowdModel):
         return self
 
 
-KINDS: tuple[type[CrowdModel], ...] = (Model, ReferringModel)
+@dataclass
+class ImageTextModel(CrowdModel):
+    """An image-text model that chooses a caption's number, together with its evaluation protocol; see `CrowdModel`."""
+
+    network: ImageText
+    inference: CaptionInference = field(default_factory=CaptionInference)
+
+    reads_text = True
+    subject = "what a caption counts"
+    network_type = ImageText
+    inference_type = CaptionInference
+    zero_shot = True
+
+    def choose(
+        self, image: Image, captions: Sequence[str], numbers: Sequence[int | None] = ()
+    ) -> list[CaptionPrediction]:
+        """Choose the number of each caption of an image (H, W, 3) uint8 RGB; see `CaptionInference`.
+
+        Raises:
+            InputError: the array is not such an image, or a caption does not say the number.
+        """
+        return self.inference(self.network, self.pixels(image), captions, numbers)
+
+    def predict_each(self, image: Image, texts: Sequence[str] = ()) -> Sequence[Prediction | PointPrediction]:
+        """Refuse: the choice among captions has neither density nor points.
+
+        Raises:
+            InputError: always.
+        """
+        raise self._refusal()
+
+    def density_model(self) -> Model:
+        """Refuse, as `predict_each`."""
+        raise self._refusal()
+
+    def referring_model(self) -> ReferringModel:
+        """Refuse, as `predict_each`."""
+        raise self._refusal()
+
+    def _refusal(self) -> InputError:
+        return InputError(
+            f"{self.label} chooses among captions with the numbers two to ten, and finds no places: call its "
+            "choose(image, captions), or `crowdcount evaluate` on images with captions"
+        )
+
+
+KINDS: tuple[type[CrowdModel], ...] = (Model, ReferringModel, ImageTextModel)
 """All kinds of models; a network belongs to the first kind that accepts it."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from crowdcount.models.clip_ebc.network import ClipEbc
     from crowdcount.models.ebc.network import Ebc
     from crowdcount.models.hmode.network import Hmode
+    from crowdcount.models.image_text.network import ImageText
     from crowdcount.models.rec.network import ReferringDetector
     from crowdcount.models.zip.clip_network import ClipZip
     from crowdcount.models.zip.network import Zip
@@ -27,6 +28,7 @@ __all__ = [
     "DensityNetwork",
     "Ebc",
     "Hmode",
+    "ImageText",
     "ReferringDetector",
     "Zip",
 ]
@@ -46,6 +48,7 @@ __getattr__ = lazy_names(
         "clip_ebc.network": ("ClipEbc",),
         "ebc.network": ("Ebc",),
         "hmode.network": ("Hmode",),
+        "image_text.network": ("ImageText",),
         "rec.network": ("ReferringDetector",),
         "zip.clip_network": ("ClipZip",),
         "zip.network": ("Zip",),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from crowdcount.training.density import DensityModule
     from crowdcount.training.embedding_metrics import EmbeddingMetrics
     from crowdcount.training.hmode import HmodeModule
+    from crowdcount.training.image_text import ImageTextModule
     from crowdcount.training.referring import ReferringModule
     from crowdcount.training.schedule import WarmupRestarts
     from crowdcount.training.zip import ZipModule
@@ -22,6 +23,7 @@ __all__ = [
     "DensityModule",
     "EmbeddingMetrics",
     "HmodeModule",
+    "ImageTextModule",
     "LastCheckpoint",
     "PredictionPictures",
     "ReferringModule",
@@ -48,6 +50,7 @@ __getattr__ = lazy_names(
         "density": ("DensityModule",),
         "embedding_metrics": ("EmbeddingMetrics",),
         "hmode": ("HmodeModule",),
+        "image_text": ("ImageTextModule",),
         "referring": ("ReferringModule",),
         "schedule": ("WarmupRestarts",),
         "zip": ("ZipModule",),

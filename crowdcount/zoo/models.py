@@ -70,7 +70,8 @@ def load_model(
     Args:
         source: a checkpoint of `crowdcount train`, or a file or folder of `crowdcount convert`, which contain their
             configuration; or a name of `list_models()` or `list_weights()`.
-        weights: weights for a name, see `create_model`; by default its first entry in the index.
+        weights: weights for a name, see `create_model`; by default its first entry in the index. "pretrained" takes
+            those that a training starts from, with which the family image_text counts.
         allow_unverified: see `create_model`.
         intervals: file that `crowdcount calibrate` wrote; by default the one beside the weights, if there is one.
 
@@ -82,6 +83,10 @@ def load_model(
         if weights is not None:
             raise InputError(f"{file}: is a file with weights of its own; leave weights out, or name its model instead")
         return with_intervals(_load_file(file), file, intervals)
+    if weights == "pretrained":
+        if intervals is not None:
+            raise InputError(f"intervals: {intervals} belongs to weights in a file; leave it out")
+        return _zero_shot(str(source))
     entry = _resolve(str(source), weights)
     name = entry.model if entry else str(source)
     config = read_config(name)
@@ -95,6 +100,14 @@ def load_model(
     model.network.to(memory_format=model.memory_format)
     _load_weights(model.network, checkpoint, found.path)
     return with_intervals(model, found.path, intervals)
+
+
+def _zero_shot(name: str) -> CrowdModel:
+    model = build(read_config(name), name)
+    if not model.zero_shot:
+        raise InputError(f"weights: {name} does not count with pretrained weights alone; train it, or give a file")
+    model.network.load_pretrained()
+    return model
 
 
 def _load_file(path: Path) -> CrowdModel:

@@ -62,7 +62,18 @@ TOTAL_SETS = [
 
 
 def test_every_adapter_with_a_folder_is_known(tmp_path):
-    names = {"folder", "fsc147", "jhu_crowd", "mall", "nwpu", "rec8k", "shanghaitech", "ucf_cc_50", "ucf_qnrf"}
+    names = {
+        "captions",
+        "folder",
+        "fsc147",
+        "jhu_crowd",
+        "mall",
+        "nwpu",
+        "rec8k",
+        "shanghaitech",
+        "ucf_cc_50",
+        "ucf_qnrf",
+    }
     assert {name for name, adapter in known().items() if adapter.__module__.startswith("crowdcount.")} == names
     assert option_names(known()["shanghaitech"]) == ["--part"]
     keys = {data_set(name, tmp_path, *options).key for name, *options in TOTAL_SETS}

@@ -48,7 +48,9 @@ PUBLISHED = [
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_networks_keep_imagenets_or_clips(name):
-    expected = (CLIP_MEAN, CLIP_STD) if name.startswith("zip/") and not name.endswith("scratch") else IMAGENET
+    expected = (
+        (CLIP_MEAN, CLIP_STD) if name.startswith(("zip/", "image_text/")) and not name.endswith("scratch") else IMAGENET
+    )
     with torch.device("meta"):
         assert numbers(crowdcount.create_model(name)) == expected
 

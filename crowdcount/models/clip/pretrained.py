@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import open_clip
@@ -54,9 +55,15 @@ def build_clip(name: str) -> Any:
     Raises:
         InputError: there is no such model, or a file of its text tower could not be fetched from the hub.
     """
-    clip_config(name)
+    config = clip_config(name)
+    config.pop("custom_text", None)
+    if "timm_model_name" in config["vision_cfg"]:
+        config["vision_cfg"]["timm_model_pretrained"] = False
+    if "hf_model_name" in config["text_cfg"]:
+        config["text_cfg"]["hf_model_pretrained"] = False
+    kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
     try:
-        return open_clip.create_model(name, force_custom_text=True, pretrained_image=False, pretrained_text=False)
+        return kind(**config)
     except Exception as error:  # as in fetch_clip
         raise InputError(
             f"{name} could not be built ({type(error).__name__}: {error}).\n"
@@ -94,6 +101,7 @@ def normalization(name: str, pretrained: str | None) -> tuple[Channels, Channels
     return tuple(config.get("mean") or CLIP_MEAN), tuple(config.get("std") or CLIP_STD)
 
 
+@lru_cache(maxsize=8)
 def get_tokenizer(name: str) -> Any:
     """Return the tokenizer of one of open_clip's models; that of OpenAI's CLIP needs no download.
 
