@@ -25,6 +25,8 @@ _FRACTION: Final = 0.1
 _CORNER: Final = 0.55
 """Share of both sides within which many heads are doubted: 20 heads and more reach 0.64 in all images measured."""
 _SPECK: Final = 1 / 64
+_CLASSES: Final = 8
+"""Number of columns of pixels up to which heads in so few are doubted."""
 _SHOWN: Final = 5
 
 
@@ -145,8 +147,10 @@ def _find_columns(images: Sequence[Annotation]) -> list[Doubt]:
     points = _pooled(images)
     columns, rows = len(np.unique(points[:, 0])), len(np.unique(points[:, 1]))
     whole = (points[:, 0] % 1 == 0).all() and points[:, 0].min() >= 0 and points[:, 0].max() < 100
-    if not whole or rows < max(_SOME, 3 * columns) or len(points) < _SOME * columns:
+    if not whole or columns > _CLASSES or rows < max(_SOME, 3 * columns) or len(points) < _SOME * columns:
         return []
+    if any(image.size is not None and points[:, 0].max() >= image.size[0] / 4 for image in images):
+        return []  # columns all over a narrow image
     certain = len(points) >= _MANY and len(images) >= _FEW
     values = ", ".join(f"{value:g}" for value in np.unique(points[:, 0])[:_SHOWN])
     reason = f"x is {values} for all {len(points)} heads; is that the class, before x and y? Write x and y alone"
@@ -168,7 +172,7 @@ def check_columns(place: str, rows: Sequence[tuple[str, Sequence[str]]]) -> None
         return
     classes, second, third = ({words[i] for _, words in rows} for i in range(3))
     several = min(len(second), len(third)) >= _FEW and len(rows) >= _FEW * len(classes)
-    if several and all(len(word) <= 2 for word in classes):
+    if several and len(classes) <= _CLASSES and all(len(word) <= 2 for word in classes):
         line, words = rows[0]
         raise FrameError(
             f"{place}: {line} is {' '.join(words)[:80]!r}, and the first number of all {len(rows)} lines is one of "

@@ -43,6 +43,7 @@ FRACTIONS = crowd(30) / np.array(SIZE, np.float32)
         ([crowd(10) / 80, crowd(10) / 80, crowd(10) / 80], [True]),  # of a tiny copy
         ([np.stack([np.zeros(8), crowd(8)[:, 0]], 1)], [False]),  # a class read as x
         ([np.stack([np.arange(30) % 2, crowd(30)[:, 1]], 1)] * 3, [True]),
+        ([(crowd(400, (790, 600)) / 100).astype(int) * 100], []),  # columns, but all over the image
         ([as_points([])], []),
         ([as_points([[-3, 900.5]])], []),  # a single head outside
     ],
@@ -71,15 +72,15 @@ def test_without_a_size_only_the_numbers_are_judged():
 @st.composite
 def scenes(draw):
     """Images of one data set with few heads, a crowd, or heads about one place; every head is some pixels wide."""
-    width, height = draw(st.tuples(st.integers(64, 4000), st.integers(64, 4000)))
+    width, height = draw(st.tuples(st.integers(64, 4000), st.integers(64, 4000)) | st.just((70, 3000)))
     seed, whole = draw(st.integers(0, 2**32 - 1)), draw(st.booleans())
     rng = np.random.default_rng(seed)
     images = []
     for i in range(draw(st.integers(1, 8))):
-        count = draw(st.integers(0, 60))
+        count = draw(st.integers(0, 60) | st.just(500))
         points = rng.uniform([0, 0], [width, height], (count, 2))
         if draw(st.booleans()):  # a group that may stand at the edge
-            spread = draw(st.floats(8, 200))
+            spread = draw(st.floats(3, 200))
             points = np.abs(rng.uniform([0, 0], [width, height]) + rng.normal(0, spread, (count, 2)))
             points = np.minimum(points, np.array([width, height]) - 0.01)
         images.append(Annotation(f"{i}.jpg", as_points(points.astype(int) if whole else points), (width, height)))
@@ -135,6 +136,10 @@ def test_a_class_before_x_and_y_is_refused(text):
 )
 def test_other_columns_are_no_class(text):
     check_columns("a.txt", rows(text))
+
+
+def test_further_columns_of_a_narrow_image_are_no_class():
+    check_columns("a.txt", rows("".join(f"{x} {y} {x * y}\n" for x in range(60) for y in range(9))))
 
 
 def test_polygons_smaller_than_a_pixel_are_refused():
