@@ -14,7 +14,8 @@ import torch
 from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
 from crowdcount.files import is_dir, is_file
-from crowdcount.images.convert import ImageLike, as_image
+from crowdcount.images.convert import Channels, ImageLike, as_image
+from crowdcount.images.levels import ValueRange, check_value_range
 from crowdcount.images.read import Image
 from crowdcount.images.resize import cv_resized
 from crowdcount.inference.density import Prediction
@@ -47,13 +48,17 @@ class Predictor:
         device: a device such as cpu or cuda:1; "auto" takes a GPU if there is one.
         precision: precision of the network's inner layers. Counts are always summed in float32, and images whose counts
             are not finite are counted again in float32.
-        max_memory: memory limit in GiB for one image, besides the model; larger images are counted in tiles. With None
-            the limit of the model's configuration applies; without one, it is 2 GiB if tiles are exact, and there is
-            no limit if tiles would change the count. A model with windows needs no limit. Converting arrays of floats
-            to images takes additional memory.
+        max_memory: memory limit in GiB for one image, besides the model; larger images are counted in tiles, and files
+            of which decoding alone takes more are refused. With None the limit of the model's configuration applies;
+            without one, it is 2 GiB if tiles are exact, and there is no limit if tiles would change the count. A model
+            with windows needs no limit. Converting arrays of floats to images takes additional memory.
         long_side: images are first shrunk until their longer side is at most this, in pixels. Models count best when
             people have the size they had in training. With it, predictions have no intervals.
         intervals: file that `crowdcount calibrate` wrote; by default the one beside the weights, if there is one.
+        channels: order of the channels of arrays and tensors. They do not state it, and nothing is detected: "bgr" for
+            those of `cv2.imread` and `cv2.VideoCapture`. Files and Pillow images know theirs.
+        value_range: values of black and white in images of more than 8 bits, such as (0, 4095) for 12 bits in 16; by
+            default the whole range of uint16, or (0, 1) for floats.
 
     Raises:
         InputError: there is no such model or device, or a value is out of its range.
@@ -68,7 +73,11 @@ class Predictor:
         max_memory: float | None = None,
         long_side: int | None = None,
         intervals: str | Path | None = None,
+        channels: Channels = "rgb",
+        value_range: ValueRange | None = None,
     ) -> None:
+        check_choice("channels", channels, get_args(Channels))
+        check_value_range(value_range)
         if max_memory is not None:
             check_number("max_memory", max_memory, 0, above=True, hint="in GiB")
         if long_side is not None:
@@ -85,6 +94,16 @@ class Predictor:
         self.model.network.to(self.device).eval()
         self.max_memory = max_memory
         self.long_side = long_side
+        self.channels = channels
+        self.value_range = value_range
+
+    def read(self, image: ImageLike) -> Image:
+        """Return an image as (H, W, 3) uint8 RGB, with the order of channels, range and memory of this predictor.
+
+        Raises:
+            InputError: the image cannot be read; see `crowdcount.images.as_image`.
+        """
+        return as_image(image, channels=self.channels, value_range=self.value_range, max_memory=self.max_memory)
 
     def predict(self, image: ImageLike) -> Prediction:
         """Count in an image.
@@ -92,9 +111,10 @@ class Predictor:
         Raises:
             InputError: the image cannot be read, or the memory is too small for any tile.
         """
-        pixels = as_image(image)
+        pixels = self.read(image)
         # a file is read again for drawing, so that the predictions of many files do not hold their pixels
-        kept = Path(image) if isinstance(image, str | Path) else pixels
+        plain = isinstance(image, str | Path) and self.value_range is None
+        kept = Path(str(image)) if plain else pixels
         return replace(self.predict_batch([self.limit_size(pixels)])[0], image=kept)
 
     def find(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
@@ -177,10 +197,14 @@ class Options(TypedDict, total=False):
     max_memory: float | None
     long_side: int | None
     intervals: str | Path | None
+    channels: Channels
+    value_range: ValueRange | None
 
 
 def count(image: ImageLike, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> float:
     """Return the number of people in an image; see `predict`.
+
+    Arrays are RGB; those of `cv2.imread` are BGR: `count(array, channels="bgr")`.
 
     Example:
         >>> import numpy as np
@@ -196,14 +220,17 @@ def predict(image: ImageLike, model: str | Path | CrowdModel | None = None, **op
     A model given by name or file is kept for the next call; a file that has changed is loaded again.
 
     Args:
-        image: a file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image; uint8, or floats in
-            [0, 1], RGB.
+        image: a file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image; uint8, uint16, or
+            floats in [0, 1]; RGB, unless `channels` is "bgr", as of `cv2.imread`.
         model: a checkpoint, a name in the zoo, or a loaded model; None takes the model in the package.
-        **options: weights, device, precision, max_memory, long_side and intervals, as for `Predictor`.
+        **options: weights, device, precision, max_memory, long_side, intervals, channels and value_range, as for
+            `Predictor`.
 
     Raises:
         InputError: the image cannot be read, or there is no such model.
     """
+    if (value_range := options.get("value_range")) is not None:
+        options["value_range"] = tuple(value_range)  # a key of the models that are kept
     if isinstance(model, CrowdModel):
         return Predictor(model, **options).predict(image)
     states = [_state(each) for each in (model, options.get("weights"), options.get("intervals"))]

@@ -11,7 +11,8 @@
 Prints one line per file. --output FOLDER gets counts.csv, counts.json, NAME.npz (density, points, class probabilities)
 and NAME_overlay.png as --save asks for them; for a video NAME_counts.csv and NAME_counted.mp4, which holds the counted
 frames only. Zones are polygons ({"entrance": [[x, y], ...]}, LabelMe, GeoJSON) or masks, in pixels. A file that cannot
-be counted is reported and the others are counted; the exit status is then 2. After Ctrl-C it is 130, and the tables
+be counted is reported and the others are counted; the exit status is then 2, also where a folder holds images in
+formats that are not read, which are named. After Ctrl-C it is 130, and the tables
 hold what was counted so far.
 """
 
@@ -42,8 +43,9 @@ from crowdcount.cli.parser import (
 from crowdcount.cli.tables import CountResult, counts_csv, counts_json, npz_bytes
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
-from crowdcount.images.files import find_images, read_complete_image
-from crowdcount.images.read import IMAGE_SUFFIXES, Image
+from crowdcount.images.files import find_files, unique_files
+from crowdcount.images.formats import IMAGE_SUFFIXES
+from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.plotting import density_overlay
 from crowdcount.predictor import DEFAULT_MEMORY, Precision, Predictor
@@ -75,15 +77,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _find(sources: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return the files that are meant, and what is wrong with names that mean none."""
-    found: dict[Path, None] = {}
+    """Return the files that are meant, and what is wrong with names that mean none, or images that are not read."""
+    files: list[Path] = []
     missing = []
     for word in _words(sources):
         try:
-            found |= dict.fromkeys(find_images([word], (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)))
+            found = find_files(word, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
         except InputError as error:
             missing.append(str(error))
-    return find_images(found), missing
+            continue
+        files += found.files
+        if found.unread:
+            missing.append(f"{word}: {found.left_out()}")
+        elif left_out := found.left_out():
+            _say(f"crowdcount predict: {word}: {left_out}", sys.stderr)
+    return unique_files(files), missing
 
 
 def _report(run: "Run") -> int:
@@ -133,7 +141,13 @@ class Run:
         self.args, self.files = args, files
         self.zones = read_zones(args.zones)
         self.predictor = Predictor(
-            args.model, args.weights, args.device, args.precision, args.max_memory, args.long_side
+            args.model,
+            args.weights,
+            args.device,
+            args.precision,
+            args.max_memory,
+            args.long_side,
+            value_range=args.range,
         )
         self.results: list[CountResult] = []
         self.texts: list[str] = list(dict.fromkeys(args.expression or ()))
@@ -146,7 +160,7 @@ class Run:
 
     def count(self) -> Iterator[CountResult]:
         """Count in all files, in order; invalid ones give an error."""
-        for _, alike in groupby(_read(self.files), key=lambda source: source.kind):
+        for _, alike in groupby(_read(self.files, self.predictor), key=lambda source: source.kind):
             while sources := list(islice(alike, self.args.batch)):
                 for each in self._counted(sources):
                     self.results.append(each)
@@ -247,17 +261,17 @@ class Run:
             atomic_write(self.output.table("counts.json"), counts_json(self.results, self.predictor.model.name))
 
 
-def _read(files: Sequence[Path]) -> Iterator[Source]:
+def _read(files: Sequence[Path], predictor: Predictor) -> Iterator[Source]:
     """Yield the files; a picture is decoded while the one before is counted."""
-    for path, future in zip(files, ahead(_decoded, files), strict=True):
+
+    def decoded(path: Path) -> Image | None:
+        return None if is_video(path) else predictor.read(path)
+
+    for path, future in zip(files, ahead(decoded, files), strict=True):
         try:
             yield Source(path, future.result())
         except (InputError, OSError) as error:
             yield Source(path, error=str(error))
-
-
-def _decoded(path: Path) -> Image | None:
-    return None if is_video(path) else read_complete_image(path)
 
 
 def _failed(path: Path, error: Exception) -> CountResult:
@@ -310,6 +324,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("videos").add_argument
     add("--every", type=int, default=10, metavar="N", help="count every N-th frame (default: %(default)s)")
     add("--smooth", type=int, default=5, metavar="N", help="average over N counted frames (default: %(default)s)")
+    parser.add_argument_group("images of more than 8 bits").add_argument(
+        "--range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="values of black and white, 0 4095 for 12 bits (default: 0 65535, or 0 1 for floats)",
+    )
     _add_resources(parser.add_argument_group("speed and memory"))
     return parser
 

@@ -9,7 +9,8 @@
 Writes NAME_overlay.png, NAME_heat.png, NAME_points.png (with an annotation), NAME_error.png (with a model and an
 annotation) and NAME_panel.png, which shows all of them side by side; for a model of the family rec
 NAME_expressions.png, with the points of each expression. Prints one line per image: name, count, truth, error.
-The exit status is 2 where an image could not be drawn; the others are drawn.
+The exit status is 2 where an image could not be drawn, or a folder holds images in formats that are not read; the
+others are drawn.
 """
 
 import argparse
@@ -31,8 +32,9 @@ from crowdcount.data.annotations.point_table import Entry, is_table, read_table,
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.geometry import Points, inside, resize_points
-from crowdcount.images.files import find_images, read_complete_image
-from crowdcount.images.read import IMAGE_SUFFIXES, Image
+from crowdcount.images.files import find_files, unique_files
+from crowdcount.images.formats import IMAGE_SUFFIXES
+from crowdcount.images.read import Image, read_image
 from crowdcount.plausibility import Annotation, FrameError, find_doubts
 from crowdcount.visualize import (
     caption,
@@ -74,7 +76,8 @@ class View:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _arguments(argv)
-    images = find_images(args.images)
+    found = [find_files(word) for word in args.images]
+    images = unique_files(file for each in found for file in each.files)
     args.table = _table(args.annotation)
     if len(images) > 1 and args.annotation is not None and args.annotation.is_file() and args.table is None:
         raise InputError(
@@ -83,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = None if args.model is None else crowdcount.load_model(args.model, weights=args.weights)
     _check_expressions(model, args)
     args.output.mkdir(parents=True, exist_ok=True)
-    return _draw_all(images, model, args)
+    for each in found:
+        if left_out := each.left_out():
+            print(f"crowdcount visualize: {each.word}: {left_out}", file=sys.stderr)
+    return max(_draw_all(images, model, args), 2 if any(each.unread for each in found) else 0)
 
 
 def _table(annotation: Path | None) -> dict[str, Entry] | None:
@@ -177,9 +183,9 @@ def _draw_all(images: list[Path], model: "CrowdModel | None", args: argparse.Nam
 def _draw_one(path: Path, model: "CrowdModel | None", args: argparse.Namespace, taken: set[Path]) -> str:
     """Write the pictures of one image, add them to `taken`, and say what was counted."""
     if model is not None and model.reads_text:
-        pictures, summary = find(read_complete_image(path), model, args.expression)
+        pictures, summary = find(read_image(path), model, args.expression)
     else:
-        image, points = read_complete_image(path), _points(path, args)
+        image, points = read_image(path), _points(path, args)
         _check_frame(path, image, points)
         view = look(image, points, model, args.stride)
         pictures, summary = draw(view, args.draw, args.smooth), _summary(view)

@@ -11,8 +11,8 @@ import PIL.Image
 
 from crowdcount.doctor.duplicates import Appearance, image_hash
 from crowdcount.errors import InputError
-from crowdcount.images.files import strictly_opened
-from crowdcount.images.read import read_image
+from crowdcount.images.header import opened
+from crowdcount.images.read import decode
 
 _ORIENTATION: Final = 0x0112
 _BITS_PER_SAMPLE: Final = 258  # of TIFF
@@ -45,7 +45,7 @@ class Inspection:
 
 
 def inspect_image(path: Path) -> Inspection:
-    """Read an image file completely, first strictly and then as training does."""
+    """Read an image file completely, as training and predictions do."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -54,32 +54,23 @@ def inspect_image(path: Path) -> Inspection:
     if not data:
         return Inspection(path, f"is empty; {_AGAIN}", digest)
     try:
-        traits, orientation = _stored(path, data)
-        image = read_image(path)
-    except Exception as error:  # Pillow raises nearly anything for a damaged file: OSError, SyntaxError, OverflowError
-        return Inspection(path, _problem(path, error), digest)
+        image = decode(data, str(path))
+    except InputError as error:  # its path is printed by the report
+        return Inspection(path, str(error).removeprefix(f"{path}: "), digest)
+    traits, orientation = _stored(data)
     height, width = image.shape[:2]
     shown = image_hash(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8))
     return Inspection(path, "", digest, (width, height), traits, orientation, shown)
 
 
-def _problem(path: Path, error: Exception) -> str:
-    """Return why an image does not decode and what to do, without the path, which the report prints."""
-    if isinstance(error, InputError):
-        return str(error).removeprefix(f"{path}: ")
-    if isinstance(error, PIL.UnidentifiedImageError):
-        return f"is no image of a known format; {_AGAIN}"
-    return f"{str(error) or type(error).__name__}; {_AGAIN}"
-
-
-def _stored(path: Path, data: bytes) -> tuple[frozenset[str], int]:
-    """Decode a file strictly, and return its traits and EXIF orientation.
-
-    OpenCV alone does not suffice: it fills the missing part of truncated files with grey.
-    """
-    with strictly_opened(path) as image:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        return _traits(image, data), orientation if orientation in range(1, 9) else 1
+def _stored(data: bytes) -> tuple[frozenset[str], int]:
+    """Return traits and EXIF orientation of a decodable file; none where Pillow does not know the format."""
+    try:
+        with opened(data) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            return _traits(image, data), orientation if orientation in range(1, 9) else 1
+    except Exception:  # Pillow raises nearly anything for metadata that are damaged, and the pixels are not
+        return frozenset(), 1
 
 
 def _traits(image: PIL.Image.Image, data: bytes) -> frozenset[str]:

@@ -1,72 +1,55 @@
-"""Images on disk: finding them, and reading files that may be damaged."""
+"""Finding images: names, folders and patterns, and an account of what is left out."""
 
 import glob
 import os
-import threading
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-
-import PIL.Image
 
 from crowdcount.errors import InputError
-from crowdcount.images.read import IMAGE_SUFFIXES, Image, image_files, read_image
-
-_MOST_PIXELS: Final = 2**30  # OpenCV reads no more
-_pillow = threading.Lock()  # its limit of pixels and Python's warnings are those of the whole process
+from crowdcount.images.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES, image_format
 
 
-def read_complete_image(path: Path) -> Image:
-    """Decode an image file as training does (`read_image`), but reject truncated files.
+@dataclass(frozen=True)
+class Found:
+    """Files that a name, a folder or a pattern stands for, and what was left out.
 
-    OpenCV alone fills the missing part with grey, which would be counted.
-
-    Raises:
-        InputError: if the file is missing, damaged or truncated.
+    Attributes:
+        word: the name, folder or pattern.
+        files: the files, in order.
+        unread: images in formats that are not read, or without the suffix of an image.
+        other: other files, such as notes.
+        below: images in subfolders, which are not searched.
     """
-    if path.is_file() and not _is_whole_jpeg(path):
-        try:
-            with strictly_opened(path):
-                pass
-        # Pillow raises nearly anything for a damaged file; what it does not know, OpenCV may still read
-        except PIL.UnidentifiedImageError:
-            pass
-        except (MemoryError, PIL.Image.DecompressionBombError) as error:
-            raise InputError(
-                f"{path}: is too large to be decoded ({decoder_message(error)}); cut or shrink it"
-            ) from error
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno is not None:  # the system's, such as a forbidden file
-                raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-            reason = decoder_message(error)
-            raise InputError(f"{path}: is damaged ({reason}); copy it again from where it came from") from error
-    return read_image(path)
+
+    word: Path
+    files: list[Path]
+    unread: list[Path] = field(default_factory=list)
+    other: list[Path] = field(default_factory=list)
+    below: int = 0
+
+    def left_out(self) -> str:
+        """Return how many files were left out and why, without the word; empty if none was."""
+        reasons = []
+        if self.unread:
+            reasons.append(f"{_by_suffix(self.unread)}, images that are not read by format or name: save them as JPEG")
+        if self.other:
+            reasons.append(f"{_by_suffix(self.other)}, not images by their names")
+        if self.below:
+            reasons.append(f"{self.below} in subfolders (not searched; a pattern such as 'FOLDER/**/*.jpg' does)")
+        number = len(self.unread) + len(self.other) + self.below
+        files = "1 file" if number == 1 else f"{number} files"
+        return f"{files} left out: {'; '.join(reasons)}" if number else ""
 
 
-def _is_whole_jpeg(path: Path) -> bool:
-    """Return whether a file begins and ends as a JPEG does: it is complete and need not be decoded twice."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(2)
-            file.seek(-min(2, path.stat().st_size), os.SEEK_END)
-            return start == b"\xff\xd8" and file.read() == b"\xff\xd9"
-    except OSError:
-        return False  # whoever decodes it says why
-
-
-@contextmanager
-def strictly_opened(path: Path) -> Iterator[PIL.Image.Image]:
-    """Open an image file with Pillow and decode it completely, one file at a time; Pillow's errors pass through."""
-    with _pillow:
-        limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, _MOST_PIXELS // 2  # it refuses twice that
-        try:
-            with warnings.catch_warnings(action="ignore"), PIL.Image.open(path) as image:
-                image.load()
-                yield image
-        finally:
-            PIL.Image.MAX_IMAGE_PIXELS = limit
+def _by_suffix(files: Iterable[Path]) -> str:
+    """Return the number of files of each suffix, with the name of one of them."""
+    names: dict[str, list[str]] = {}
+    for path in files:
+        names.setdefault(path.suffix.lower() or "without suffix", []).append(path.name)
+    return ", ".join(
+        f"{len(each)} {suffix} ({each[0]}{', ...' if len(each) > 1 else ''})" for suffix, each in names.items()
+    )
 
 
 def find_images(words: Iterable[Path | str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
@@ -80,11 +63,75 @@ def find_images(words: Iterable[Path | str], suffixes: tuple[str, ...] = IMAGE_S
     Raises:
         InputError: if a folder or a pattern yields no file.
     """
+    return unique_files(file for word in words for file in find_files(word, suffixes).files)
+
+
+def unique_files(files: Iterable[Path]) -> list[Path]:
+    """Return files in order, each once, under the first of its names."""
     found: dict[Path, Path] = {}
-    for word in map(Path, words):
-        for file in _files(word, suffixes):
-            found.setdefault(_path_key(file), file)
+    for file in files:
+        found.setdefault(_path_key(file), file)
     return list(found.values())
+
+
+def find_files(word: Path | str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Found:
+    """Return the files that a name, a folder or a pattern stands for, and what was left out; see `find_images`.
+
+    Raises:
+        InputError: if a folder or a pattern yields no file.
+    """
+    word = Path(word)
+    try:
+        folder, there = word.is_dir(), word.exists()
+    except OSError:  # its name is too long, or its folder forbidden
+        return Found(word, [word])
+    if folder:
+        try:
+            found = list_folder(word, suffixes)
+        except OSError as error:
+            raise InputError(f"{word}: cannot be read ({error.strerror})") from error
+        where = "in this folder"
+    elif there or not glob.has_magic(str(word)):
+        return Found(word, [word])  # a missing file is reported when its turn comes
+    else:
+        # Path.glob takes no absolute pattern, and Path.expanduser no home that is not there
+        matches = sorted(Path(match) for match in glob.glob(os.path.expanduser(word), recursive=True))  # noqa: PTH111, PTH207
+        found = _sorted_out(word, (path for path in matches if path.is_file()), suffixes)
+        where = "match this pattern"
+    if not found.files:
+        left_out = found.left_out()
+        raise InputError(f"{word}: no {', '.join(suffixes)} files {where}" + (f"; {left_out}" if left_out else ""))
+    return found
+
+
+def list_folder(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Found:
+    """Return the images of a folder sorted by name, and what was left out; hidden files do not count."""
+    visible = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    below = sum(_number_below(path, suffixes) for path in visible if path.is_dir())
+    return _sorted_out(folder, (path for path in visible if path.is_file()), suffixes, below)
+
+
+def _number_below(folder: Path, suffixes: tuple[str, ...]) -> int:
+    names = (name for _, _, files in os.walk(folder) for name in files)
+    return sum(name.lower().endswith(suffixes) and name[0] != "." for name in names)
+
+
+def _sorted_out(word: Path, files: Iterable[Path], suffixes: tuple[str, ...], below: int = 0) -> Found:
+    found = Found(word, [], below=below)
+    for path in files:
+        suffix = path.suffix.lower()
+        image = suffix in UNREAD_SUFFIXES or (suffix not in suffixes and _holds_image(path))
+        (found.files if suffix in suffixes else found.unread if image else found.other).append(path)
+    return found
+
+
+def _holds_image(path: Path) -> bool:
+    """Return whether a file begins as an image does, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return bool(image_format(file.read(256)))
+    except OSError:
+        return False
 
 
 def _path_key(file: Path) -> Path:
@@ -93,28 +140,3 @@ def _path_key(file: Path) -> Path:
         return file.resolve()
     except (OSError, RuntimeError, ValueError):  # a link to itself, or no name of a file at all
         return file.absolute()
-
-
-def _files(word: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    try:
-        folder, there = word.is_dir(), word.exists()
-    except OSError:  # its name is too long, or its folder forbidden
-        return [word]
-    if folder:
-        files = image_files(word, suffixes)
-        where = "in this folder (subfolders are not searched; a pattern such as 'FOLDER/**/*.jpg' does)"
-    elif there or not glob.has_magic(str(word)):
-        return [word]  # a missing file is reported when its turn comes
-    else:
-        # Path.glob takes no absolute pattern, and Path.expanduser no home that is not there
-        matches = sorted(Path(match) for match in glob.glob(os.path.expanduser(word), recursive=True))  # noqa: PTH111, PTH207
-        files = [path for path in matches if path.suffix.lower() in suffixes and path.is_file()]
-        where = "match this pattern"
-    if not files:
-        raise InputError(f"{word}: no {', '.join(suffixes)} files {where}")
-    return files
-
-
-def decoder_message(error: Exception) -> str:
-    """Return the message of an exception, or its class name if the message is empty."""
-    return str(error) or type(error).__name__

@@ -14,7 +14,8 @@ from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.geometry import Points
 from crowdcount.images.convert import ImageLike, as_image
-from crowdcount.images.read import IMAGE_SUFFIXES, Image
+from crowdcount.images.formats import WRITTEN_SUFFIXES
+from crowdcount.images.read import Image
 from crowdcount.visualize.captions import panel
 from crowdcount.visualize.density import EXPRESSION_COLOURS, image_bytes, overlay
 
@@ -96,9 +97,9 @@ class Plottable(ABC):
             'counted.jpg'
         """
         path = Path(path)
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        if path.suffix.lower() not in WRITTEN_SUFFIXES:
             raise InputError(
-                f"{path}: the suffix of an image is {', '.join(IMAGE_SUFFIXES)}; for numbers, numpy.savez writes .npz"
+                f"{path}: the suffix of an image is {', '.join(WRITTEN_SUFFIXES)}; for numbers, numpy.savez writes .npz"
             )
         atomic_write(path, image_bytes(self.plot(image), path.suffix.lower()))
         return path

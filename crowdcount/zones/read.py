@@ -12,7 +12,8 @@ from shapely import MultiPolygon, Polygon
 
 from crowdcount.errors import InputError
 from crowdcount.files import read_json
-from crowdcount.images.read import IMAGE_SUFFIXES
+from crowdcount.images.formats import IMAGE_SUFFIXES, JPEG_SUFFIXES
+from crowdcount.images.read import decode_values
 from crowdcount.json_fields import as_list, as_numbers, as_object, as_text, get, image_size
 from crowdcount.plausibility import Size, check_polygon
 from crowdcount.zones.coverage import check_polygons
@@ -166,14 +167,12 @@ def _ring(place: str, value: object) -> list[tuple[float, float]]:
 
 
 def _mask(path: Path) -> Zone:
-    if path.suffix.lower() in (".jpg", ".jpeg"):
+    if path.suffix.lower() in JPEG_SUFFIXES:
         raise InputError(f"{path}: JPEG blurs the edge of a mask; save it as PNG, black outside")
-    data = np.fromfile(path, np.uint8)
+    data = path.read_bytes()
     # Decoded like read_image, so that both are upright, but with 16 bits: in 8, labels 1 to 255 would become black.
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
-    if pixels is None:
-        raise InputError(f"{path}: not a readable image ({data.size} bytes); save the mask again")
-    if _is_transparent(cv2.imdecode(data, cv2.IMREAD_UNCHANGED)):
+    pixels = decode_values(data, str(path))
+    if _is_transparent(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)):
         raise InputError(
             f"{path}: some pixels are transparent, which may mean inside or outside; save it without alpha"
         )

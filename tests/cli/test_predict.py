@@ -20,7 +20,6 @@ from crowdcount import predictor as predictor_module
 from crowdcount.cli.tables import CountResult, counts_csv, counts_json, npz_bytes
 from crowdcount.data import Resize
 from crowdcount.errors import InputError
-from crowdcount.images.files import read_complete_image
 from crowdcount.images.read import read_image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.plotting import density_overlay
@@ -184,6 +183,48 @@ def difficult(tmp_path):
     (folder / "text.jpg").write_text("no picture")
     (folder / "zero.png").touch()
     return folder
+
+
+def test_images_of_a_folder_that_are_not_read_are_named(tool, release, tmp_path, capsys):
+    folder, out = tmp_path / "phone", tmp_path / "out"
+    folder.mkdir()
+    for name, kind in (
+        ("a.jpg", "JPEG"),
+        ("b.jfif", "JPEG"),
+        ("c.gif", "GIF"),
+        ("d.jp2", "JPEG2000"),
+        ("e.avif", "AVIF"),
+    ):
+        PIL.Image.fromarray(picture()).save(folder / name, kind)
+    assert run(tool, folder, "--output", out, "--save", "csv", model=release) == 0
+    assert not capsys.readouterr().err.count("left out")
+    (folder / "notes.txt").touch()
+    assert run(tool, folder, "--output", out, "--save", "csv", model=release) == 0
+    assert f"crowdcount predict: {folder}: 1 file left out: 1 .txt (notes.txt)" in capsys.readouterr().err
+    (folder / "f.dng").touch()
+    assert run(tool, folder, "--output", out, "--save", "csv", model=release) == 2
+    assert f"crowdcount predict: {folder}: 2 files left out: 1 .dng (f.dng), images that" in capsys.readouterr().err
+    rows = table(out / "counts.csv")
+    assert [Path(row["image"]).suffix for row in rows] == [".jpg", ".jfif", ".gif", ".jp2", ".avif"]
+    assert not any(row["error"] for row in rows)
+
+
+def test_images_of_twelve_bits_need_their_range(tool, release, model, tmp_path, capsys):
+    image = picture(seed=3)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), image[..., ::-1].astype(np.uint16) * 16)
+    assert run(tool, tmp_path / "deep.png", model=release) == 2
+    assert (
+        "deep.png: the brightest of its uint16 is" in (shown := capsys.readouterr().err) and "--range 0 4095" in shown
+    )
+    out = tmp_path / "out"
+    assert run(tool, tmp_path / "deep.png", "--range", 0, 4095, "--output", out, "--save", "csv", model=release) == 0
+    expected = crowdcount.count(image, model)
+    assert float(table(out / "counts.csv")[0]["count"]) == pytest.approx(expected, rel=1e-5)
+    found = crowdcount.predict(tmp_path / "deep.png", model, value_range=[0, 4095])
+    assert found.count == pytest.approx(expected, rel=1e-5) and found.plot().shape[1] == image.shape[1]
+    assert crowdcount.count(image[..., ::-1], model, channels="bgr") == pytest.approx(expected, rel=1e-5)
+    assert run(tool, tmp_path / "deep.png", "--range", 5, 5, model=release) == 2
+    assert "value_range: 5 5 should be two numbers that rise" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -498,7 +539,9 @@ def test_help_shows_every_option(tool, capsys):
         tool.main(["--help"])
     shown = capsys.readouterr().out
     assert error.value.code == 0 and "crowdcount predict photo.jpg" in shown
-    options = "model weights expression zones output save every smooth batch device precision max-memory long-side"
+    options = (
+        "model weights expression zones output save every smooth batch device precision max-memory long-side range"
+    )
     assert all(f"--{option}" in shown for option in options.split())
 
 
@@ -873,10 +916,6 @@ def test_counting_a_video_in_python(model, film, tmp_path):
 def test_the_package_offers_them():
     assert {"count", "predict", "Predictor"} <= set(crowdcount.__all__)
     assert crowdcount.count is predictor_module.count and crowdcount.Predictor is Predictor
-
-
-def test_read_photo_and_the_training_read_alike(photos):
-    np.testing.assert_array_equal(read_complete_image(photos / "a.png"), read_image(photos / "a.png"))
 
 
 def test_outputs_spare_inputs_however_they_are_named(tool, release, tmp_path):

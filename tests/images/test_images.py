@@ -12,7 +12,8 @@ import torch
 
 from crowdcount.errors import InputError
 from crowdcount.images.convert import as_image
-from crowdcount.images.files import find_images, read_complete_image, strictly_opened
+from crowdcount.images.files import find_images
+from crowdcount.images.read import read_image
 from crowdcount.prefetch import ahead
 
 
@@ -134,7 +135,7 @@ def test_what_is_no_picture_is_refused(photo, words):
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 def test_files_are_upright_and_equal_to_what_pillow_opens(tmp_path, suffix, orientation):
     path = turned(smooth(), tmp_path / f"a{suffix}", orientation)
-    image = read_complete_image(path)
+    image = read_image(path)
     assert image.shape == ((24, 36, 3) if orientation < 5 else (36, 24, 3))
     np.testing.assert_array_equal(as_image(PIL.Image.open(path)), image)
     np.testing.assert_array_equal(as_image(str(path)), image)
@@ -149,20 +150,18 @@ def test_sixteen_bits_palettes_and_four_inks(tmp_path):
     deep = image.astype(np.uint16) * 256 + 255  # 255 does not round up
     for name, content in (("grey.png", deep[..., 0]), ("colour.png", deep[..., ::-1]), ("colour.tif", deep[..., ::-1])):
         assert cv2.imwrite(str(tmp_path / name), content)
-    np.testing.assert_array_equal(read_complete_image(tmp_path / "colour.png"), image)
-    np.testing.assert_allclose(read_complete_image(tmp_path / "colour.tif"), image, atol=1)  # OpenCV rounds in TIFF
-    np.testing.assert_array_equal(read_complete_image(tmp_path / "grey.png"), grey[..., None].repeat(3, axis=2))
-    np.testing.assert_array_equal(
-        as_image(PIL.Image.open(tmp_path / "grey.png")), read_complete_image(tmp_path / "grey.png")
-    )
+    np.testing.assert_array_equal(read_image(tmp_path / "colour.png"), image)
+    np.testing.assert_array_equal(read_image(tmp_path / "colour.tif"), image)
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), grey[..., None].repeat(3, axis=2))
+    np.testing.assert_array_equal(as_image(PIL.Image.open(tmp_path / "grey.png")), read_image(tmp_path / "grey.png"))
     for mode in ("L", "LA", "P", "1", "RGBA", "CMYK"):
         path = tmp_path / f"{mode}.{'tif' if mode == 'CMYK' else 'png'}"
         PIL.Image.fromarray(image).convert(mode).save(path)
-        np.testing.assert_allclose(read_complete_image(path), as_image(PIL.Image.open(path)), atol=2)
+        np.testing.assert_allclose(read_image(path), as_image(PIL.Image.open(path)), atol=2)
     alpha = np.dstack([image, np.arange(image[..., 0].size).reshape(24, 36).astype(np.uint8)])
     PIL.Image.fromarray(alpha, "RGBA").save(tmp_path / "alpha.png")
     np.testing.assert_array_equal(
-        read_complete_image(tmp_path / "alpha.png"), image
+        read_image(tmp_path / "alpha.png"), image
     )  # what is transparent is there all the same
 
 
@@ -174,19 +173,19 @@ def test_a_file_cut_short_is_refused_whatever_is_missing(tmp_path, name):
     for part in (0.3, 0.6, 0.9, 0.97):
         path.write_bytes(whole[: int(part * len(whole))])
         with pytest.raises(InputError) as error:
-            read_complete_image(path)
+            read_image(path)
         assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
     path.write_bytes(whole)
-    assert read_complete_image(path).shape == (40, 60, 3)
+    assert read_image(path).shape == (40, 60, 3)
 
 
 def test_a_pillow_image_cut_short_is_the_user_s_mistake(tmp_path):
     path = tmp_path / "a.jpg"
     PIL.Image.fromarray(smooth(200, 300)).save(path)
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(InputError, match=r"a\.jpg: cannot be read \(image file is truncated"):
+    with pytest.raises(InputError, match=r"a\.jpg: is damaged \(.*[Pp]remature end"):
         as_image(PIL.Image.open(path))
-    with pytest.raises(InputError, match=r"a\.jpg: is damaged \(image file is truncated"):
+    with pytest.raises(InputError, match=r"a\.jpg: is damaged \(.*[Pp]remature end"):
         as_image(path)
 
 
@@ -202,7 +201,7 @@ def test_files_that_are_no_pictures(tmp_path):
         ("", "no such image"),
     ):
         with pytest.raises(InputError, match=words):
-            read_complete_image(tmp_path / name)
+            read_image(tmp_path / name)
 
 
 def test_a_forbidden_file_is_not_called_damaged(tmp_path, monkeypatch):
@@ -211,21 +210,15 @@ def test_a_forbidden_file_is_not_called_damaged(tmp_path, monkeypatch):
     def forbidden(*_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(PIL.Image, "open", forbidden)
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
     with pytest.raises(InputError, match=r"a\.png: cannot be read \(Permission denied\)"):
-        read_complete_image(path)
+        read_image(path)
 
 
 def test_large_pictures_are_no_bombs(tmp_path, monkeypatch, recwarn):
-    path = turned(smooth(), tmp_path / "a.png", 1)
+    path = turned(smooth(), tmp_path / "a.webp", 1)
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
-    assert read_complete_image(path).shape == (24, 36, 3) and not recwarn.list
-    assert PIL.Image.MAX_IMAGE_PIXELS == 10
-    with strictly_opened(path) as opened:
-        assert opened.size == (36, 24)
-    assert PIL.Image.MAX_IMAGE_PIXELS == 10
-    with pytest.raises(PIL.UnidentifiedImageError), strictly_opened(Path(__file__)):
-        pass
+    assert read_image(path).shape == (24, 36, 3) and not recwarn.list
     assert PIL.Image.MAX_IMAGE_PIXELS == 10
 
 
@@ -290,7 +283,7 @@ def test_a_name_with_the_letters_of_a_pattern_is_a_name(folder):
     [
         ("deep/er/../er/*.png", "match this pattern"),
         ("~nobody-of-this-name/*.png", "match this pattern"),
-        ("bare", r"no \.jpg.* in this folder \(subfolders are not searched"),
+        ("bare", r"no \.jpg.* in this folder; 1 file left out: 1 in subfolders \(not searched; a pattern"),
     ],
 )
 def test_nothing_found_is_an_error(folder, monkeypatch, word, words):
@@ -356,7 +349,7 @@ def test_ahead_works_while_one_is_looked_at():
 
 def test_nothing_is_logged(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        read_complete_image(turned(smooth(), tmp_path / "a.png", 1))
+        read_image(turned(smooth(), tmp_path / "a.png", 1))
     assert not caplog.records
 
 
@@ -368,4 +361,4 @@ def test_what_opencv_gives_up_on_names_its_file(tmp_path, monkeypatch):
     cv2.imwrite(str(path), np.zeros((4, 4, 3), np.uint8))
     monkeypatch.setattr(cv2, "imdecode", refuse)
     with pytest.raises(InputError, match=r"a\.png: cannot be decoded \(.*empty.*\); make it smaller"):
-        read_complete_image(path)
+        read_image(path)

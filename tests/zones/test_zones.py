@@ -541,11 +541,11 @@ def test_names_in_two_files_are_refused(tmp_path):
     [
         ("none.json", None, "no such zone file"),
         ("zones.txt", b"1 2", r"zones are \.json and \.geojson files, and masks \.jpg"),
-        ("m.png", b"", r"not a readable image \(0 bytes\); save the mask again"),
+        ("m.png", b"", r"not a readable image \(0 bytes\); copy it again"),
         ("m.png", b"no image", r"not a readable image \(8 bytes\)"),
         ("m.png", cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes(), "zone 'm' is empty, all pixels are"),
         ("m.jpg", cv2.imencode(".jpg", np.ones((4, 4), np.uint8))[1].tobytes(), "JPEG blurs the edge of a mask; save"),
-        ("m.png", cv2.imencode(".png", np.eye(64, dtype=np.uint8))[1].tobytes()[:-60], "not a readable image"),
+        ("m.png", cv2.imencode(".png", np.eye(64, dtype=np.uint8))[1].tobytes()[:-60], "is damaged"),
     ],
 )
 def test_errors_of_files_are_named(tmp_path, name, content, message):
