@@ -224,7 +224,7 @@ def test_an_image_cut_short_is_refused(tmp_path, suffix):
     assert read_image(path).shape == (60, 80, 3)
     for share in (0.0, 0.2, 0.5, 0.9):
         path.write_bytes(data[: int(len(data) * share)])
-        with pytest.raises(InputError, match=rf"a\{suffix}: (not a readable image|is damaged)"):
+        with pytest.raises(InputError, match=rf"a\{suffix}: .*(not a readable image|is damaged)"):
             read_image(path)
 
 
