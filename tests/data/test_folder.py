@@ -257,7 +257,7 @@ def test_a_validation_split_may_have_the_names_that_tools_give(tmp_path, name):
 def test_what_becomes_no_record_is_counted_and_named(tmp_path, caplog):
     pictures(tmp_path / "images")
     as_json(tmp_path)
-    for name in ("beside.jpg", "more/inner.png", "images/phone.heic", "images/b.gif", "images/a.txt", ".hid.jpg"):
+    for name in ("beside.jpg", "more/inner.png", "images/phone.dng", "images/b.jxl", "images/a.txt", ".hid.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     for name in ("notes.md", "README.txt"):
@@ -268,15 +268,15 @@ def test_what_becomes_no_record_is_counted_and_named(tmp_path, caplog):
     assert len(text) == 3 and all(line.startswith(f"{tmp_path}: ") for line in text)
     assert "2 files left out, images that lie neither" in text[0] and ": beside.jpg, more/inner.png" in text[0]
     assert "2 files left out, not images in a format that is read" in text[1]
-    assert ": images/b.gif, images/phone.heic" in text[1]
+    assert ": images/b.jxl, images/phone.dng" in text[1]
     assert "1 file left out, not annotations that are read here: images/a.txt" in text[2]
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
 
 
 def test_a_folder_of_other_formats_alone_is_named(tmp_path):
-    pictures(tmp_path, ["a.heic", "b.gif"])
+    pictures(tmp_path, ["a.dng", "b.jxl"])
     with pytest.raises(
-        InputError, match=r"holds no picture \(.*\), but 2 in formats that are not read, a\.heic the first"
+        InputError, match=r"holds no picture \(.*\), but 2 in formats that are not read, a\.dng the first"
     ):
         Folder(tmp_path).records("train")
 

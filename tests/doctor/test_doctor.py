@@ -220,7 +220,7 @@ def test_coordinates_in_another_frame_are_an_error(tmp_path):
     root = write_own(tmp_path / "mine", "a", "b")
     rng = np.random.default_rng(0)
     (root / "points.json").write_text(json.dumps({f"{n}.png": rng.uniform(0, 1, (20, 2)).tolist() for n in "ab"}))
-    (root / "c.heic").touch()
+    (root / "c.dng").touch()
     report = examine(data_set("folder", root))
     assert found(report, "frame") == [("train", "mine")] and not found(report, "doubt")
     assert report.fails("error") and "a.png, b.png: all coordinates lie between 0 and 1" in report.text()

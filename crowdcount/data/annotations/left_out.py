@@ -9,18 +9,16 @@ from typing import Final
 from crowdcount.data.annotations.common_formats import is_paper
 from crowdcount.data.annotations.error_collection import report_left_out
 from crowdcount.data.annotations.point_file import ANNOTATIONS
-from crowdcount.images.read import IMAGE_SUFFIXES
+from crowdcount.images.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 _ENDINGS: Final = frozenset(Path(name).suffix for name in ANNOTATIONS)
-_IMAGES: Final = frozenset([".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".arw", ".cr2", ".cr3", ".dng", ".nef"])
-"""Suffixes of images that not every Python knows."""
 
 
 def is_unread_image(path: Path) -> bool:
     """Return whether the suffix of a file is of an image or a video, but of no format that is read."""
     suffix = path.suffix.lower()
     kind = mimetypes.guess_type(path.name)[0] or ""
-    return suffix not in IMAGE_SUFFIXES and (suffix in _IMAGES or kind.startswith(("image/", "video/")))
+    return suffix not in IMAGE_SUFFIXES and (suffix in UNREAD_SUFFIXES or kind.startswith(("image/", "video/")))
 
 
 def walk(folder: Path) -> Iterator[Path]:
