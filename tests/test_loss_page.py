@@ -5,9 +5,15 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import __main__ as benchmark
 from benchmarks import contrastive, contrastive_table, loss_page
+from crowdcount.data import ReferringScenes, Synthetic
+from crowdcount.data.augment import Augment
+from crowdcount.data.datamodule import CrowdData
 from crowdcount.losses import contrastive as package
 from crowdcount.losses import count
 from crowdcount.losses.contrastive.recipes import RECIPES
@@ -73,3 +79,29 @@ def test_every_line_of_the_tables_is_a_term():
         for line in lines[1:]:
             term = contrastive_table.term_of(line, 0.2)
             assert term.at in places and term.weight == 0.2
+
+
+SMALL = {
+    "blocks": lambda seed: CrowdData(
+        Synthetic(train=8, val=0, test=2), Augment(crop=64), val_fraction=0, seed=seed, num_workers=0
+    ),
+    "rec": lambda seed: CrowdData(
+        ReferringScenes(train=4, val=0, test=2), None, batch_size=2, val_fraction=0, seed=seed, num_workers=0
+    ),
+}
+
+
+@pytest.mark.parametrize(("at", "line"), [("blocks", "count_bins:sbcl"), ("rec", "rec_logits:mw")])
+def test_a_table_is_trained_once(at, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(contrastive_table, "STEPS", {at: (1, 2)})
+    monkeypatch.setattr(contrastive_table, "data_of", lambda at, seed: SMALL[at](seed))
+    words = ["contrastive_table", "--at", at, "--seeds", "1", "--losses", "none", line, "--runs", str(tmp_path)]
+    assert benchmark.main(words) == 0
+    first = capsys.readouterr().out
+    assert line in first and "none" in first
+    runs = contrastive_table.read_runs(tmp_path, at)
+    assert [run["steps"] for run in runs] == [2, 2] and all(run["mae"] >= 0 for run in runs)
+    monkeypatch.setattr(contrastive_table, "fitted", None)  # would fail
+    assert benchmark.main(words) == 0 and capsys.readouterr().out == first
+    text = loss_page.results(at, runs)
+    assert "seeds 0." in text and f"| {line} | 1 |" in text

@@ -2,20 +2,24 @@
 
 import copy
 import csv
+import json
+from pathlib import Path
 
+import numpy as np
+import open_clip
 import pytest
 import torch
 import yaml
 
 from crowdcount.cli import train
+from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
 from crowdcount.losses.contrastive import ContrastiveTerm
-from crowdcount.models import Ebc
-from crowdcount.models.blockwise.bins import Bins
+from crowdcount.models import Bins, ClipEbc, ClipZip, Ebc, Zip
 from crowdcount.models.rec.outputs import Phrases, PointDetections
-from crowdcount.training import BlockwiseModule
+from crowdcount.training import BlockwiseModule, ZipModule
 from crowdcount.training.contrastive import ContrastiveTerms
-from crowdcount.training.contrastive_blocks import bin_pairs
+from crowdcount.training.contrastive_blocks import BlockFeatures, bin_pairs
 from crowdcount.training.contrastive_tokens import logit_pairs, text_ids, token_pairs
 from tests.support.tiny_rec import REC, SCENES
 
@@ -151,6 +155,41 @@ def test_features_of_evaluations_are_not_held():
     twin = copy.deepcopy(module)
     twin.network(image)
     assert twin.contrastive._features._last is not None and module.contrastive._features._last is None
+
+
+@pytest.fixture(scope="module")
+def _tiny_clip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("open_clip")
+    recorded = Path(__file__).parents[1] / "golden/zip/zip_tiny.json"
+    for name, config in json.loads(recorded.read_text())["open_clip_configs"].items():
+        (folder / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
+
+
+BINS = Bins([0, 1, "2+"])
+NETWORKS = {
+    "ebc": lambda: Ebc("test_resnet", BINS, pretrained=False),
+    "clip_ebc": lambda: ClipEbc("tiny-vit", BINS, pretrained=None, vpt=2, reduction=16),
+    "zip": lambda: Zip("mobilenetv4_conv_small_035", BINS, pretrained=False),
+    "clip_zip": lambda: ClipZip("tiny-vit", BINS, 32, None, vpt=2),
+}
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+@pytest.mark.usefixtures("_tiny_clip")
+def test_every_blockwise_family_names_its_features(family):
+    network = NETWORKS[family]()
+    kept = BlockFeatures(network, in_training=False)
+    density = network(torch.rand(2, 3, 128, 128)).density
+    assert kept.take().shape == (2, network.feature_channels, *density.shape[2:])
+
+
+def test_zip_is_trained_with_a_term():
+    module = ZipModule(NETWORKS["zip"](), contrastive=(ContrastiveTerm("supcon", "count_bins"),))
+    images, points = torch.rand(2, 3, 64, 64), [np.array([[3.0, 4.0], [40.0, 40.0]]), np.zeros((0, 2))]
+    output = module.network(images)
+    values = module.losses(output, Batch(images, [(64, 64)] * 2, points, [2, 0], ["a", "b"], [(), ()], ["", ""]))
+    assert values["count_bins_supcon"] > 0 and values["count_bins_supcon"].requires_grad
 
 
 def test_a_network_without_a_named_layer_is_refused():

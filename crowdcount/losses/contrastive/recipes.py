@@ -160,7 +160,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         note="No place: it needs several projection heads and a network over all pairs.",
     ),
     "simlap": Recipe(
-        "Hydra, SimLAP",
+        "SimLAP, Hydra",
         (scores.gated_scores,),
         note="No place: it learns a subspace for each pair of classes. It is `contrast` with the denominator own.",
     ),

@@ -32,7 +32,7 @@ def gated_scores(z_anchor: Tensor, z_ref: Tensor, gate: Tensor, *, scale: float 
     """Return the (A, R) scores in the part of the space that each anchor's gate opens: scale * (z_i g_i^2) . z_j.
 
     The product is not normalised again. Wu et al., "Rethinking Positive Pairs in Contrastive Learning"
-    (Hydra, first named SimLAP), arXiv 2410.18200, where the gate is learned from the two classes of a pair.
+    (SimLAP; Hydra in the first version), arXiv 2410.18200, where the gate is learned from the two classes of a pair.
 
     Args:
         z_anchor: (A, d) embeddings of any length.
