@@ -25,7 +25,8 @@ from torch import Tensor
 
 from crowdcount.checks import check_number
 from crowdcount.geometry import Points
-from crowdcount.losses.density import DensityLoss, at_least_float32
+from crowdcount.losses.density import DensityLoss
+from crowdcount.losses.precision import widen
 
 
 @dataclass
@@ -55,7 +56,7 @@ class BayesianLoss(DensityLoss):
 
     def __call__(self, density: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
         """Return the terms, see `DensityLoss`."""
-        maps = at_least_float32(density)[:, 0]
+        maps = widen(density)[:, 0]
         with torch.autocast(density.device.type, enabled=False):
             images = [self._image_terms(map_, each, stride) for map_, each in zip(maps, points, strict=True)]
         of_points, of_background = torch.stack(images).mean(dim=0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from crowdcount.geometry import Kernel, Points, block_counts, render_density
+from crowdcount.losses.precision import widen
 
 
 class DensityLoss(ABC):
@@ -47,7 +48,7 @@ class DensityMse(DensityLoss):
     def __call__(self, density: Tensor, points: Sequence[Points], stride: int) -> dict[str, Tensor]:
         """Return the term, see `DensityLoss`."""
         height, width = (side * stride for side in density.shape[-2:])
-        predicted = at_least_float32(density)
+        predicted = widen(density)
         pixels = render_densities(points, height, width, self.kernel).to(predicted)
         true = functional.avg_pool2d(pixels, stride) * stride**2
         return {"density": (predicted - true).square().sum(dim=(1, 2, 3)).mean()}
@@ -64,7 +65,7 @@ class CountL1(DensityLoss):
 
 def absolute_count_errors(density: Tensor, points: Sequence[Points]) -> Tensor:
     """Return |sum of the density - number of points| of each image, (B,)."""
-    return (at_least_float32(density).sum(dim=(1, 2, 3)) - point_numbers(points, density.device)).abs()
+    return (widen(density).sum(dim=(1, 2, 3)) - point_numbers(points, density.device)).abs()
 
 
 def point_numbers(points: Sequence[Points], device: torch.device) -> Tensor:
@@ -96,8 +97,3 @@ def render_densities(points: Sequence[Points], height: int, width: int, kernel: 
         kernel: how a person is drawn.
     """
     return torch.from_numpy(np.stack([render_density(each, height, width, kernel) for each in points]))[:, None]
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """Return values in single precision or better: counts are sums over many cells."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -11,7 +11,8 @@ from torch import Tensor
 from crowdcount.checks import check_number
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
-from crowdcount.losses.density import DensityLoss, absolute_count_errors, at_least_float32, block_targets, point_numbers
+from crowdcount.losses.density import DensityLoss, absolute_count_errors, block_targets, point_numbers
+from crowdcount.losses.precision import widen
 from crowdcount.losses.transport import transport, variation
 
 
@@ -49,7 +50,7 @@ class DmCount(DensityLoss):
                 "loss: DM-Count compares distributions, but the network gives negative densities; let it end in a ReLU "
                 "or softplus, or take another loss"
             )
-        density = at_least_float32(density)  # once: the gradients of the terms are added up in that precision
+        density = widen(density)  # once: the gradients of the terms are added up in that precision
         terms = self.image_terms(density, block_targets(points, density, stride), points, stride)
         return {name: images.mean() for name, images in terms.items()}
 

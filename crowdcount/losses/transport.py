@@ -22,6 +22,7 @@ from scipy import sparse
 from torch import Tensor
 
 from crowdcount.geometry import Points
+from crowdcount.losses.precision import widen
 
 REG = 10.0  # of the entropy, in squared pixels
 ITERATIONS = 100
@@ -179,18 +180,19 @@ def transport(density: Tensor, points: Sequence[Points], stride: int) -> Tensor:
         points: (n, 2) of each image, in pixels of the map times `stride`.
         stride: block side in pixels.
     """
-    flat = density.float().flatten(1)
+    flat = widen(density).flatten(1)
     gradient = torch.zeros_like(flat)
     occupied = [index for index, each in enumerate(points) if len(each)]
     if occupied:
         rows, columns = density.shape[-2:]
         chosen = flat.detach()[occupied]
-        gradient[occupied] = _gradient(chosen, [points[index] for index in occupied], (rows, columns), stride)
+        found = _gradient(chosen.float(), [points[index] for index in occupied], (rows, columns), stride)
+        gradient[occupied] = found.to(gradient)
     return (flat * gradient).sum(dim=1)
 
 
 def _gradient(density: Tensor, points: Sequence[Points], size: tuple[int, int], stride: int) -> Tensor:
-    """Return the (B, blocks) gradient of the transport cost with respect to `density`."""
+    """Return the (B, blocks) gradient of the transport cost with respect to `density`, float32 like the kernel."""
     # elsewhere (mps, xpu) torch has no sparse products
     device = density.device if density.device.type in ("cpu", "cuda") else torch.device("cpu")
     with torch.autocast(density.device.type, enabled=False):
@@ -211,6 +213,6 @@ def variation(density: Tensor, blocks: Tensor, counts: Tensor) -> Tensor:
         blocks: (B, 1, rows, columns) annotated points of each block.
         counts: (B,) number of points n of each image.
     """
-    flat, truth = density.float().flatten(1), blocks.flatten(1)
+    flat, truth = widen(density).flatten(1), blocks.flatten(1)
     predicted = flat / (flat.sum(dim=1, keepdim=True) + _SUM_EPS)
     return counts * (predicted - truth / (counts[:, None] + _SUM_EPS)).abs().sum(dim=1)

@@ -182,9 +182,10 @@ def _levels(name: str, strides: Sequence[int]) -> tuple[int, ...]:
 def _probe(name: str, levels: tuple[int, ...], strides: Sequence[int]) -> tuple[int, list[str]]:
     """Return the divisor required of image sides, and the parameters that no map depends on.
 
-    Only shapes are computed. Networks that merge scales may need more than their coarsest stride.
+    Only shapes are computed, with gradients even where the caller has switched them off. Networks that merge scales may
+    need more than their coarsest stride.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), torch.inference_mode(False), torch.enable_grad():
         backbone, _ = create(name, levels)
         for multiple in (strides[-1], 2 * strides[-1], 4 * strides[-1]):
             height, width = 5 * multiple, 7 * multiple

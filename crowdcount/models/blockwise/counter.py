@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from crowdcount.losses.precision import widen
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.blockwise.bins import Bins
 
@@ -33,8 +34,8 @@ class BlockwiseCounter(DensityNetwork):
         self.register_buffer("anchors", torch.tensor(bins.values), persistent=False)
 
     def decode(self, logits: Tensor) -> CountMap:
-        """Convert class scores (B, K, H, W) to a count map, always in float32."""
-        logits = logits.float()
+        """Convert class scores (B, K, H, W) to a count map, in float32 at least."""
+        logits = widen(logits)
         classes, anchors = logits.softmax(dim=1), self.anchors.view(1, -1, 1, 1)
         density = (classes * anchors).sum(dim=1, keepdim=True)
         with torch.no_grad():  # no loss needs it

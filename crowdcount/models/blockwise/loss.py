@@ -16,6 +16,7 @@ from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 from crowdcount.losses.density import block_targets
 from crowdcount.losses.dm_count import DmCount
+from crowdcount.losses.precision import widen
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
 
@@ -72,9 +73,9 @@ class Dace:
         """
         if output.logits is None:
             raise InputError("loss: DACE needs the class scores of a blockwise network; this one gives a density only")
-        density = output.density.float()
+        density = widen(output.density)
         blocks = block_targets(points, density, stride, self.once_per_pixel)
-        entropy = functional.cross_entropy(output.logits.float(), bins.classes(blocks[:, 0]), reduction="none")
+        entropy = functional.cross_entropy(widen(output.logits), bins.classes(blocks[:, 0]), reduction="none")
         terms = {"cross_entropy": entropy.flatten(1).sum(dim=1)}
         if self.count_loss == "dmcount":
             dm_count = DmCount(self.ot_weight, self.tv_weight).image_terms(density, blocks, points, stride)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
+from crowdcount.losses.precision import widen
 from crowdcount.models.hmode.network import SCALE, ExpertMaps
 
 _PERSON = 1e-5  # people per pixel above which a pixel counts as occupied, as published
@@ -157,7 +158,7 @@ def importance_loss(gates: Tensor) -> Tensor:
     Args:
         gates: (B, G, K, h, w), shares of the K experts in each group; a group of one expert contributes 0.
     """
-    use = gates.float().sum(dim=(0, 3, 4))
+    use = widen(gates).sum(dim=(0, 3, 4))
     if use.shape[1] < 2:
         return use.new_zeros(())
     return (use.var(dim=1) / (use.mean(dim=1).square() + 1e-10)).sum()

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from crowdcount.checks import check_choice
 from crowdcount.errors import InputError
+from crowdcount.losses.precision import widen
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.hmode.convert import from_authors
 from crowdcount.models.layers import init_weights
@@ -140,13 +141,13 @@ class Hmode(DensityNetwork):
             decoded.insert(0, decoder(joined))
         heads = [head(each) for head, each in zip(self.heads, decoded, strict=True)]
         positive = functional.relu if self.compat else functional.softplus
-        return torch.cat([_nearest(positive(_full(map_)), heads[0].shape[-2:]) for map_ in heads], dim=1)
+        return torch.cat([_nearest(positive(widen(map_)), heads[0].shape[-2:]) for map_ in heads], dim=1)
 
     def _gates(self, deepest: Tensor, size: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
         """Return the shares within groups (B, E, E - 1, ...), of groups (B, E, ...), and the attention logits."""
-        attention = _full(self.attention(deepest))
-        within = _full(self.group_gate(deepest))
-        between = _full(self.mixture_gate(attention.sigmoid().to(deepest.dtype) * deepest))
+        attention = widen(self.attention(deepest))
+        within = widen(self.group_gate(deepest))
+        between = widen(self.mixture_gate(attention.sigmoid().to(deepest.dtype) * deepest))
         if self.compat:
             within, between = functional.relu(within), functional.relu(between)
         groups, members = self.members.shape
@@ -212,11 +213,6 @@ def _final_conv_layers(part: nn.Module) -> list[nn.Conv2d]:
 def _fill_bias(layer: nn.Conv2d, value: float) -> None:
     assert layer.bias is not None
     nn.init.constant_(layer.bias, value)
-
-
-def _full(scores: Tensor) -> Tensor:
-    """Convert scores to at least single precision, since counts are sums over many cells."""
-    return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 
 def _nearest(maps: Tensor, size: torch.Size) -> Tensor:

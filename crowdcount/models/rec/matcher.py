@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from crowdcount.checks import check_number
 from crowdcount.errors import InputError
+from crowdcount.losses.precision import widen
 from crowdcount.models.rec.outputs import PointDetections
 
 Match = tuple[Tensor, Tensor]
@@ -73,8 +74,7 @@ class PointMatcher:
         """Return the weighted cross-entropy of each query, (E, Q), equal for all points of an expression."""
         tokens, labels = detections.phrases.tokens, detections.phrases.labels
         used = tokens.any(dim=0)  # published logits have 256 columns, expressions ten tokens
-        logits = detections.logits[..., used]
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = widen(detections.logits[..., used])
         padding = ~tokens[:, None, used]
         # cross-entropy from logits: softplus(x) - x where the label is 1, which is softplus(-x)
         entropy = functional.softplus(logits.where(~labels[:, None, used], -logits)).masked_fill(padding, 0)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from crowdcount.losses.precision import widen
+
 
 @dataclass
 class Phrases:
@@ -70,6 +72,6 @@ def selected(logits: Tensor, phrases: Phrases, cls_threshold: float = 0.25, word
         cls_threshold: probability that [CLS] must exceed.
         word_threshold: probability that each word must exceed.
     """
-    probabilities = logits.float().sigmoid()
+    probabilities = widen(logits).sigmoid()
     named = (probabilities > word_threshold) | ~phrases.words[:, None]
     return (probabilities[..., 0] > cls_threshold) & named.all(dim=2)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from crowdcount.errors import InputError
+from crowdcount.losses.precision import widen
 from crowdcount.models.base import CLIP_MEAN, CLIP_STD, CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.blockwise.counter import BlockwiseCounter
@@ -60,9 +61,7 @@ class ZeroInflatedNetwork(BlockwiseCounter):
             zero_logits: (B, 2, H, W), logits of a structural zero and of none.
             rate_logits: (B, K - 1, H, W), logits of the bins from 1 up.
         """
-        zero_logits, rate_logits = (
-            logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (zero_logits, rate_logits)
-        )
+        zero_logits, rate_logits = widen(zero_logits), widen(rate_logits)
         anchors = self.anchors[1:].to(rate_logits.dtype).view(1, -1, 1, 1)
         rate = (rate_logits.softmax(dim=1) * anchors).sum(dim=1, keepdim=True)
         empty, occupied = zero_logits.softmax(dim=1).chunk(2, dim=1)
