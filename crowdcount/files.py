@@ -1,5 +1,6 @@
 """Atomic writing of files, and reading of text and JSON with errors that name the line."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -7,18 +8,25 @@ from pathlib import Path
 from crowdcount.errors import InputError
 
 
-def atomic_write(path: Path, content: bytes | str) -> None:
+def atomic_write(path: Path, content: bytes | memoryview | str, sync: bool = False) -> None:
     """Write a file under a temporary name and rename it, so that it is never seen incomplete.
 
     Args:
         path: the file; its folder is created if necessary, and an existing file is replaced.
         content: bytes, or text that is written as UTF-8.
+        sync: have the disk hold the new file before it replaces the old one, so that a power cut loses neither.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
+        if sync and os.name == "posix":  # elsewhere folders cannot be opened
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -37,6 +45,25 @@ def is_dir(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_error(path: Path, error: OSError) -> InputError:
+    """Return the error that says why a file or folder cannot be written, and what helps."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "free space there, or choose another folder"
+    elif error.errno == errno.EFBIG:
+        remedy = "raise the limit of file sizes (ulimit -f)"
+    else:
+        remedy = "choose a folder that you may write to"
+    return InputError(f"{path}: cannot be written ({error.strerror}); {remedy}", path)
 
 
 def read_text(path: Path) -> str:

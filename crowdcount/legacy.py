@@ -26,7 +26,7 @@ NAMES: Final = {
 """Public names that changed, whatever module they are in."""
 
 MODULES: Final[dict[str, tuple[str, ...]]] = {
-    "crowdcount.callbacks": ("training.callbacks",),
+    "crowdcount.callbacks": ("training.callbacks", "training.checkpoints"),
     "crowdcount.checkpoint": ("weights.checkpoint",),
     "crowdcount.configuration": ("zoo.config",),
     "crowdcount.data.annotation": ("data.annotations.common_formats",),

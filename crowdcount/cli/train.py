@@ -28,9 +28,9 @@ from typing import Any, Final, NoReturn, get_args, get_type_hints
 import torch
 import yaml
 from jsonargparse import DefaultHelpFormatter, get_loader, set_loader
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from crowdcount.class_paths import check_classes, closed_set, find_class
 from crowdcount.cli.outside import KEY, add_current_folder, import_named
@@ -38,11 +38,19 @@ from crowdcount.cli.parser import Parser as CommandParser
 from crowdcount.cli.parser import help_options
 from crowdcount.config_errors import explain
 from crowdcount.data.datamodule import CrowdData
-from crowdcount.errors import InputError, input_error
+from crowdcount.errors import InputError
 from crowdcount.legacy import upgrade_config, upgrade_option
 from crowdcount.training.base import MakeOptimizer, MakeSchedule, TrainingModule
-from crowdcount.training.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
-from crowdcount.weights.checkpoint import read_checkpoint
+from crowdcount.training.callbacks import PredictionPictures, SaveConfig
+from crowdcount.training.checkpoint_file import check_checkpoint, check_resumable
+from crowdcount.training.checkpoints import BestCheckpoint, LastCheckpoint
+from crowdcount.training.failures import (
+    TERMINATED,
+    end_at_sigterm,
+    failure_message,
+    restored_sigterm,
+    resume_advice,
+)
 from crowdcount.zoo.config import find_config, read_config_file
 
 logger = logging.getLogger("crowdcount")
@@ -117,6 +125,8 @@ class TrainCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say where the run is; test the best checkpoint where the configuration asks for it."""
+        if self.trainer.received_sigterm:
+            raise SystemExit(TERMINATED)
         best = next(each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint))
         if not best.best_model_path:
             logger.warning(
@@ -128,11 +138,33 @@ class TrainCLI(LightningCLI):
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best.best_model_path or None)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer; an argument it refuses is the user's to correct."""
+        """Make the trainer, which SIGTERM ends; an argument it refuses is the user's to correct."""
         try:
-            return super().instantiate_trainer(**kwargs)
-        except ValueError as error:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, ImportError) as error:
             raise InputError(f"trainer: {error}") from error
+        end_at_sigterm(trainer)
+        return trainer
+
+    def _set_seed(self) -> None:
+        """Seed the random streams; the number may be out of their range."""
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise InputError(f"seed_everything: {error}") from error
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a subcommand; whatever ends a training early carries the advice how to go on."""
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException as error:
+            if subcommand == "fit":
+                error.add_note(resume_advice(self.trainer, self.config["fit"]["ckpt_path"]))
+            if isinstance(error, OSError) and error.filename is None:  # such as of a full disk
+                error.filename = self.trainer.log_dir
+            if self.trainer.received_sigterm:  # also where a worker process ended first, or another one of the training
+                raise SystemExit(TERMINATED) from error
+            raise
 
     def before_instantiate_classes(self) -> None:
         """Refuse functions for classes, and null for a group of settings: leaving the key out gives the defaults."""
@@ -162,26 +194,15 @@ class TrainCLI(LightningCLI):
         if self.config["fit"]["test_after_fit"]:
             self.datamodule.test_dataloader()
         if self.config["fit"]["ckpt_path"] is not None:
-            self._require_checkpoint("fit")
+            path, checkpoint = self._require_checkpoint("fit")
+            made = self.model.configure_optimizers()
+            check_resumable(path, checkpoint, made["optimizer"] if isinstance(made, dict) else made)
 
-    def _require_checkpoint(self, subcommand: str) -> None:
+    def _require_checkpoint(self, subcommand: str) -> tuple[Path, dict[str, Any]]:
         path = self.config[subcommand]["ckpt_path"]
         if path is None:
             raise InputError(f"--ckpt_path: {subcommand} needs a checkpoint, such as RUN/checkpoints/best.ckpt")
-        if not Path(path).is_file():
-            raise InputError(f"--ckpt_path: {path} is no file; give one such as RUN/checkpoints/best.ckpt")
-        checkpoint = read_checkpoint(Path(path))
-        if not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
-            raise InputError(
-                f"--ckpt_path: {path} was not written by a training; crowdcount.create_model reads weights"
-            )
-        ours, theirs = (
-            {key: value.shape for key, value in state.items()}
-            for state in (self.model.state_dict(), checkpoint["state_dict"])
-        )
-        if ours != theirs:
-            different = min(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-            raise InputError(f"--ckpt_path: {path} is of another network; {different} differs")
+        return Path(path), check_checkpoint(Path(path), self.model)
 
     def _parse_ckpt_path(self) -> None:
         """Read nothing from the checkpoint at this point: ours hold a configuration, not hyper-parameters."""
@@ -214,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _require_config(words)
         prepared, packages = _prepared(words)
-        with closed_set(packages):
+        with closed_set(packages), restored_sigterm():
             TrainCLI(
                 TrainingModule,
                 CrowdData,
@@ -233,14 +254,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 },
                 args=prepared,
             )
-    except MisconfigurationException as error:
-        _fail(f"trainer: {error}")
-    except ValueError as error:
-        mistake = input_error(error)
-        if mistake is None:
+    except Exception as error:
+        message = failure_message(error)
+        if message is None:
             raise
-        # a worker process hands its error over with the whole traceback; the last part is the message
-        _fail(str(mistake).rsplit("InputError: ", 1)[-1].strip())
+        _fail("\n".join([message, *_notes(error)]))
+    except SystemExit as end:
+        _end(end)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # its threads may not outlive the interpreter: they would abort it
     return 0
@@ -275,6 +295,23 @@ def _prepared(words: Sequence[str]) -> tuple[list[str], list[str]]:
     packages += getattr(args, "packages", ())
     packages = list(dict.fromkeys(packages))
     return [*prepared, *([f"--{KEY}={json.dumps(packages)}"] if packages else [])], packages
+
+
+def _notes(error: BaseException | None) -> list[str]:
+    """Return the notes on an error or on what caused it."""
+    while error is not None and not hasattr(error, "__notes__"):
+        error = error.__cause__ or error.__context__
+    return list(error.__notes__) if error is not None else []
+
+
+def _end(end: SystemExit) -> NoReturn:
+    """End the process after SIGTERM, Ctrl-C or an error that has been reported."""
+    if end.code == TERMINATED or isinstance(end, SIGTERMException):
+        sys.stderr.write("\n".join(["crowdcount train: ended by SIGTERM", *_notes(end)]) + "\n")
+        raise SystemExit(TERMINATED) from end
+    for note in _notes(end):
+        sys.stderr.write(f"{note}\n")
+    raise end
 
 
 def _fail(message: str) -> NoReturn:

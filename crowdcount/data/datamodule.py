@@ -1,6 +1,8 @@
 """Lightning data module: loaders of training crops and whole images."""
 
 import logging
+import os
+import signal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -107,7 +109,8 @@ class CrowdData(LightningDataModule):
         train, _ = self.splits
         dataset = CrowdDataset(train, self.resize, self.augment, self.crops_per_image, self.seed, self.cache)
         weights = self.source.sampling_weights(train)
-        sampler = EpochSampler(dataset, shuffle=True, seed=self.seed, weights=weights, length=self.epoch_images)
+        repeat = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        sampler = EpochSampler(dataset, True, self.seed, weights, self.epoch_images, repeat)
         return ResumableLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._options())
 
     def val_dataloader(self) -> DataLoader[TrainingSample] | list[DataLoader[TrainingSample]]:
@@ -143,7 +146,7 @@ class CrowdData(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": self.num_workers > 0,
-            "worker_init_fn": _one_thread,
+            "worker_init_fn": _start_worker,
             # the loader would otherwise draw from the global stream, which belongs to the training
             "generator": torch.Generator(),
         }
@@ -162,5 +165,7 @@ def one_rule(**rules: SizeRule | None) -> SizeRule | None:
     return next(iter(chosen.values()), None)
 
 
-def _one_thread(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
     cv2.setNumThreads(0)
+    # a scheduler signals all processes of a training: a worker that leaves quietly lets the main one save its step
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from crowdcount.data.dataset import Batch, CrowdDataset, SampleIndex, TrainingSample
@@ -15,11 +15,11 @@ from crowdcount.data.dataset import Batch, CrowdDataset, SampleIndex, TrainingSa
 _STREAM = 102  # first word of the seeds here; other uses of the same seed have other words
 
 
-class EpochSampler(DistributedSampler[SampleIndex]):
+class EpochSampler(DistributedSampler[SampleIndex], SequentialSampler):
     """Sampler of one process for an epoch; all processes draw the same number of samples.
 
     If the images do not divide evenly, training repeats some of them and evaluation adds padding. It is a
-    `DistributedSampler` so that Lightning does not replace it.
+    `DistributedSampler` and a `SequentialSampler` so that Lightning does not replace it.
 
     Args:
         dataset: the data set to draw from.
@@ -27,6 +27,7 @@ class EpochSampler(DistributedSampler[SampleIndex]):
         seed: seed of the orders.
         weights: (N,) relative probabilities of the images in training, see `systematic_sample`; equal by default.
         length: draws of all processes in a training epoch; by default the number of images.
+        repeat: draw the same samples in every epoch, those of the first, for a training that should overfit.
     """
 
     dataset: CrowdDataset
@@ -40,6 +41,7 @@ class EpochSampler(DistributedSampler[SampleIndex]):
         seed: int,
         weights: NDArray[np.float64] | None = None,
         length: int | None = None,
+        repeat: bool = False,
     ) -> None:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
@@ -47,26 +49,28 @@ class EpochSampler(DistributedSampler[SampleIndex]):
         if length is not None and weights is None:
             weights = np.ones(len(dataset))
         self.weights = weights
+        self.repeat = repeat
         self.length = len(dataset) if length is None else length
         self.num_samples = math.ceil(self.length / world)
         self.total_size = self.num_samples * world
 
-    def __iter__(self) -> Iterator[SampleIndex]:
+    def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
         """Yield this process's draws."""
-        order = self._order()
+        epoch = 0 if self.repeat else self.epoch
+        order = self._order(epoch)
         seen: Counter[int] = Counter()
         start = self.skip * self.num_replicas + self.rank
         for position in range(len(self) * self.num_replicas):
             index = int(order[position % self.length])
             if position >= start and (position - start) % self.num_replicas == 0:
                 is_padding = not self.shuffle and position >= self.length
-                yield SampleIndex(index, self.epoch, is_padding, seen[index] if self.weights is not None else 0)
+                yield SampleIndex(index, epoch, is_padding, seen[index] if self.weights is not None else 0)
             seen[index] += 1
 
-    def _order(self) -> NDArray[np.int64]:
+    def _order(self, epoch: int) -> NDArray[np.int64]:
         order = np.arange(len(self.dataset))
         if self.shuffle:
-            rng = np.random.default_rng([_STREAM, self.seed, self.epoch])
+            rng = np.random.default_rng([_STREAM, self.seed, epoch])
             if self.weights is not None:
                 return systematic_sample(self.weights, self.length, rng)
             rng.shuffle(order)

@@ -7,7 +7,8 @@ from crowdcount.lazy import lazy_names
 if TYPE_CHECKING:
     from crowdcount.training.base import CountingModule, TrainingModule
     from crowdcount.training.blockwise import BlockwiseModule
-    from crowdcount.training.callbacks import BestCheckpoint, LastCheckpoint, PredictionPictures, SaveConfig
+    from crowdcount.training.callbacks import PredictionPictures, SaveConfig
+    from crowdcount.training.checkpoints import BestCheckpoint, LastCheckpoint
     from crowdcount.training.density import DensityModule
     from crowdcount.training.embedding_metrics import EmbeddingMetrics
     from crowdcount.training.hmode import HmodeModule
@@ -42,10 +43,12 @@ __getattr__ = lazy_names(
         ),
         "blockwise": ("BlockwiseModule",),
         "callbacks": (
-            "BestCheckpoint",
-            "LastCheckpoint",
             "PredictionPictures",
             "SaveConfig",
+        ),
+        "checkpoints": (
+            "BestCheckpoint",
+            "LastCheckpoint",
         ),
         "density": ("DensityModule",),
         "embedding_metrics": ("EmbeddingMetrics",),

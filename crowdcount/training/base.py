@@ -18,6 +18,8 @@ from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference
 from crowdcount.metrics import CountErrors, MacroNae
 from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork, count_map
+from crowdcount.training.averages import EpochAverages
+from crowdcount.training.finite import check_weights, loss_error
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 MakeSchedule = Callable[[Optimizer], LRScheduler]
@@ -37,6 +39,8 @@ class TrainingModule(LightningModule):
         self.network = network
         self.make_optimizer = optimizer
         self.make_schedule = schedule
+        self.averages = EpochAverages()
+        self._rate: float | None = None
         self._streams: dict[str, Any] | None = None
         self._restored = False
 
@@ -73,9 +77,28 @@ class TrainingModule(LightningModule):
             self.network.load_pretrained()
 
     def on_train_epoch_start(self) -> None:
-        """Log the learning rate."""
-        rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.log("lr", rate, on_step=False, on_epoch=True, rank_zero_only=True)
+        """Note the learning rate of the epoch; a run resumed inside it has rate and averages from its checkpoint."""
+        self.averages.reset()
+        self._rate = self._current_rate()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the learning rate, and the averages over the batches of the epoch."""
+        assert self._rate is not None
+        # the values are the same in each process and need no averaging
+        self.log_dict({"lr": self._rate, **self.averages.compute()}, on_step=False, on_epoch=True)
+        self.averages.reset()
+
+    def _current_rate(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_validation_start(self) -> None:
+        """Stop a training before an epoch with broken weights is validated.
+
+        Raises:
+            InputError: they are not finite.
+        """
+        if self.trainer.optimizers:
+            check_weights(self, self.trainer.global_step)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimizer over the trained parameters, and its schedule."""
@@ -88,19 +111,30 @@ class TrainingModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add torch's random streams (dropout draws from them) and how images were normalised to the checkpoint."""
+        """Add torch's random streams (dropout draws from them), how images were normalised and the epoch so far.
+
+        Raises:
+            InputError: the weights are not finite.
+        """
+        check_weights(self, self.trainer.global_step)
+        checkpoint["epoch_so_far"] = {"rate": self._rate, **self.averages.state_dict()}
         checkpoint["normalization"] = {"mean": list(self.network.mean), "std": list(self.network.std)}
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         checkpoint["random_streams"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the streams until the training starts, as setting it up may draw from them; normalise as before."""
+        if "epoch_so_far" in checkpoint:
+            self._rate = checkpoint["epoch_so_far"]["rate"]
+            self.averages.load_state_dict(checkpoint["epoch_so_far"], self.global_rank)
         self.network.restore_normalization(checkpoint.get("normalization", {}))
         self._streams = checkpoint.get("random_streams")
         self._restored = True
 
     def on_train_start(self) -> None:
         """Continue the random streams of the checkpoint."""
+        if self._rate is None:
+            self._rate = self._current_rate()
         if self._streams is None:
             return
         torch.set_rng_state(self._streams["cpu"].cpu())
@@ -109,11 +143,16 @@ class TrainingModule(LightningModule):
         self._streams = None
 
     def log_losses(self, terms: dict[str, Tensor], error: Tensor, images: int) -> Tensor:
-        """Log the terms of the training loss and the count error of a batch; return the loss, their sum."""
+        """Log the terms of the training loss and the count error of a batch; return the loss, their sum.
+
+        Raises:
+            InputError: the loss is not finite.
+        """
         loss = torch.stack(list(terms.values())).sum()
-        log = {f"train/{name}": value.detach() for name, value in terms.items()}
-        log |= {"train/loss": loss.detach(), "train/mae": error}
-        self.log_dict(log, on_step=False, on_epoch=True, sync_dist=True, batch_size=images)
+        if not self.trainer.strategy.reduce_boolean_decision(bool(loss.isfinite())):
+            raise loss_error(terms, self, self.trainer.global_step + 1)
+        log = {f"train/{name}": value for name, value in terms.items()}
+        self.averages.update({**log, "train/loss": loss, "train/mae": error}, images)
         self.log("mae", error, on_step=True, on_epoch=False, prog_bar=True, logger=False)
         return loss
 

@@ -1,0 +1,108 @@
+"""The end of a training that did not succeed: what is the user's to mend, in one line, and SIGTERM."""
+
+import errno
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+
+from crowdcount.errors import input_error
+from crowdcount.files import write_error
+from crowdcount.training.checkpoints import LastCheckpoint
+
+TERMINATED: Final = 128 + signal.SIGTERM
+"""Exit status after SIGTERM, as shells have it."""
+
+_SYSTEM: Final = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR, errno.ENAMETOOLONG,
+    errno.EIO,
+}  # fmt: skip
+"""Errors of the system that are about a folder or disk, not about the program."""
+
+
+def failure_message(error: BaseException) -> str | None:
+    """Return what the user can mend, in a line; None for what is a bug.
+
+    Args:
+        error: that ended the training, or its preparation.
+    """
+    mistake = input_error(error)
+    if mistake is not None:
+        # a worker process hands its error over with the whole traceback; the last part is the message
+        return str(mistake).rsplit("InputError: ", 1)[-1].strip()
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        return str(write_error(Path(error.filename or "."), error))
+    refusal = next(filter(_lightnings_own, _causes(error)), None)
+    return None if refusal is None else f"trainer: {' '.join(str(refusal).split())}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what caused it: jsonargparse wraps what constructors raise."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _lightnings_own(error: BaseException) -> bool:
+    """Return whether Lightning itself raised an error, of a kind that it refuses settings with."""
+    if isinstance(error, MisconfigurationException):
+        return True
+    if not isinstance(error, ValueError | RuntimeError | ImportError | TypeError):
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__")).startswith("lightning.")
+
+
+def last_checkpoint(trainer: Trainer) -> LastCheckpoint:
+    """Return the trainer's callback that writes `last.ckpt`."""
+    return next(each for each in trainer.checkpoint_callbacks if isinstance(each, LastCheckpoint))
+
+
+def resume_advice(trainer: Trainer, resumed: str | None) -> str:
+    """Return how to go on with a training that was ended.
+
+    Args:
+        trainer: of the training.
+        resumed: checkpoint that it was resumed from, None if it started anew.
+    """
+    last = last_checkpoint(trainer)
+    written = last.file if last.dirpath is not None and last.file.is_file() else resumed
+    if written is None:
+        return "no checkpoint has been written yet; start it anew"
+    return f"go on with --ckpt_path {written}"
+
+
+def end_at_sigterm(trainer: Trainer) -> None:
+    """Have SIGTERM end the process with status 143: after the running training step, whose state is saved, or at once.
+
+    A second signal does not wait for the step. Does nothing outside the main thread, where Python allows no handlers.
+    """
+    last = last_checkpoint(trainer)
+    received = False
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal received
+        if received or not last.stepping:
+            raise SystemExit(TERMINATED)
+        received = True
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
+
+
+@contextmanager
+def restored_sigterm() -> Iterator[None]:
+    """Restore how SIGTERM was handled."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
