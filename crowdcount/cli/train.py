@@ -158,8 +158,9 @@ class TrainCLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except BaseException as error:
-            if subcommand == "fit":
-                error.add_note(resume_advice(self.trainer, self.config["fit"]["ckpt_path"]))
+            advice = resume_advice(self.trainer, self.config[subcommand]["ckpt_path"])
+            if advice is not None:
+                error.add_note(advice)
             if isinstance(error, OSError) and error.filename is None:  # such as of a full disk
                 error.filename = self.trainer.log_dir
             if self.trainer.received_sigterm:  # also where a worker process ended first, or another one of the training

@@ -41,6 +41,7 @@ class TrainingModule(LightningModule):
         self.make_schedule = schedule
         self.averages = EpochAverages()
         self._rate: float | None = None
+        self._terms: dict[str, Tensor] = {}
         self._streams: dict[str, Any] | None = None
         self._restored = False
 
@@ -143,18 +144,23 @@ class TrainingModule(LightningModule):
         self._streams = None
 
     def log_losses(self, terms: dict[str, Tensor], error: Tensor, images: int) -> Tensor:
-        """Log the terms of the training loss and the count error of a batch; return the loss, their sum.
-
-        Raises:
-            InputError: the loss is not finite.
-        """
+        """Log the terms of the training loss and the count error of a batch; return the loss, their sum."""
         loss = torch.stack(list(terms.values())).sum()
-        if not self.trainer.strategy.reduce_boolean_decision(bool(loss.isfinite())):
-            raise loss_error(terms, self, self.trainer.global_step + 1)
+        self._terms = {name: value.detach() for name, value in terms.items()}
         log = {f"train/{name}": value for name, value in terms.items()}
         self.averages.update({**log, "train/loss": loss, "train/mae": error}, images)
         self.log("mae", error, on_step=True, on_epoch=False, prog_bar=True, logger=False)
         return loss
+
+    def on_after_backward(self) -> None:
+        """Stop before a step with a loss that is not finite; only now, when a GPU has been given all its work.
+
+        Raises:
+            InputError: it is not, in this process or in another.
+        """
+        finite = not self._terms or bool(torch.stack(list(self._terms.values())).isfinite().all())
+        if not self.trainer.strategy.reduce_boolean_decision(finite):
+            raise loss_error(self._terms, self, self.trainer.global_step + 1)
 
 
 class CountingModule(TrainingModule):

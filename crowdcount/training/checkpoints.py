@@ -140,6 +140,7 @@ class LastCheckpoint(RunCheckpoint):
         every_n_train_steps: also after so many optimizer steps inside an epoch; 0 for not.
 
     Attributes:
+        started: whether the training has begun.
         stepping: whether a training step is running or about to, after which SIGTERM ends the training.
     """
 
@@ -147,7 +148,7 @@ class LastCheckpoint(RunCheckpoint):
         check_number("last.every_n_train_steps", every_n_train_steps, 0)
         super().__init__(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
         self.steps = every_n_train_steps
-        self.stepping = False
+        self.started = self.stepping = False
         self._saved_step = self._first_step = self._step_before = 0
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -180,6 +181,7 @@ class LastCheckpoint(RunCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the first step."""
         super().on_train_start(trainer, pl_module)
+        self.started = True
         self._first_step = trainer.global_step
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

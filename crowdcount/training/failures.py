@@ -65,18 +65,17 @@ def last_checkpoint(trainer: Trainer) -> LastCheckpoint:
     return next(each for each in trainer.checkpoint_callbacks if isinstance(each, LastCheckpoint))
 
 
-def resume_advice(trainer: Trainer, resumed: str | None) -> str:
-    """Return how to go on with a training that was ended.
+def resume_advice(trainer: Trainer, resumed: str | None) -> str | None:
+    """Return how to go on with a training that was ended, None if it had not come to a checkpoint.
 
     Args:
         trainer: of the training.
         resumed: checkpoint that it was resumed from, None if it started anew.
     """
     last = last_checkpoint(trainer)
-    written = last.file if last.dirpath is not None and last.file.is_file() else resumed
-    if written is None:
-        return "no checkpoint has been written yet; start it anew"
-    return f"go on with --ckpt_path {written}"
+    if last.started and last.file.is_file():
+        return f"go on with --ckpt_path {last.file}"
+    return f"go on with --ckpt_path {resumed}" if last.started and resumed is not None else None
 
 
 def end_at_sigterm(trainer: Trainer) -> None:

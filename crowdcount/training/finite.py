@@ -39,7 +39,7 @@ def loss_error(terms: Mapping[str, Tensor], module: nn.Module, step: int) -> Inp
         module: with the weights.
         step: number of this optimizer step, from 1.
     """
-    values = {name: float(value.detach()) for name, value in terms.items()}
+    values = {name: float(value) for name, value in terms.items()}
     bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
     broken = first_broken(module)
     since = f", as the weights are no longer, such as {broken}" if broken else ""

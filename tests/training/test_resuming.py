@@ -55,8 +55,7 @@ def test_sigterm_outside_of_steps_ends_at_once(tmp_path, monkeypatch, capsys, st
     terminate(monkeypatch, step, number)
     assert fit(write_config(tmp_path, test_after_fit=True)) == 143
     error = capsys.readouterr().err
-    advice = "no checkpoint has been written yet" if step == "validation_step" else "go on with --ckpt_path "
-    assert "ended by SIGTERM" in error and advice in error
+    assert "ended by SIGTERM" in error and ("go on with --ckpt_path " in error) == (step == "test_step")
 
 
 def test_a_full_disk_ends_a_training_with_a_line(tmp_path, monkeypatch, capsys):
@@ -173,4 +172,4 @@ def test_what_lightning_refuses_is_one_line(tmp_path, monkeypatch, capsys, optio
     error = capsys.readouterr().err
     error = error[error.index("crowdcount train: ") :].splitlines()
     assert message in error[0] and len(error) <= 2
-    assert len(error) == 1 or "go on with --ckpt_path" in error[1] or "no checkpoint has been written" in error[1]
+    assert len(error) == 1 or "go on with --ckpt_path" in error[1]
