@@ -130,7 +130,9 @@ class TrainCLI(LightningCLI):
         best = next(each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint))
         if not best.best_model_path:
             logger.warning(
-                "no epoch was validated (trainer.check_val_every_n_epoch), so that there is no best checkpoint"
+                "no epoch was validated with a finite %s (trainer.check_val_every_n_epoch), so that there is no best "
+                "checkpoint",
+                best.monitor,
             )
         score = "none" if best.best_model_score is None else f"{best.best_model_score.item():.2f}"
         logger.info("run: %s, best %s: %s", self.trainer.log_dir, best.monitor, score)

@@ -1,11 +1,13 @@
 """Averages over the batches of an epoch, which a run that is resumed inside the epoch continues."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 from crowdcount.distributed import all_gather
+
+Totals = dict[str, tuple[float, float]]
+"""Weighted sum and weight of each value."""
 
 
 class EpochAverages:
@@ -23,41 +25,34 @@ class EpochAverages:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor | float] = {}
-        self._weight = 0.0
+        self._totals: dict[str, tuple[Tensor | float, float]] = {}
 
     def update(self, values: Mapping[str, Tensor], weight: float) -> None:
         """Add the values of a batch.
 
         Args:
-            values: scalars by name, the same names in every batch; they stay on their device.
+            values: scalars by name; they stay on their device.
             weight: number of images of the batch.
         """
         for name, value in values.items():
-            self._sums[name] = value.detach() * weight + self._sums.get(name, 0.0)
-        self._weight += weight
+            total, before = self._totals.get(name, (0.0, 0.0))
+            self._totals[name] = (value.detach() * weight + total, weight + before)
 
     def compute(self) -> dict[str, float]:
         """Return the means so far (a collective call)."""
-        sums, weight = self._gathered()
-        return {name: value / weight for name, value in sums.items()}
+        return {name: total / weight for name, (total, weight) in self.state_dict().items()}
 
     def reset(self) -> None:
         """Forget everything."""
-        self._sums, self._weight = {}, 0.0
+        self._totals = {}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Totals:
         """Return the sums of all processes, as plain numbers (a collective call)."""
-        sums, weight = self._gathered()
-        return {"sums": sums, "weight": weight}
+        shares = all_gather([{name: (float(total), weight) for name, (total, weight) in self._totals.items()}])
+        names = {name: None for share in shares for name in share}  # in the order in which they came
+        columns = {name: [share[name] for share in shares if name in share] for name in names}
+        return {name: (sum(a for a, _ in column), sum(b for _, b in column)) for name, column in columns.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any], rank: int) -> None:
+    def load_state_dict(self, state: Totals, rank: int) -> None:
         """Continue from the sums of all processes, which the first one takes over."""
-        self._sums = dict(state["sums"]) if rank == 0 else {}
-        self._weight = state["weight"] if rank == 0 else 0.0
-
-    def _gathered(self) -> tuple[dict[str, float], float]:
-        shares = all_gather([({name: float(value) for name, value in self._sums.items()}, self._weight)])
-        names = {name: None for sums, _ in shares for name in sums}  # in the order in which they came
-        totals = {name: sum(sums.get(name, 0.0) for sums, _ in shares) for name in names}
-        return totals, sum(weight for _, weight in shares)
+        self._totals = {name: (total, weight) for name, (total, weight) in state.items()} if rank == 0 else {}

@@ -118,7 +118,7 @@ class TrainingModule(LightningModule):
             InputError: the weights are not finite.
         """
         check_weights(self, self.trainer.global_step)
-        checkpoint["epoch_so_far"] = {"rate": self._rate, **self.averages.state_dict()}
+        checkpoint["epoch_so_far"] = {"rate": self._rate, "averages": self.averages.state_dict()}
         checkpoint["normalization"] = {"mean": list(self.network.mean), "std": list(self.network.std)}
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         checkpoint["random_streams"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
@@ -127,7 +127,7 @@ class TrainingModule(LightningModule):
         """Keep the streams until the training starts, as setting it up may draw from them; normalise as before."""
         if "epoch_so_far" in checkpoint:
             self._rate = checkpoint["epoch_so_far"]["rate"]
-            self.averages.load_state_dict(checkpoint["epoch_so_far"], self.global_rank)
+            self.averages.load_state_dict(checkpoint["epoch_so_far"]["averages"], self.global_rank)
         self.network.restore_normalization(checkpoint.get("normalization", {}))
         self._streams = checkpoint.get("random_streams")
         self._restored = True
