@@ -99,7 +99,7 @@ class TrainingModule(LightningModule):
             InputError: they are not finite.
         """
         if self.trainer.optimizers:
-            check_weights(self, self.trainer.global_step)
+            check_weights(self, self.global_step)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimizer over the trained parameters, and its schedule."""
@@ -117,7 +117,7 @@ class TrainingModule(LightningModule):
         Raises:
             InputError: the weights are not finite.
         """
-        check_weights(self, self.trainer.global_step)
+        check_weights(self, self.global_step)
         checkpoint["epoch_so_far"] = {"rate": self._rate, "averages": self.averages.state_dict()}
         checkpoint["normalization"] = {"mean": list(self.network.mean), "std": list(self.network.std)}
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -160,7 +160,7 @@ class TrainingModule(LightningModule):
         """
         finite = not self._terms or bool(torch.stack(list(self._terms.values())).isfinite().all())
         if not self.trainer.strategy.reduce_boolean_decision(finite):
-            raise loss_error(self._terms, self, self.trainer.global_step + 1)
+            raise loss_error(self._terms, self, self.global_step + 1)
 
 
 class CountingModule(TrainingModule):
