@@ -43,6 +43,7 @@ class CrowdModel(ABC):
         intervals: calibrations of its counts, if there are any.
         reads_text: whether it counts what expressions name.
         subject: what it counts, for messages.
+        example: a call of it, for model cards.
         network_type: base class of the networks it accepts.
         inference_type: class of its inference.
         memory_format: memory format of the weights that suits its layers.
@@ -60,6 +61,7 @@ class CrowdModel(ABC):
 
     reads_text: ClassVar[bool]
     subject: ClassVar[str]
+    example: ClassVar[str]
     network_type: ClassVar[type[CrowdNetwork]]
     inference_type: ClassVar[type[Inference | PointInference | CaptionInference]]
     memory_format: ClassVar[torch.memory_format] = torch.contiguous_format
@@ -138,6 +140,7 @@ class Model(CrowdModel):
 
     reads_text = False
     subject = "people"
+    example = 'predict(read_image("photo.jpg"))'
     network_type = DensityNetwork
     inference_type = Inference
     memory_format = torch.channels_last  # a third faster on CPUs
@@ -186,6 +189,7 @@ class ReferringModel(CrowdModel):
 
     reads_text = True
     subject = "what an expression names"
+    example = 'predict(read_image("photo.jpg"), ["person in red"])'
     network_type = ReferringDetector
     inference_type = PointInference
 
@@ -219,7 +223,8 @@ class ImageTextModel(CrowdModel):
     inference: CaptionInference = field(default_factory=CaptionInference)
 
     reads_text = True
-    subject = "what a caption counts"
+    subject = "what a caption names, from two to ten,"
+    example = 'choose(read_image("photo.jpg"), ["three dogs on a sofa"])'
     network_type = ImageText
     inference_type = CaptionInference
     zero_shot = True

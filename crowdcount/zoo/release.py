@@ -179,12 +179,11 @@ def _outside_package(model: CrowdModel) -> str | None:
 
 
 def _usage(model: CrowdModel) -> str:
-    asked = ', ["person in red"]' if model.reads_text else ""
     outside = _outside_package(model)
     imports = "import crowdcount\n" + (f"import {outside}\n" if outside else "")
     return (
         f"```python\n{imports}from crowdcount.data import read_image\n\n"
-        f'model = crowdcount.load_model("{RELEASE}")\nmodel.predict(read_image("photo.jpg"){asked})\n```'
+        f'model = crowdcount.load_model("{RELEASE}")\nmodel.{model.example}\n```'
     )
 
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 import crowdcount
-from crowdcount.cli import dataset, evaluate, train
+from crowdcount.cli import convert, dataset, evaluate, train
 from crowdcount.data import Augment, Captions, Synthetic
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError
@@ -119,7 +119,11 @@ def test_training_resumes_exactly_and_the_result_is_measured(folder, tmp_path, c
     table = list(csv.DictReader((tmp_path / "out" / "images.csv").open()))
     right = [row["true"] == row["predicted"] for row in table]
     assert summary["accuracy"] == sum(right) / 4 and summary["left_out"] == {}
-    assert type(crowdcount.load_model(best)).__name__ == "ImageTextModel"
+    assert convert.main([str(best), "--output", str(tmp_path / "released")]) == 0
+    assert 'model.choose(read_image("photo.jpg"), ["three dogs' in (tmp_path / "released" / "README.md").read_text()
+    image, texts = cv2.imread(str(folder / "photos" / "20.png")), ["three squares"]
+    models = [crowdcount.load_model(source) for source in (best, tmp_path / "released")]
+    assert models[0].choose(image, texts) == models[1].choose(image, texts)
 
 
 def test_the_loss_is_clip_s_and_that_of_counterfactual_captions(folder):
