@@ -172,7 +172,7 @@ RECIPES: Final[dict[str, Recipe]] = {
     "count_clip": Recipe(
         "Count-CLIP",
         (count.counterfactual_loss,),
-        note="For images and captions with numbers, not for these modules.",
+        note="Not a term: `crowdcount.training.ImageTextModule` trains with it, on captions with numbers.",
     ),
     "count_token": Recipe(
         "Count token",
