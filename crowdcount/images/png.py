@@ -16,20 +16,29 @@ def read_header(data: bytes, name: str) -> Header:
     """Return the header of a PNG file.
 
     Raises:
-        InputError: if it ends before its end, or a checksum of what the pixels need is wrong.
+        InputError: if the file ends before its last chunk.
     """
     frames = 1
-    for kind, start, end in _chunks(data, name):
+    for kind, start, _ in _chunks(data, name):
         if kind == b"acTL":
             frames = int.from_bytes(data[start : start + 4], "big")
-        # a letter in upper case says that the image cannot be drawn without the chunk
-        needed = kind[:1].isupper()
-        if needed and zlib.crc32(memoryview(data)[start - 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            raise InputError(f"{name}: is damaged (checksum of {kind.decode('latin-1')!r} at byte {start}); {_AGAIN}")
     width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
     depth = data[24]
     bits, deep = depth * _CHANNELS.get(data[25], 4), depth > 8
     return Header(width, height, bits, DEFLATE, deep, 12 if deep else 3, frames=frames)
+
+
+def check_sums(data: bytes, name: str) -> None:
+    """Check the checksums of what the pixels need; the decoder does so as well, without naming the place.
+
+    Raises:
+        InputError: if one is wrong.
+    """
+    for kind, start, end in _chunks(data, name):
+        # a letter in upper case says that the image cannot be drawn without the chunk
+        needed = kind[:1].isupper()
+        if needed and zlib.crc32(memoryview(data)[start - 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise InputError(f"{name}: is damaged (checksum of {kind.decode('latin-1')!r} at byte {start}); {_AGAIN}")
 
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:

@@ -13,7 +13,7 @@ import PIL.ImageOps
 from numpy.typing import NDArray
 
 from crowdcount.errors import InputError
-from crowdcount.images import heif, jpeg, png
+from crowdcount.images import heif, jpeg, png, webp
 from crowdcount.images.formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from crowdcount.images.formats import image_format
 from crowdcount.images.header import Header, opened, pillow_header
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
+
+_FEWEST: Final = 4096
+"""Zero bytes at the end of a file below which no warning is given."""
 
 _ZEROS: Final = 1 / 8
 """Share of zero bytes at the end of a file from which a warning is given."""
@@ -77,10 +80,12 @@ def decode_values(data: bytes, name: str, max_memory: float | None = None) -> ND
         header = jpeg.read_header(data, name)
         header.check(name, len(data), max_memory)
         return jpeg.decode(data, header, name)
-    if kind == "PNG":
-        header = png.read_header(data, name)
+    if kind in ("PNG", "WebP"):
+        header = (png if kind == "PNG" else webp).read_header(data, name)
         header.check(name, len(data), max_memory)
         _warn_of_frames(header, name)
+        if kind == "WebP":
+            _warn_of_zeros(data, name)
         return _by_opencv(data, name, header.deep)
     if kind == "HEIC":
         _warn_of_zeros(data, name)
@@ -144,6 +149,8 @@ def _by_opencv(data: bytes, name: str, deep: bool) -> NDArray[Any]:
     except cv2.error as error:  # such as more pixels than OpenCV reads
         raise InputError(f"{name}: cannot be decoded ({error.err}); make it smaller, or copy it again") from error
     if image is None:
+        if image_format(data) == "PNG":
+            png.check_sums(data, name)
         if not image_format(data) and Path(name).suffix.lower() not in IMAGE_SUFFIXES:
             raise InputError(f"{name}: not an image in a format that is read here ({', '.join(IMAGE_SUFFIXES)})")
         raise InputError(f"{name}: not a readable image ({len(data)} bytes); copy it again from the original archive")
@@ -157,8 +164,10 @@ def _warn_of_frames(header: Header, name: str) -> None:
 
 def _warn_of_zeros(data: bytes, name: str) -> None:
     """Warn of a file that ends as an interrupted copy does, whose place on disk was taken in advance."""
+    if data[-_FEWEST:].strip(b"\0"):
+        return
     zeros = len(data) - len(data.rstrip(b"\0"))
-    if zeros >= max(4096, _ZEROS * len(data)):
+    if zeros >= max(_FEWEST, _ZEROS * len(data)):
         warn_once(
             logger,
             f"{name}: its last {zeros} of {len(data)} bytes are zero; if it should not be black there, copy it again",
