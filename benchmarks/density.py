@@ -9,13 +9,14 @@ from scipy.spatial import KDTree
 from tqdm import tqdm
 
 from benchmarks.race import Commands, Row, positive, race
+from crowdcount.cli.word_order import Values
 from crowdcount.geometry import Kernel, Points, as_points, render_density
 
 
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     """Add the command and its options."""
     density = commands.add_parser("density", parents=[shared], help="render density maps from points")
-    density.add_argument("--points", type=positive, nargs="+", default=[100, 1000, 3000], help="points per image")
+    density.add_argument("--points", type=positive, action=Values, default=[100, 1000, 3000], help="points per image")
     density.add_argument("--width", type=positive, default=1024, help="of the image in pixels (default %(default)s)")
     density.add_argument("--height", type=positive, default=768, help="of the image in pixels (default %(default)s)")
     density.add_argument(

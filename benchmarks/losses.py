@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.race import Commands, Row, positive, race
+from crowdcount.cli.word_order import Values
 from crowdcount.geometry import Points, as_points, block_counts
 from crowdcount.losses.transport import transport
 
@@ -14,7 +15,8 @@ from crowdcount.losses.transport import transport
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     """Add the command and its options."""
     losses = commands.add_parser("losses", parents=[shared], help="optimal transport, forward and backward")
-    losses.add_argument("--points", type=positive, nargs="+", default=[100, 300, 1000, 3000], help="points per image")
+    numbers = [100, 300, 1000, 3000]
+    losses.add_argument("--points", type=positive, action=Values, default=numbers, help="points per image")
     losses.add_argument("--batch", type=positive, default=8, help="images (default %(default)s)")
     losses.add_argument("--crop", type=positive, default=448, help="image side in pixels (default %(default)s)")
     losses.add_argument("--stride", type=positive, default=8, help="block side in pixels (default %(default)s)")

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.race import Commands, Row, positive, race
+from crowdcount.cli.word_order import Values
 from crowdcount.errors import InputError
 from crowdcount.models.rec.matcher import Match, PointMatcher
 from crowdcount.models.rec.outputs import Phrases, PointDetections
@@ -22,7 +23,7 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     matching.add_argument("--points", type=positive, default=100, help="of each expression (default %(default)s)")
     matching.add_argument("--words", type=positive, default=8, help="of each expression (default %(default)s)")
     matching.add_argument(
-        "--columns", type=positive, nargs="+", default=[16, 256], help="of the scores, padding included"
+        "--columns", type=positive, action=Values, default=[16, 256], help="of the scores, padding included"
     )
     matching.set_defaults(run=matching_benchmark)
 

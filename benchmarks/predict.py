@@ -17,6 +17,7 @@ from tqdm import tqdm
 from benchmarks.child import Peak, in_child, opened
 from benchmarks.race import Commands, Row, positive
 from benchmarks.tiles import scene
+from crowdcount.cli.word_order import Values
 from crowdcount.images.read import Image
 from crowdcount.models.base import DensityNetwork
 from crowdcount.predictor import Precision, find_device
@@ -30,7 +31,7 @@ _LONG = 5.0
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     """Add the command and its options."""
     predict = commands.add_parser("predict", parents=[shared], help="speed and memory of the models")
-    predict.add_argument("--models", nargs="+", metavar="NAME", help="default: one of each network of the zoo")
+    predict.add_argument("--models", action=Values, metavar="NAME", help="default: one of each network of the zoo")
     predict.add_argument("--width", type=positive, default=1024, help="of the image (default %(default)s)")
     predict.add_argument("--height", type=positive, default=768, help="of the image (default %(default)s)")
     predict.add_argument("--precision", choices=get_args(Precision), default="float32", help="default %(default)s")

@@ -117,8 +117,10 @@ class Predictor:
         kept = Path(str(image)) if plain else pixels
         return replace(self.predict_batch([self.limit_size(pixels)])[0], image=kept)
 
-    def find(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
+    def find(self, image: Image, texts: str | Sequence[str]) -> list[PointPrediction]:
         """Find what expressions name in an image (H, W, 3) uint8 RGB; the points are in its pixels.
+
+        A text in place of a list is one expression.
 
         Raises:
             InputError: the model reads no text.

@@ -12,6 +12,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -19,7 +20,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from crowdcount.cli.parser import make_parser, reports_errors
+from crowdcount.cli.parser import Parser, make_parser, reports_errors
+from crowdcount.cli.word_order import Values
 from crowdcount.data.download_images import download_images
 from crowdcount.data.importers import FORMATS
 from crowdcount.data.importers.annotated import Choice
@@ -60,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_dataset(parser: argparse.ArgumentParser) -> None:
+def _add_dataset(parser: Parser) -> None:
+    parser.pass_on = True
     parser.add_argument("root", type=Path, help="folder of the data set")
     parser.add_argument("--dataset", required=True, metavar="NAME", help=f"one of {', '.join(known())}")
     options = (
@@ -69,7 +72,7 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"options of the data sets: {'; '.join(options)}"
 
 
-def _add_doctor(parser: argparse.ArgumentParser) -> None:
+def _add_doctor(parser: Parser) -> None:
     parser.description = (
         "Check a data set. An error makes training fail, a warning changes its numbers, a note is good to know.\n"
         "The exit status is 1 where something as bad as --fail-on was found, 2 for bad input."
@@ -99,7 +102,7 @@ def _doctor(args: argparse.Namespace) -> int:
     return 1 if report.fails(args.fail_on) else 0
 
 
-def _add_bins(parser: argparse.ArgumentParser) -> None:
+def _add_bins(parser: Parser) -> None:
     parser.description = (
         "Count the people in blocks at every position of the images, choose the open bin, and print a fragment of a\n"
         "configuration: the bins, the mean count of each as its anchor, and how many blocks fall into each."
@@ -116,7 +119,9 @@ def _add_bins(parser: argparse.ArgumentParser) -> None:
         default=1e-3,
         help="part of the blocks with people that the open bin must have (default: %(default)s)",
     )
-    how.add_argument("--intervals", nargs="+", metavar="BIN", help="the bins themselves, such as 0 1 2-3 4+")
+    how.add_argument(
+        "--intervals", action=Values, type=_interval, metavar="BIN", help="the bins themselves, such as 0 1 2-3 4+"
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--resize",
@@ -128,6 +133,13 @@ def _add_bins(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--paper", metavar="RULE", help="the same by a rule of crowdcount.data.ResizePreset")
     add("--once-per-pixel", action="store_true", help="count a pixel once, for loss.once_per_pixel: true (published)")
     parser.set_defaults(run=_bins)
+
+
+def _interval(text: str) -> str:
+    """Check the form of a bin, so that a folder behind it is none."""
+    if not re.fullmatch(r"\d+(-\d+|\+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no bin; write a number, 2-3 or 4+")
+    return text
 
 
 def _bins(args: argparse.Namespace) -> int:
@@ -178,7 +190,13 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     add("format", choices=FORMATS, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     add("export", type=Path, help="the exported file, or the folder of files (labelme, yolo, voc, visdrone, mot)")
     add("--images", type=Path, help="folder of the images (default: where the export is)")
-    add("--label", nargs="+", default=[], metavar="LABEL", help="take shapes with these labels (default: all)")
+    add(
+        "--label",
+        action=Values,
+        default=[],
+        metavar="LABEL",
+        help="take shapes with this label; may be repeated (default: all)",
+    )
     add("--keypoint", metavar="NAME", help="of a category with several keypoints take this one (coco)")
     add("--output", type=Path, help="new folder to write, with --copy or --link")
     how = parser.add_mutually_exclusive_group()

@@ -31,6 +31,7 @@ import crowdcount
 from crowdcount.class_paths import check_classes, closed_set
 from crowdcount.cli.outside import add_current_folder, import_named
 from crowdcount.cli.parser import MODEL, add_device, add_weights, make_parser, reports_errors
+from crowdcount.cli.word_order import Values
 from crowdcount.config_errors import explain
 from crowdcount.data import CrowdSource, Record
 from crowdcount.data.datamodule import CrowdData
@@ -71,11 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_current_folder()  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     own, overrides = split_overrides(words)
-    _run(_arguments(own), words, overrides)
+    _run(_parser().parse_args(own), words, overrides)
     return 0
 
 
-def _arguments(words: Sequence[str]) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
         __doc__, "evaluate", "MODEL --data CONFIG [--data.KEY VALUE ...] [OPTIONS]", allow_abbrev=False
     )
@@ -88,7 +89,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     add("--worst", type=natural, default=6, metavar="N", help="images drawn in the report (default: %(default)s)")
     add("--submission", type=Path, metavar="FILE", help="write the counts for NWPU-Crowd's server")
     add("--localisation-submission", type=Path, metavar="FILE", help="write the points for that server")
-    add("--radii", type=float, nargs="+", default=[4, 8], metavar="PIXELS", help="of localisation (default: 4 8)")
+    add("--radii", type=float, action=Values, default=[4, 8], metavar="PIXELS", help="of localisation (default: 4 8)")
     add(
         "--peak-threshold",
         type=float,
@@ -99,7 +100,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     add(
         "--edges",
         type=int,
-        nargs="+",
+        action=Values,
         default=list(Tables.edges),
         metavar="COUNT",
         help="highest count of each crowd level but the last (default: 0 100 500 5000, NWPU-Crowd's levels)",
@@ -128,13 +129,20 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     add_device(parser)
     add(
         "--update-index",
-        type=Path,
+        type=_index,
         nargs="?",
         const=index_file(),
         metavar="FILE",
-        help="record the figures of weights of the index in it (default: weights_index.json)",
+        help="record the figures of weights of the index in this .json file (default: weights_index.json)",
     )
-    return parser.parse_args(words)
+    return parser
+
+
+def _index(text: str) -> Path:
+    """Return the path of an index; the ending tells it from a model."""
+    if not text.endswith(".json"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no .json file")
+    return Path(text)
 
 
 def natural(text: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from crowdcount import __version__
-from crowdcount.cli.parser import Parser
+from crowdcount.cli.parser import Parser, escape_unknown_letters
 
 CLONE: Final = Path(__file__).parents[2]
 """The folder above the package."""
@@ -70,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: words after `crowdcount`; None takes those of the process.
     """
+    escape_unknown_letters()
     parser = _parser()
     args = parser.parse_args(argv)
     if args.version:

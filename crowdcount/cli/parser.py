@@ -2,11 +2,13 @@
 
 import argparse
 import functools
+import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, ParamSpec
 
 from crowdcount.cli.outside import import_package
+from crowdcount.cli.word_order import Values, sort_words
 from crowdcount.errors import InputError
 
 Parameters = ParamSpec("Parameters")
@@ -21,7 +23,15 @@ MODEL: Final = (
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors take one line, and that knows --import wherever it stands."""
+    """A parser whose errors take one line, and that knows --import wherever it stands.
+
+    Files may stand before, between and behind the options, see `sort_words`.
+
+    Attributes:
+        pass_on: whether unknown options have a value each; they are another parser's.
+    """
+
+    pass_on = False
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
@@ -34,6 +44,13 @@ class Parser(argparse.ArgumentParser):
             help="import this package, or module in the current folder, for its models, data sets and losses; may be "
             "repeated",
         )
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse the words, by default those of the process."""
+        words = sort_words(sys.argv[1:] if args is None else args, self._actions, pass_on=self.pass_on)
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong with the command line and exit with status 2."""
@@ -84,7 +101,12 @@ def add_weights(parser: Options) -> None:
 
 def add_expression(parser: Options) -> None:
     """Add --expression, for models that count what a text names."""
-    parser.add_argument("--expression", nargs="+", metavar="TEXT", help="what to count, with a model of the family rec")
+    parser.add_argument(
+        "--expression",
+        action=Values,
+        metavar="TEXT",
+        help="what to count, with a model of the family rec; may be repeated",
+    )
 
 
 def add_device(parser: Options) -> None:
@@ -99,6 +121,13 @@ def add_unverified(parser: Options) -> None:
     )
 
 
+def escape_unknown_letters() -> None:
+    """Let the terminal show letters that its encoding lacks, and names that are not UTF-8, escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def reports_errors(name: str) -> Callable[[Callable[Parameters, int]], Callable[Parameters, int]]:
     """Return a decorator for the main function of a command: bad input is one line on stderr and exit status 2.
 
@@ -109,6 +138,7 @@ def reports_errors(name: str) -> Callable[[Callable[Parameters, int]], Callable[
     def decorate(main: Callable[Parameters, int]) -> Callable[Parameters, int]:
         @functools.wraps(main)
         def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> int:
+            escape_unknown_letters()
             try:
                 return main(*args, **kwargs)
             except (InputError, OSError) as error:

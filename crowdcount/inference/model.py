@@ -68,7 +68,7 @@ class CrowdModel(ABC):
     zero_shot: ClassVar[bool] = False
 
     @abstractmethod
-    def predict_each(self, image: Image, texts: Sequence[str] = ()) -> Sequence[Prediction | PointPrediction]:
+    def predict_each(self, image: Image, texts: str | Sequence[str] = ()) -> Sequence[Prediction | PointPrediction]:
         """Return one prediction per expression; a model that reads no text returns one prediction of the image.
 
         Args:
@@ -169,7 +169,7 @@ class Model(CrowdModel):
         """Return the intervals unless size rule or windows are others than in the calibration."""
         return self.intervals if self.intervals and self.intervals.protocol == self.protocol else None
 
-    def predict_each(self, image: Image, texts: Sequence[str] = ()) -> list[Prediction]:
+    def predict_each(self, image: Image, texts: str | Sequence[str] = ()) -> list[Prediction]:
         """Count in an image; see `CrowdModel.predict_each`."""
         if texts:
             self.referring_model()  # raises
@@ -193,8 +193,10 @@ class ReferringModel(CrowdModel):
     network_type = ReferringDetector
     inference_type = PointInference
 
-    def predict(self, image: Image, texts: Sequence[str]) -> list[PointPrediction]:
+    def predict(self, image: Image, texts: str | Sequence[str]) -> list[PointPrediction]:
         """Find what each expression names in an image (H, W, 3) uint8 RGB, on the device of the network.
+
+        A text in place of a list is one expression.
 
         Returns:
             The points of each expression, in pixels of `image`.
@@ -206,7 +208,7 @@ class ReferringModel(CrowdModel):
         height, width = image.shape[:2]
         return [replace(each.resized(height, width), image=image) for each in found]
 
-    def predict_each(self, image: Image, texts: Sequence[str] = ()) -> list[PointPrediction]:
+    def predict_each(self, image: Image, texts: str | Sequence[str] = ()) -> list[PointPrediction]:
         """Find what each expression names; see `CrowdModel.predict_each`."""
         return self.predict(image, texts)
 

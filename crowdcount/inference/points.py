@@ -123,17 +123,18 @@ class PointInference:
         return str(self)
 
     @torch.inference_mode()
-    def __call__(self, network: ReferringDetector, image: Tensor, texts: Sequence[str]) -> list[PointPrediction]:
+    def __call__(self, network: ReferringDetector, image: Tensor, texts: str | Sequence[str]) -> list[PointPrediction]:
         """Find what each expression names.
 
         Args:
             network: in evaluation mode, on the device of the image.
             image: (3, H, W) uint8, or float in [0, 1], RGB.
-            texts: the expressions.
+            texts: the expressions; a text alone is one.
 
         Raises:
             InputError: an expression is empty or too long, or the image too small.
         """
+        texts = [texts] if isinstance(texts, str) else texts
         if not texts:
             return []
         found = self._find(network, network.normalize(image[None]), list(texts), self.max_tiling_depth)

@@ -328,13 +328,14 @@ def test_drawings_of_expressions(tool, photo, network, tmp_path, monkeypatch, ca
     model = everything(network, resize=ShortSide(90, 200))
     monkeypatch.setattr(crowdcount, "load_model", lambda source, weights=None: model)
     common = [str(photo), "--model", "best.ckpt", "--output", str(tmp_path / "out")]
-    assert tool.main([*common, "--expression", "person in red", "blue"]) == 0
+    assert tool.main([*common, "--expression", "person in red", "--expression", "blue"]) == 0
     assert capsys.readouterr().out.strip() == f"photo.png: person in red: {network.queries}; blue: {network.queries}"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo_expressions.png"]
     drawn = cv2.imread(str(tmp_path / "out" / "photo_expressions.png"))
     assert drawn.shape[0] >= 90 and drawn.shape[1] >= 2 * 120
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
-    for wrong, message in (([], "give --expression TEXT"), (["--expression", "red", "."], "holds no word")):
+    empty = ["--expression", "red", "--expression", "."]
+    for wrong, message in (([], "give --expression TEXT"), (empty, "holds no word")):
         assert tool.main([*common, *wrong]) == 2
         assert message in capsys.readouterr().err
 
