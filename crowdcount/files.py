@@ -1,9 +1,13 @@
-"""Atomic writing of files, and reading of text and JSON with errors that name the line."""
+"""Atomic writing of files, files that grow by lines, and reading of text and JSON with errors that name the line."""
 
 import errno
 import json
 import os
+import zlib
+from io import FileIO
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from crowdcount.errors import InputError
 
@@ -13,14 +17,14 @@ def atomic_write(path: Path, content: bytes | memoryview | str, sync: bool = Fal
 
     Args:
         path: the file; its folder is created if necessary, and an existing file is replaced.
-        content: bytes, or text that is written as UTF-8.
+        content: bytes, or text, see `text_bytes`.
         sync: have the disk hold the new file before it replaces the old one, so that a power cut loses neither.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(text_bytes(content) if isinstance(content, str) else content)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
@@ -64,6 +68,102 @@ def write_error(path: Path, error: OSError) -> InputError:
     else:
         remedy = "choose a folder that you may write to"
     return InputError(f"{path}: cannot be written ({error.strerror}); {remedy}", path)
+
+
+def temporary_path(path: Path, suffix: str = ".part") -> Path:
+    """Return the hidden name under which this process writes a file; no longer than that of the file may be."""
+    key = zlib.crc32(os.fsencode(path.name))
+    return path.with_name(f".{path.stem[:20]}.{key:08x}.{os.getpid()}{suffix}")
+
+
+def text_bytes(text: str) -> bytes:
+    r"""Return text as UTF-8; half surrogates, as in names of files that are not UTF-8, are escaped.
+
+    Example:
+        >>> text_bytes("caf\udce9, café")
+        b'caf\\udce9, caf\xc3\xa9'
+    """
+    return text.encode(errors="backslashreplace")
+
+
+def printable(text: str) -> str:
+    r"""Return text with half surrogates escaped, which few libraries take; see `text_bytes`.
+
+    Example:
+        >>> printable("caf\udce9")
+        'caf\\udce9'
+    """
+    return text_bytes(text).decode()
+
+
+class LineFile:
+    r"""A text file that grows by whole lines, each handed to the system as soon as it is there.
+
+    Whatever ends the process, the file holds the lines so far and no part of another. Lines that cannot be written,
+    such as on a full disk, are kept and tried again with the next one and at the end. The file begins with the first of
+    them; one that is there is replaced then.
+
+        with LineFile(Path("table.csv"), "image,count\n") as table:
+            table.append("a.jpg,12.5\n")
+
+    Args:
+        path: of the file.
+        start: the first lines.
+    """
+
+    def __init__(self, path: Path, start: str = "") -> None:
+        self.path, self._start = path, start
+        self._file: FileIO | None = None
+        self._waiting = b""
+
+    def append(self, line: str = "") -> None:
+        """Append a line; the first time, begin the file.
+
+        Raises:
+            OSError: it cannot be written now.
+        """
+        self._waiting += text_bytes(line)
+        if self._file is None:
+            atomic_write(self.path, self._start)
+            self._file = FileIO(self.path, "ab")
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[self._file.write(self._waiting) or 0 :]
+        except OSError:
+            self._waiting = self._pull_back(self._file, size) + self._waiting
+            raise
+
+    def _pull_back(self, table: FileIO, size: int) -> bytes:
+        """Cut the file at a size, so that no half line is left, and return what was cut off."""
+        with self.path.open("rb") as file:
+            file.seek(size)
+            written = file.read()
+        table.truncate(size)
+        return written
+
+    def close(self) -> None:
+        """Close the file.
+
+        Raises:
+            OSError: lines are still waiting.
+        """
+        try:
+            if self._waiting:
+                self.append()
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+    def __enter__(self) -> Self:
+        """Return the file."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
 
 
 def read_text(path: Path) -> str:

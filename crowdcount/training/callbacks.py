@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from crowdcount.checks import check_number
 from crowdcount.data.dataset import Batch
-from crowdcount.files import atomic_write
+from crowdcount.files import atomic_write, printable
 from crowdcount.inference.plotting import comparison
 from crowdcount.legacy import upgrade_config
 from crowdcount.visualize import image_bytes
@@ -68,7 +68,7 @@ class PredictionPictures(Callback):
         if self._folder is not None:
             path = self._folder / stage / f"{Path(batch.names[0]).stem}.png"
             atomic_write(path, image_bytes(picture))
-        tag = f"{stage.split('_')[0]}/{batch.names[0]}"
+        tag = f"{stage.split('_')[0]}/{printable(batch.names[0])}"
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")

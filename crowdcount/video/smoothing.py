@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from crowdcount.checks import check_number
+from crowdcount.csv_cells import escaped_cell
 
 _OF_ZONE: Final = ("count", "smoothed")
 
@@ -77,19 +78,34 @@ class Smoother:
 
 
 def csv_text(readings: Iterable[Reading]) -> str:
-    r"""Format readings as CSV: a header, then one line per frame, each ending in \n.
+    r"""Format readings as CSV: `csv_header`, then a `csv_row` per frame, each ending in \n.
 
-    The columns are frame, seconds, count, smoothed, then "NAME count" and "NAME smoothed" of every zone in order of
-    first occurrence; the cells of zones missing from a frame are empty. Numbers have three decimals.
+    The zones are in order of first occurrence; the cells of zones missing from a frame are empty.
     """
     rows = list(readings)
     names = list(dict.fromkeys(name for row in rows for name in row.zones))
+    return csv_header(names) + "".join(csv_row(row, names) for row in rows)
+
+
+def csv_header(zones: Iterable[str]) -> str:
+    """Return the names of the columns: frame, seconds, count, smoothed, "NAME count" and "NAME smoothed" of each zone.
+
+    A name that a spreadsheet would take for a formula begins with a quote, see `escaped_cell`.
+    """
+    return _line(
+        ["frame", "seconds", "count", "smoothed", *(escaped_cell(f"{z} {of}") for z in zones for of in _OF_ZONE)]
+    )
+
+
+def csv_row(row: Reading, zones: Iterable[str]) -> str:
+    """Return the line of a frame in the table; numbers have three decimals."""
+    cells = (values.get(name) for name in zones for values in (row.zones, row.smoothed_zones))
+    return _line([row.index, *map(_number, (row.seconds, row.count, row.smoothed, *cells))])
+
+
+def _line(cells: Iterable[object]) -> str:
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["frame", "seconds", "count", "smoothed", *(f"{name} {of}" for name in names for of in _OF_ZONE)])
-    for row in rows:
-        cells = (values.get(name) for name in names for values in (row.zones, row.smoothed_zones))
-        table.writerow([row.index, *map(_number, (row.seconds, row.count, row.smoothed, *cells))])
+    csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()
 
 
