@@ -16,6 +16,7 @@ from crowdcount.checks import check_choice
 from crowdcount.errors import InputError
 from crowdcount.images.levels import ValueRange, to_uint8
 from crowdcount.images.read import Image, decode, decoder_message, pillow_values, read_image
+from crowdcount.local_path import local_path
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def as_image(
     """
     check_choice("channels", channels, get_args(Channels))
     if isinstance(image, str | Path):
-        return read_image(image, max_memory=max_memory, value_range=value_range)
+        return read_image(local_path(image), max_memory=max_memory, value_range=value_range)
     if isinstance(image, PIL.Image.Image):
         return _of_pillow(image, value_range)
     if isinstance(image, Tensor):

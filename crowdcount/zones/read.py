@@ -15,6 +15,7 @@ from crowdcount.files import read_json
 from crowdcount.images.formats import IMAGE_SUFFIXES, JPEG_SUFFIXES
 from crowdcount.images.read import decode_values
 from crowdcount.json_fields import as_list, as_numbers, as_object, as_text, get, image_size
+from crowdcount.local_path import local_path
 from crowdcount.plausibility import Size, check_polygon
 from crowdcount.zones.coverage import check_polygons
 from crowdcount.zones.zone import Zone
@@ -26,8 +27,8 @@ _NO_AREA: Final = ("point", "points", "line", "linestrip")
 """LabelMe shapes without an area; heads may be marked in the same file."""
 
 
-def read_zones(paths: Sequence[Path]) -> list[Zone]:
-    """Read the zones of one or more files, in order.
+def read_zones(paths: Path | str | Sequence[Path | str]) -> list[Zone]:
+    """Read the zones of a file, or of several in order.
 
     A `.json` or `.geojson` file has one of these forms:
 
@@ -47,7 +48,7 @@ def read_zones(paths: Sequence[Path]) -> list[Zone]:
     """
     zones: dict[str, Zone] = {}
     files: dict[str, Path] = {}
-    for path in paths:
+    for path in map(local_path, [paths] if isinstance(paths, str | Path) else paths):
         for zone in _read(path):
             if zone.name in zones:
                 raise InputError(f"{path}: zone {zone.name!r} is also in {files[zone.name]}; rename one of them")

@@ -442,7 +442,7 @@ def test_mask_files(tmp_path, ending, colour):
     mask[1:3, 4:] = colour
     path = tmp_path / f"stage{ending}"
     path.write_bytes(cv2.imencode(ending, mask)[1].tobytes())
-    (zone,) = read_zones([path])
+    (zone,) = read_zones(str(path))
     assert zone.name == "stage"
     np.testing.assert_array_equal(zone.area, mask.any(axis=2))
 
@@ -460,7 +460,7 @@ def test_masks_are_turned_upright_like_images(tmp_path):
     turn = PIL.Image.Exif()
     turn[0x112] = 6
     PIL.Image.fromarray(mask).save(tmp_path / "turned.png", exif=turn)
-    (zone,) = read_zones([tmp_path / "turned.png"])
+    (zone,) = read_zones(tmp_path / "turned.png")
     np.testing.assert_array_equal(zone.area, read_image(tmp_path / "turned.png").any(axis=2))
     assert zone.area.shape == (9, 6)
 

@@ -7,6 +7,7 @@ from crowdcount.data.annotations.error_collection import report_error
 from crowdcount.data.annotations.point_table import Entry, image_keys
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
+from crowdcount.local_path import spelled_as
 
 _SHOWN = 5
 
@@ -46,7 +47,7 @@ def _matched(
     points: dict[Path, Points] = {}
     wrong, again = [], []
     for name, entry in table.items():
-        found = known.get(PurePosixPath(name.replace("\\", "/")).as_posix(), [])
+        found = known.get(spelled_as(PurePosixPath(name.replace("\\", "/")).as_posix(), known), [])
         if len(found) != 1:
             wrong.append(f"{entry.place}: {name!r} is {f'{found[0]} and {found[-1]}' if found else 'no picture here'}")
         elif found[0] in points:

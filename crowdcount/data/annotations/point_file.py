@@ -14,6 +14,7 @@ from crowdcount.errors import InputError
 from crowdcount.files import read_json, read_text
 from crowdcount.geometry import Points
 from crowdcount.json_fields import parse_number
+from crowdcount.local_path import local_path
 from crowdcount.plausibility import check_columns
 
 ANNOTATIONS: Final = ("GT_{}.mat", "{}_ann.mat", "{}.mat", "{}.npy", "{}.json", "{}.txt", "{}.csv")
@@ -29,7 +30,7 @@ def find_annotation(image: Path, annotation: Path) -> Path:
     if not annotation.is_dir():
         return annotation
     names = [name.format(image.stem) for name in ANNOTATIONS]
-    found = [annotation / name for name in names if (annotation / name).is_file()]
+    found = [path for name in names if (path := local_path(annotation / name)).is_file()]
     if not found:
         raise InputError(f"{image}: no annotation in {annotation}; looked for {', '.join(names)}")
     if len(found) > 1:

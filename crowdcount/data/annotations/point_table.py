@@ -11,6 +11,7 @@ from crowdcount.data.annotations.point_file import parse_pair
 from crowdcount.errors import InputError
 from crowdcount.files import read_json, read_text
 from crowdcount.geometry import Points
+from crowdcount.local_path import spelled_as
 
 _COLUMNS = ("image", "x", "y")
 
@@ -86,7 +87,7 @@ def table_points(picture: Path, path: Path, table: Mapping[str, Entry]) -> Point
         InputError: if the table does not name the image, or names it twice.
     """
     names = image_keys(picture.absolute(), path.absolute().parent)
-    found = [name for name in table if PurePosixPath(name.replace("\\", "/")).as_posix() in names]
+    found = [name for name in table if spelled_as(PurePosixPath(name.replace("\\", "/")).as_posix(), names) in names]
     if not found:
         raise InputError(f"{path}: names no points of {picture}; an image without people is named, too")
     if len(found) > 1:

@@ -13,6 +13,7 @@ from crowdcount.data.importers.annotated import Annotated
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, as_points, inside
 from crowdcount.images.read import IMAGE_SUFFIXES, read_image
+from crowdcount.local_path import spelled_as
 from crowdcount.plausibility import Annotation, FrameError, Size, check_stated_size, find_doubts
 
 UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
@@ -80,7 +81,7 @@ class ImageFolder:
             InputError: if there is none, or there are several.
         """
         parts = PurePosixPath(name).parts
-        found = self._named.get(parts[-1], []) if parts else []
+        found = self._named.get(spelled_as(parts[-1], self._named), []) if parts else []
         if uploaded and not found:
             found = [
                 path for path in self.files if parts[-1] in (path.name.replace(" ", "_"), UPLOADED.sub("", path.name))
