@@ -8,8 +8,15 @@ from typing import Any, Final
 import av
 
 from crowdcount.errors import InputError
+from crowdcount.video.matroska import is_cut
+from crowdcount.visualize.drawing_mark import MARK
 
 ADVICE: Final = "copy the file again from its source"
+
+_ATOMS: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
+"""Kinds of the first atom of MP4 and MOV."""
+_STARTS: Final = (b"RIFF", b"\x1a\x45", b"FLV\x01", b"\x30\x26\xb2\x75", b"\0\0\1\xba", b"OggS")
+"""First bytes of AVI, Matroska, Flash, WMV, MPEG and Ogg."""
 
 _LOCAL: Final = {"protocol_whitelist": "file"}
 """Otherwise a playlist named like a video could open network addresses."""
@@ -26,16 +33,22 @@ class VideoFile:
 
     Attributes:
         stream: the video stream; of several, the one that a player shows.
+        path: path of the file.
         fps: mean number of frames per second; 25 if the container gives none.
     """
 
-    def __init__(self, container: "av.container.InputContainer", stream: av.VideoStream) -> None:
-        self.stream = stream
+    def __init__(self, container: "av.container.InputContainer", stream: av.VideoStream, path: Path) -> None:
+        self.stream, self.path = stream, path
         self.fps = float(stream.average_rate or stream.guessed_rate or 0)
         if not 0 < self.fps <= _MOST_FPS:
             self.fps = _USUAL_FPS
         self._container = container
         self._packets, self._end, self._error = 0, 0.0, ""
+
+    @property
+    def comment(self) -> str:
+        """The comment in the container."""
+        return self._container.metadata.get("comment", "")
 
     @property
     def seconds(self) -> float | None:
@@ -65,19 +78,45 @@ class VideoFile:
         yield None
 
     def missing(self) -> str:
-        """Return the announced length if packets are missing or unreadable before it; otherwise "".
+        """Return how long the video was meant to be if packets are missing or unreadable before that; otherwise "".
 
-        MP4 and MOV list their packets. Other containers announce the duration of the longest stream, sound included.
+        MP4 and MOV list their packets. Other containers announce the duration of the longest stream, sound included,
+        and Matroska has elements of known sizes.
         """
-        announced = f"{self.stream.frames} frames" if self.stream.frames else f"{self.seconds or 0:.1f} s"
+        announced = f"of {self.stream.frames} frames announced" if self.stream.frames else self._announced()
         if self.stream.frames and "mp4" in self._container.format.name:
             listed = len(self.stream.index_entries)  # without those that a trimmed video does not show
-            announced, short = f"{listed} frames", self._packets < listed
+            announced, short = f"of {listed} frames announced", self._packets < listed
         else:
+            cut = "matroska" in self._container.format.name and is_cut(self.path)
             reached = self._end - min(0.0, (self._container.start_time or 0) / av.time_base) + 0.5 / self.fps
             duration = (self._container.duration or 0) / av.time_base
-            short = reached < max(self.stream.frames / self.fps, duration - _SLACK)
+            short = reached < max(self.stream.frames / self.fps, duration - (0 if cut else _SLACK))
+            short |= cut and not duration
         return f"{announced}{self._error}" if short or self._error else ""
+
+    def _announced(self) -> str:
+        return "the file ends too early" if self.seconds is None else f"of {self.seconds:.1f} s announced"
+
+
+def is_annotated(path: Path) -> bool:
+    """Return whether a video was written by `VideoWriter`; False if it cannot be read."""
+    try:
+        with open_video(path) as video:
+            return video.comment == MARK
+    except InputError:  # whoever decodes it says why
+        return False
+
+
+def _advice(path: Path) -> str:
+    """Return what helps with a file that FFmpeg does not open: only a known format can be incomplete."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    if not start.strip(b"\0"):
+        return f"it is empty: {ADVICE}"
+    if start[4:8] in _ATOMS or start.startswith(_STARTS):
+        return f"it is incomplete: {ADVICE}"
+    return "FFmpeg does not know its content; if a player shows it, convert it there to MP4 with H.264"
 
 
 @contextmanager
@@ -95,11 +134,9 @@ def open_video(path: Path) -> Iterator[VideoFile]:
             container = stack.enter_context(av.open(name, "r", options=dict(_LOCAL), metadata_errors="replace"))
         except av.FFmpegError as error:
             found = f"{path.stat().st_size} bytes: {error.strerror}"
-            raise InputError(
-                f"{path}: not a readable video ({found}); it is not a video or is incomplete: {ADVICE}", path
-            ) from error
+            raise InputError(f"{path}: not a readable video ({found}); {_advice(path)}", path) from error
         stream = container.streams.best("video")
         if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
             found = "holds no video" if stream is None else "FFmpeg has no decoder for its codec"
             raise InputError(f"{path}: {found}; convert it to MP4 with H.264", path)
-        yield VideoFile(container, stream)
+        yield VideoFile(container, stream, path)

@@ -1,8 +1,10 @@
 """Counting in the frames of a video, with an annotated video as an option."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
@@ -38,12 +40,13 @@ def count_video(
     Raises:
         InputError: `every` or `smooth` is below 1; or the file is not a video, has damaged frames or is cut off, in
             which case the counts of all intact frames have been yielded and the annotated video contains them.
+        AnnotationError: only the annotated video could not be written; all counts have been yielded.
     """
     frames = read_frames(path, every)
     info = video_info(path)
     film = _Film(zones, smooth, None if info.frames is None else -(-info.frames // every))
     broken: InputError | None = None
-    with nullcontext() if annotated is None else VideoWriter(annotated, _rate(info.fps / every)) as writer:
+    with _Annotation(annotated, _rate(info.fps / every)) as annotation:
         while True:
             try:
                 frame = next(frames)
@@ -54,11 +57,51 @@ def count_video(
                 break
             prediction = predictor.predict(frame.image)
             reading = film.reading(frame, prediction)
-            if writer is not None:
-                writer.write(film.draw(frame.image, prediction, reading))
+            annotation.write(film.draw, frame.image, prediction, reading)
             yield reading
+    unwritten = "" if annotation.error is None else f"{annotated}: not written ({annotation.error})"
     if broken is not None:
-        raise broken
+        raise InputError("; ".join(filter(None, (str(broken), unwritten))), broken.path) from broken
+    if unwritten:
+        raise AnnotationError(unwritten)
+
+
+class AnnotationError(InputError):
+    """An annotated video that could not be written, of a video that was counted."""
+
+
+class _Annotation:
+    """An annotated video, if a path is given; an error ends it alone and is kept."""
+
+    def __init__(self, path: Path | None, fps: float) -> None:
+        self.error: Exception | None = None
+        self._writer = None if path is None else VideoWriter(path, fps)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._writer is not None:
+            with self._attempt():
+                self._stack.enter_context(self._writer)
+        return self
+
+    def write(self, draw: Callable[[Image, Prediction, Reading], Image], *frame: Any) -> None:
+        if self._writer is not None and self.error is None:
+            with self._attempt():
+                self._writer.write(draw(*frame))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._attempt():
+            self._stack.__exit__(kind, error, trace)
+
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        try:
+            yield
+        except (InputError, OSError) as error:
+            self.error = self.error or error
+            self._stack.__exit__(type(error), error, None)  # nothing half-written is left
 
 
 def _rate(fps: float) -> float:

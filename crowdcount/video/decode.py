@@ -43,11 +43,12 @@ class Decoder:
         if self._context.name not in _CONCEALING:
             self._context.options = {"err_detect": "crccheck+explode"}
         self._packets = self._hidden = 0
-        self._started = stream.container.format.name not in _JOINED_LATE
+        self._from_start = self._started = stream.container.format.name not in _JOINED_LATE
         self._damaged: list[int] = []
         self._spoiled = False
         self._lost: dict[int, int] = {}
         self._sent: deque[tuple[int, int | None]] = deque(maxlen=_REORDERED)
+        self._unshown: list[tuple[int, int | None]] = []
         self._shown: deque[int] = deque(maxlen=_REORDERED)
 
     def decode(self, packet: "av.Packet[Any] | None") -> Iterator[tuple[int, av.VideoFrame]]:
@@ -57,6 +58,7 @@ class Decoder:
             if frame.is_corrupt:
                 self._damaged.append(number)
             self._count_lost(frame)
+            self._count_undecoded(number, frame.pts)
             if frame.key_frame:
                 self._pass_keyframe(number, frame.pts)
             self._spoiled |= any(damaged <= number for damaged in self._damaged)
@@ -71,6 +73,8 @@ class Decoder:
         if packet is not None:
             packet.opaque = (self._packets,)  # a new object: PyAV looks it up by identity
             self._sent.append((self._packets, packet.pts))
+            if not self._shown and not packet.is_discard:
+                self._unshown.append((self._packets, packet.pts))
             self._packets += 1
             self._started |= packet.is_keyframe
             if self._has_gaps(packet):
@@ -98,6 +102,16 @@ class Decoder:
         self.total += len(earlier)
         for number in earlier:
             del self._lost[number]
+
+    def _count_undecoded(self, number: int, time: int | None) -> None:
+        """Count the packets before the first frame that gave none, without an error: their headers are damaged."""
+        if self._shown or not self._from_start:
+            return
+        earlier = [(sent, shown) for sent, shown in self._unshown if sent < number]
+        lost = [sent for sent, shown in earlier if time is None or shown is None or shown < time]
+        self._damaged += lost
+        self.total = max(self.total, len(lost))
+        self._unshown = []
 
     def _has_gaps(self, packet: "av.Packet[Any]") -> bool:
         hole = self._context.name in _WITHOUT_ZEROS and _HOLE in bytes(packet).rstrip(b"\0")

@@ -14,11 +14,15 @@ import numpy as np
 from crowdcount.checks import check_number
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
+from crowdcount.local_path import local_path
 from crowdcount.video.container import ADVICE, VideoFile, open_video
 from crowdcount.video.decode import Decoder
 
-VIDEO_SUFFIXES: Final = tuple(".mp4 .m4v .mov .avi .mkv .webm .wmv .flv .mpg .mpeg .ts .mts .m2ts .3gp".split())
-"""File name suffixes, in lower case, by which videos are recognised in a folder."""
+VIDEO_SUFFIXES: Final = tuple(
+    ".mp4 .m4v .mov .qt .avi .divx .mkv .webm .wmv .asf .flv .f4v .mpg .mpeg .m2v .vob .ts .mts .m2ts .3gp .3g2 .ogv "
+    ".mxf .dav .h264 .264 .avc .h265 .265 .hevc .mjpeg .mjpg".split()
+)
+"""File name suffixes, in lower case, by which videos are recognised; the last ones are those of recorders."""
 _MOST_RANGES: Final = 5
 
 
@@ -66,7 +70,7 @@ def video_info(path: Path | str) -> VideoInfo:
     Raises:
         InputError: the file is missing or not a video.
     """
-    with open_video(Path(path)) as video:
+    with open_video(local_path(path)) as video:
         first = next((frame for _, frame in _whole_frames(video, Decoder(video.stream))), None)
         width, height = video.stream.width, video.stream.height
         if first is not None and _quarters(first) % 2:
@@ -93,7 +97,7 @@ def read_frames(path: Path | str, every: int = 1) -> Iterator[Frame]:
             no frames or damaged ones, or is cut off.
     """
     check_number("every", every, 1, hint="which yields all frames")
-    return _read(Path(path), every)
+    return _read(local_path(path), every)
 
 
 def _read(path: Path, every: int) -> Iterator[Frame]:
@@ -116,7 +120,7 @@ def _read(path: Path, every: int) -> Iterator[Frame]:
     found = [_ranges(damaged)] if damaged else []
     if missing:
         last = f"frame {following - 1} at {seconds:.1f} s is the last that can be decoded"
-        found.append(f"breaks off, {last}, of {missing} announced")
+        found.append(f"breaks off, {last}, {missing}")
     if found:
         raise InputError(f"{path}: {'; '.join(found)}; the other frames are intact; for these {ADVICE}", path)
 

@@ -1,6 +1,5 @@
 """Writing video files that are complete or absent."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -12,7 +11,9 @@ import av
 import numpy as np
 
 from crowdcount.errors import InputError
+from crowdcount.files import temporary_path
 from crowdcount.images.read import Image
+from crowdcount.visualize.drawing_mark import MARK
 
 _ENCODER: Final = "h264"
 _OPTIONS: Final = {"crf": "20", "preset": "veryfast"}
@@ -56,7 +57,7 @@ class VideoWriter:
         self._size = (0, 0)
         self._stack = ExitStack()
         self._stream: av.VideoStream | None = None
-        self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part.mp4")
+        self._temporary = temporary_path(self.path, ".part.mp4")
 
     def __enter__(self) -> Self:
         """Create the folder and the temporary file.
@@ -119,6 +120,7 @@ class VideoWriter:
     def _opened(self, width: int, height: int) -> av.VideoStream:
         name = str(self._temporary.absolute())  # FFmpeg reads text before a colon as a protocol
         self._container = self._stack.enter_context(av.open(name, "w", options=_INDEX_FIRST))
+        self._container.metadata["comment"] = MARK
         try:
             stream = self._container.add_stream(_ENCODER, self.fps, options=dict(_OPTIONS))
         except av.codec.codec.UnknownCodecError as error:

@@ -27,6 +27,9 @@ def iter_whole(path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("text.mp4", b"not a video\n" * 50, r"Invalid data.*FFmpeg does not know its content; if a player shows it"),
+        ("recorder.dav", b"\1\2\3no format" * 50, r"FFmpeg does not know its content; if a player shows it, convert"),
+        ("zeros.avi", bytes(600), r"it is empty: copy the file again"),
         ("text.mp4", b"not a video\n" * 50, r"text.mp4: not a readable video \(600 bytes: Invalid data"),
         ("text.avi", b"not a video\n" * 50, r"text.avi: not a readable video \(600 bytes: Invalid data"),
         ("empty.mp4", b"", r"empty.mp4: not a readable video \(0 bytes: Invalid data"),
@@ -188,3 +191,36 @@ def test_recordings_that_start_between_keyframes(films, tmp_path):
     (tmp_path / "late.ts").write_bytes(data[packets(path)[3][0] // 188 * 188 :])
     places = [place(frame.image) for frame in read_frames(tmp_path / "late.ts")]
     assert places == list(range(places[0], 40)) and 4 <= places[0] <= 10
+
+
+@pytest.mark.parametrize("spot", [20, 58])
+def test_damaged_headers_of_the_first_frame(tmp_path, spot):
+    """The decoder gives no error: it shows nothing before the next keyframe, or grey frames built on nothing."""
+    source = write_video(tmp_path / "whole.avi", [frame_image(index) for index in range(20)], "mpeg4", g=10, b="4M")
+    whole = [frame.image for frame in read_frames(source)]
+    data = bytearray(source.read_bytes())
+    data[packets(source)[0][0] + spot] ^= int(np.random.default_rng(spot).integers(1, 256))
+    (tmp_path / "damaged.avi").write_bytes(data)
+    frames, message = read_until_error(tmp_path / "damaged.avi")
+    assert [frame.index for frame in frames] == list(range(10, 20))
+    for frame in frames:
+        np.testing.assert_array_equal(frame.image, whole[frame.index])
+    assert "damaged, frames 0 to 9 are left out" in message
+
+
+@pytest.mark.parametrize("start", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "mpeg4"), (".avi", "mpeg4"), (".mp4", "libx264"), (".mpg", "mpeg1video")]
+)
+def test_zeros_anywhere_are_named(films, tmp_path, suffix, codec, start):
+    """400 bytes that were not copied: what is yielded is what the whole video shows, and the rest is named."""
+    source = films(suffix, codec, g=10, sc_threshold=0)
+    whole = [frame.image for frame in read_frames(source)]
+    data = bytearray(source.read_bytes())
+    first = round(start * len(data))
+    data[first : first + 400] = bytes(400)
+    (tmp_path / f"zeros{suffix}").write_bytes(data)
+    frames, message = read_until_error(tmp_path / f"zeros{suffix}")
+    assert 0 < len(frames) < FRAMES and "are left out" in message
+    for frame in frames:
+        np.testing.assert_array_equal(frame.image, whole[frame.index])

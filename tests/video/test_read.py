@@ -1,7 +1,9 @@
 import http.server
 import itertools
 import os
+from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from crowdcount.video.read import is_video, read_frames, video_info
 from tests.support.video import FPS, FRAMES, HEIGHT, WIDTH, frame_image, place, write_video
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "A.MP4", "b.x.avi", "c.mkv", "d.MoV", "e.webm"])
+@pytest.mark.parametrize("name", ["a.mp4", "A.MP4", "b.x.avi", "c.mkv", "d.MoV", "e.webm", "ch01.dav", "cam.264"])
 def test_videos_by_name(name, tmp_path):
     assert is_video(name) and is_video(tmp_path / name)
 
@@ -66,6 +68,23 @@ def test_every_is_checked_at_once(films, every):
         read_frames(films(".mp4"), every)
 
 
+@pytest.mark.parametrize(("suffix", "codec", "container"), [(".264", "libx264", "h264"), (".mjpeg", "mjpeg", "mjpeg")])
+def test_bare_streams_of_recorders(tmp_path, suffix, codec, container):
+    path = tmp_path / f"camera{suffix}"
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, FPS)
+        stream.width, stream.height = WIDTH, HEIGHT
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(frame_image(index), "rgb24")
+            frame.pts = index
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    frames = list(read_frames(path))
+    assert [place(frame.image) for frame in frames] == list(range(10))
+    assert frames[-1].seconds == pytest.approx(9 / FPS) and video_info(path).frames is None
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
 def test_info(films, suffix):
     info = video_info(films(suffix))
@@ -91,7 +110,7 @@ class Said:
     ],
 )
 def test_what_a_container_does_not_know(said, fps, frames):
-    file = VideoFile(Said(*said), Said(*said))
+    file = VideoFile(Said(*said), Said(*said), Path())
     assert (file.fps, file.frames) == (fps, frames)
 
 
