@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from crowdcount.csv_cells import escaped_cell
 from crowdcount.geometry import Points, as_points
 from crowdcount.inference.density import Prediction
 
@@ -26,7 +27,8 @@ class CountResult:
         points: (K, 2) where they are, in pixels of the picture.
         size: width and height of the picture in pixels.
         exact: see `crowdcount.inference.density.Prediction`; None for points of expressions and for videos.
-        error: why it could not be counted.
+        error: why it could not be counted, or, with a count, what could not be written.
+        outputs: names of the files written for it, in the folder of the table.
     """
 
     image: str
@@ -36,42 +38,75 @@ class CountResult:
     size: tuple[int, int] | None = None
     exact: bool | None = None
     error: str = ""
+    outputs: Sequence[str] = ()
 
 
 def counts_csv(results: Sequence[CountResult], parts: Sequence[str] = ()) -> str:
     """Return a line for each picture; numbers have all their digits, what is not known is empty.
 
-    A zone or an expression that is called like one of the other columns gets " (part)" behind its name.
+    Texts that a spreadsheet would take for a formula begin with a quote, see `escaped_cell`. A zone or an
+    expression that is called like one of the other columns gets " (part)" behind its name.
 
     Args:
         results: the pictures.
         parts: names of zones or expressions, a column each, also where no picture could be counted.
     """
+    names = [f"{name} (part)" if name in _COLUMNS else name for name in parts]
+    return _line([*_COLUMNS[:-1], *names, _COLUMNS[-1]]) + "".join(counts_row(each, parts) for each in results)
+
+
+def counts_row(each: CountResult, parts: Sequence[str] = ()) -> str:
+    """Return the line of an image in the table of `counts_csv`."""
+    size = each.size or ("", "")
+    exact = "" if each.exact is None else str(each.exact).lower()
+    count = "" if each.count is None else each.count
+    return _line([each.image, count, *size, exact, *(each.parts.get(name, "") for name in parts), each.error])
+
+
+def _line(cells: Sequence[Any]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    names = [f"{name} (part)" if name in _COLUMNS else name for name in parts]
-    writer.writerow([*_COLUMNS[:-1], *names, _COLUMNS[-1]])
-    for each in results:
-        size = each.size or ("", "")
-        exact = "" if each.exact is None else str(each.exact).lower()
-        count = "" if each.count is None else each.count
-        writer.writerow([each.image, count, *size, exact, *(each.parts.get(name, "") for name in parts), each.error])
+    writer.writerow([escaped_cell(cell) if isinstance(cell, str) else cell for cell in cells])
     return file.getvalue()
 
 
 def counts_json(results: Sequence[CountResult], model: str) -> str:
     """Return all results as JSON: what they were counted with, and a list of pictures with their points."""
-    return json.dumps({"model": model, "images": [_entry(each) for each in results]}, indent=1) + "\n"
+    return json.dumps({"model": model, "images": [json_entry(each) for each in results]}, indent=1) + "\n"
 
 
-def _entry(each: CountResult) -> dict[str, Any]:
+def json_entry(each: CountResult) -> dict[str, Any]:
+    """Return what JSON holds of a picture; see `read_entry`."""
+    error = {"error": each.error} if each.error else {}
     if each.count is None:
-        return {"image": each.image, "error": each.error}
+        return {"image": each.image, **error}
     assert each.size is not None
     known = {"image": each.image, "count": each.count, "width": each.size[0], "height": each.size[1]}
     exact = {} if each.exact is None else {"exact": each.exact}
     parts = {"parts": dict(each.parts)} if each.parts else {}
-    return {**known, **exact, **parts, "points": np.round(each.points.astype(float), 2).tolist()}
+    outputs = {"outputs": list(each.outputs)} if each.outputs else {}
+    points = np.round(each.points.astype(float), 2).tolist()
+    return {**known, **exact, **parts, **outputs, **error, "points": points}
+
+
+def read_entry(entry: Mapping[str, Any]) -> CountResult:
+    """Return the picture of which `json_entry` returned this.
+
+    Raises:
+        KeyError: it is no such entry.
+    """
+    if "count" not in entry:
+        return CountResult(entry["image"], error=entry["error"])
+    return CountResult(
+        entry["image"],
+        entry["count"],
+        entry.get("parts", {}),
+        as_points(entry["points"]),
+        (entry["width"], entry["height"]),
+        entry.get("exact"),
+        entry.get("error", ""),
+        tuple(entry.get("outputs", ())),
+    )
 
 
 def npz_bytes(prediction: Prediction, each: CountResult) -> bytes:

@@ -4,7 +4,7 @@
     crowdcount visualize photo.jpg --model ebc/vgg19ae_sha --weights best.ckpt
     crowdcount visualize images/ --model runs/ebc/best.ckpt --annotation ground-truth/ --output drawn
     crowdcount visualize IMG_1.jpg --annotation GT_IMG_1.mat --stride 16
-    crowdcount visualize photo.jpg --model runs/rec/best.ckpt --expression "person in red" "person in blue"
+    crowdcount visualize photo.jpg --model runs/rec/best.ckpt --expression "person in red" --expression "person in blue"
 
 Writes NAME_overlay.png, NAME_heat.png, NAME_points.png (with an annotation), NAME_error.png (with a model and an
 annotation) and NAME_panel.png, which shows all of them side by side; for a model of the family rec
@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 import crowdcount
 from crowdcount.cli.parser import MODEL, add_expression, add_weights, make_parser, reports_errors
+from crowdcount.cli.word_order import Values
 from crowdcount.data.annotations.point_file import ANNOTATIONS, find_annotation, read_points
 from crowdcount.data.annotations.point_table import Entry, is_table, read_table, table_points
 from crowdcount.errors import InputError
@@ -35,6 +36,7 @@ from crowdcount.geometry import Points, inside, resize_points
 from crowdcount.images.files import find_files, unique_files
 from crowdcount.images.formats import IMAGE_SUFFIXES
 from crowdcount.images.read import Image, read_image
+from crowdcount.local_path import local_path
 from crowdcount.plausibility import Annotation, FrameError, find_doubts
 from crowdcount.visualize import (
     caption,
@@ -43,12 +45,12 @@ from crowdcount.visualize import (
     error_map,
     expression_panel,
     heat_map,
-    image_bytes,
     overlay,
     panel,
     scale_top,
     true_density,
 )
+from crowdcount.visualize.drawing_mark import drawing_bytes, is_drawing
 
 if TYPE_CHECKING:
     from crowdcount.inference.model import CrowdModel
@@ -76,8 +78,9 @@ class View:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _arguments(argv)
-    found = [find_files(word) for word in args.images]
-    images = unique_files(file for each in found for file in each.files)
+    found = [find_files(local_path(word)) for word in args.images]
+    files = unique_files(file for each in found for file in each.files)
+    images = [path for path in files if not is_drawing(path)]
     args.table = _table(args.annotation)
     if len(images) > 1 and args.annotation is not None and args.annotation.is_file() and args.table is None:
         raise InputError(
@@ -86,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = None if args.model is None else crowdcount.load_model(args.model, weights=args.weights)
     _check_expressions(model, args)
     args.output.mkdir(parents=True, exist_ok=True)
+    if len(images) < len(files):
+        print(f"crowdcount visualize: {len(files) - len(images)} drawings of crowdcount are left out", file=sys.stderr)
     for each in found:
         if left_out := each.left_out():
             print(f"crowdcount visualize: {each.word}: {left_out}", file=sys.stderr)
@@ -135,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__, "visualize", "IMAGE ... [--model MODEL] [--annotation FILE] [OPTIONS]")
     add = parser.add_argument
     kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
-    add("images", nargs="+", type=Path, metavar="IMAGE", help=f"images, or folders of them ({kinds})")
+    add("images", nargs="+", metavar="IMAGE", help=f"images, or folders of them ({kinds})")
     add("--model", help=f"{MODEL}; without it the density of the annotation is drawn")
     add_weights(parser)
     add(
@@ -151,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("density"), metavar="FOLDER", help="where to write (default: %(default)s)")
     add(
         "--draw",
-        nargs="+",
+        action=Values,
         choices=KINDS,
         metavar="KIND",
         help=f"any of {', '.join(KINDS)} (default: all that can be drawn)",
@@ -195,7 +200,7 @@ def _draw_one(path: Path, model: "CrowdModel | None", args: argparse.Namespace, 
             raise InputError(f"{path}: {file} is an input, or a picture of another input; give another --output")
     for file, picture in files.items():
         taken.add(file.resolve())
-        atomic_write(file, image_bytes(picture))
+        atomic_write(file, drawing_bytes(picture))
     return summary
 
 

@@ -24,9 +24,8 @@ def results_csv(results: Sequence[ImageResult]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     head = ["name", "true", "predicted", "error", "points", "outside", *(f"game{level}" for level in range(levels))]
     ends = ["low", "high", "interval"] if calibrated else []
-    writer.writerow(
-        [*head, *(f"{part} {rule}" for rule in rules for part in ("TP", "FP", "FN")), *map(_cell, keys), *ends]
-    )
+    parts = [f"{part} {rule}" for rule in rules for part in ("TP", "FP", "FN")]
+    writer.writerow([*head, *parts, *map(_cell, keys), *ends])
     for result in results:
         error = "" if result.true is None else result.error
         outside = "" if result.true is None else result.outside

@@ -9,7 +9,7 @@ import pytest
 from crowdcount.cli.parser import Parser, make_parser
 from crowdcount.cli.word_order import Values
 
-COMMANDS = ("predict", "visualize", "evaluate", "dataset", "weights", "convert")
+COMMANDS = ("predict", "visualize", "evaluate", "calibrate", "dataset", "weights", "convert")
 CANDIDATES = ("1", "1.5", "cpu", "x.json")
 
 
@@ -47,6 +47,8 @@ def valid(action):
 def required(parser, but):
     """Return the words of a parser's required options."""
     needed = [action for action in parser._actions if action.option_strings and action.required and action is not but]
+    groups = [group._group_actions for group in parser._mutually_exclusive_groups if group.required]
+    needed += [actions[0] for actions in groups if but not in actions]
     return [word for action in needed for word in (action.option_strings[0], *valid(action))]
 
 
