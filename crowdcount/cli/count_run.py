@@ -23,13 +23,14 @@ from crowdcount.files import LineFile, atomic_write
 from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.plotting import density_overlay
+from crowdcount.intervals.conformal import conformal_rank
 from crowdcount.predictor import Predictor
 from crowdcount.video.counting import AnnotationError, count_video
 from crowdcount.video.read import video_info
 from crowdcount.video.smoothing import Reading, csv_header, csv_row
-from crowdcount.visualize import caption, count_text, expression_panel
+from crowdcount.visualize import caption, expression_panel
 from crowdcount.visualize.drawing_mark import drawing_bytes
-from crowdcount.zones import draw_zones, point_counts, read_zones, zone_counts
+from crowdcount.zones import draw_zones, point_counts, read_zones, zone_counts, zone_intervals
 
 
 @dataclass
@@ -85,16 +86,35 @@ class Run:
             args.max_memory,
             args.long_side,
             value_range=args.range,
+            intervals=args.intervals,
         )
         self.texts: list[str] = list(dict.fromkeys(args.expression or ()))
         model = self.predictor.model
         model.referring_model() if self.texts else model.density_model()
         if self.texts and args.output is not None and "npz" in args.save:
             raise InputError(f"{model.name}: has no density to save as npz; the points are in json")
+        if args.interval is not None:
+            self._check_interval()
         given = [*files, *args.zones, *filter(None, (args.model, args.weights))]
         self.output = None if args.output is None else OutputFolder(args.output, given)
         self.results = Results(self.output, call_settings(args, model) if self.output else {}, self._parts())
         self._stack = ExitStack()
+
+    def _check_interval(self) -> None:
+        """Check that intervals can be given.
+
+        Raises:
+            InputError: the level is invalid, or the model has none.
+        """
+        conformal_rank(0, self.args.interval)
+        if self.args.long_side is not None:
+            raise InputError("--interval: holds for the size rule of the model alone; leave --long-side out")
+        model = self.predictor.model
+        if model.density_model().intervals is None:
+            raise InputError(
+                f"--interval: {model.label} is not calibrated; make its intervals with crowdcount calibrate, beside "
+                "its weights or in a file for --intervals"
+            )
 
     def _parts(self) -> list[str]:
         """Return the names of the numbers of a file beside its count."""
@@ -168,6 +188,7 @@ class Run:
 
     def _picture(self, path: Path, image: Image, prediction: Prediction) -> CountResult:
         height, width = image.shape[:2]
+        level = self.args.interval
         counted = CountResult(
             str(path),
             prediction.count,
@@ -175,11 +196,15 @@ class Run:
             prediction.points_in(height, width),
             (width, height),
             prediction.exact,
+            interval=None if level is None else prediction.interval(level),
+            part_intervals={} if level is None else zone_intervals(prediction, self.zones, height, width, level),
         )
 
         def overlay() -> bytes:
-            drawn = draw_zones(density_overlay(image, prediction), self.zones, counted.parts, (height, width))
-            return drawing_bytes(caption(drawn, count_text(counted.count)))
+            drawn = draw_zones(
+                density_overlay(image, prediction), self.zones, counted.parts, (height, width), counted.part_intervals
+            )
+            return drawing_bytes(caption(drawn, counted.text))
 
         written = Written()
         self._write(written, self._path("npz", path, ".npz"), lambda: npz_bytes(prediction, counted))
@@ -209,7 +234,9 @@ class Run:
         if self.texts:
             raise InputError(f"{path}: expressions are looked for in pictures alone; save frames of the video as such")
         written, annotated = Written(), self._path("overlay", path, "_counted.mp4")
-        counts = count_video(path, self.predictor, self.args.every, self.args.smooth, self.zones, annotated)
+        counts = count_video(
+            path, self.predictor, self.args.every, self.args.smooth, self.zones, annotated, self.args.interval
+        )
         readings: list[Reading] = []
         try:
             readings.extend(self._tabulated(path, counts, written))
@@ -227,12 +254,13 @@ class Run:
     def _tabulated(self, path: Path, readings: Iterator[Reading], written: Written) -> Iterator[Reading]:
         """Yield the readings of a video, and append each to its table where one is asked for."""
         file, names = self._path("csv", path, "_counts.csv"), [zone.name for zone in self.zones]
-        table = None if file is None else LineFile(file, csv_header(names))
+        calibrated = self.args.interval is not None
+        table = None if file is None else LineFile(file, csv_header(names, calibrated))
         try:
             for reading in tqdm(readings, desc=path.name, file=sys.stderr, unit="frame", leave=False):
                 if table is not None:
                     with suppress(OSError):  # tried again with the next one and at the end
-                        table.append(csv_row(reading, names))
+                        table.append(csv_row(reading, names, calibrated))
                 yield reading
         finally:
             if table is not None:

@@ -5,6 +5,7 @@
     crowdcount predict photos/ --model RUN/checkpoints/best.ckpt --output results --save csv json npz
     find . -name '*.jpg' | crowdcount predict - --output results
     crowdcount predict square.jpg --zones zones.json --output results
+    crowdcount predict street.jpg --model my_counter --interval 0.9 --output results
     crowdcount predict walk.mp4 --every 10 --smooth 5 --output results
     crowdcount predict photo.jpg --model REC_RUN/checkpoints/best.ckpt --expression "person in red"
 
@@ -47,7 +48,7 @@ from crowdcount.cli.word_order import Values
 from crowdcount.errors import InputError
 from crowdcount.predictor import DEFAULT_MEMORY, Precision
 from crowdcount.video.read import is_video
-from crowdcount.visualize import count_text
+from crowdcount.visualize import interval_text
 
 KINDS = ("csv", "json", "npz", "overlay")
 
@@ -128,8 +129,12 @@ def _say(line: str, file: TextIO) -> None:
 
 
 def _summary(each: CountResult) -> str:
-    parts = ", ".join(f"{name} {number:.1f}" for name, number in each.parts.items())
-    words = f"mean {count_text(each.count)}" if is_video(each.image) else count_text(each.count)
+    known = each.part_intervals
+    parts = ", ".join(
+        f"{name} {interval_text(number, known[name]) if name in known else f'{number:.1f}'}"
+        for name, number in each.parts.items()
+    )
+    words = f"mean {each.text}" if is_video(each.image) else each.text
     return f"{words} ({parts})" if parts else words
 
 
@@ -168,6 +173,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="FOLDER", help="write results there; those of an earlier call are replaced")
     add(
         "--save", action=Values, choices=KINDS, metavar="KIND", help=f"any of {', '.join(KINDS)} (default: csv overlay)"
+    )
+    add(
+        "--interval",
+        type=float,
+        metavar="LEVEL",
+        help="add an interval of each count at this level, such as 0.9; it holds for images like those of the "
+        "calibration, nothing is guaranteed for others",
+    )
+    add(
+        "--intervals", type=Path, metavar="FILE", help="written by `crowdcount calibrate` (default: beside the weights)"
     )
     add("--resume", action="store_true", help="keep what an earlier call with the same settings counted in --output")
     add = parser.add_argument_group("videos").add_argument

@@ -31,6 +31,8 @@ def call_settings(args: argparse.Namespace, model: CrowdModel) -> dict[str, Any]
     given = {name: value for name, value in vars(args).items() if name not in _NO_SETTINGS}
     zones = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in args.zones}
     settings = {**given, "model": model.name, "protocol": model.protocol, "weights": _digest(model), "zones": zones}
+    if model.intervals is not None:
+        settings["intervals"] = model.intervals.fingerprint
     parsed: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return parsed
 
@@ -63,6 +65,7 @@ class Results:
     def __init__(self, output: OutputFolder | None, settings: Mapping[str, Any], parts: Sequence[str]) -> None:
         self.output, self.settings, self.parts = output, settings, parts
         self.kinds = tuple(settings.get("save", ()))
+        self._intervals = settings.get("interval") is not None
         self.found: list[CountResult] = []
         self._states: dict[str, list[int]] = {}
         self._tables: list[LineFile] = []
@@ -81,7 +84,7 @@ class Results:
         start = json.dumps({"settings": self.settings}) + "\n" + "".join(map(self._record_line, self.found))
         self._begin(RECORD, start)
         if "csv" in self.kinds:
-            self._begin("counts.csv", counts_csv(self.found, self.parts))
+            self._begin("counts.csv", counts_csv(self.found, self.parts, self._intervals))
         if "json" in self.kinds:
             self._stack.callback(self._write_json, self.output.table("counts.json"))
         return self
@@ -112,7 +115,7 @@ class Results:
             self._states[result.image] = state
         points = result.points if "json" in self.kinds else as_points([])
         self.found.append(replace(result, points=points))
-        lines = [self._record_line(self.found[-1]), counts_row(result, self.parts)]
+        lines = [self._record_line(self.found[-1]), counts_row(result, self.parts, self._intervals)]
         failed: OSError | None = None
         for table, line in zip(self._tables, lines, strict=False):
             try:

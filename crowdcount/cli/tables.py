@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,8 +13,11 @@ import numpy as np
 from crowdcount.csv_cells import escaped_cell
 from crowdcount.geometry import Points, as_points
 from crowdcount.inference.density import Prediction
+from crowdcount.intervals.calibration import Interval
+from crowdcount.visualize import count_text, interval_text
 
 _COLUMNS: Final = ("image", "count", "width", "height", "exact", "error")
+_ENDS: Final = ("low", "high", "interval")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class CountResult:
         exact: see `crowdcount.inference.density.Prediction`; None for points of expressions and for videos.
         error: why it could not be counted, or, with a count, what could not be written.
         outputs: names of the files written for it, in the folder of the table.
+        interval: interval of the count; None if none was asked for.
+        part_intervals: intervals of zones by name.
     """
 
     image: str
@@ -39,9 +45,18 @@ class CountResult:
     exact: bool | None = None
     error: str = ""
     outputs: Sequence[str] = ()
+    interval: Interval | None = None
+    part_intervals: Mapping[str, Interval] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The count as a line, with its interval where there is one."""
+        if self.interval is None or self.count is None:
+            return count_text(self.count)
+        return f"count {interval_text(self.count, self.interval)}"
 
 
-def counts_csv(results: Sequence[CountResult], parts: Sequence[str] = ()) -> str:
+def counts_csv(results: Sequence[CountResult], parts: Sequence[str] = (), intervals: bool = False) -> str:
     """Return a line for each picture; numbers have all their digits, what is not known is empty.
 
     Texts that a spreadsheet would take for a formula begin with a quote, see `escaped_cell`. A zone or an
@@ -50,17 +65,22 @@ def counts_csv(results: Sequence[CountResult], parts: Sequence[str] = ()) -> str
     Args:
         results: the pictures.
         parts: names of zones or expressions, a column each, also where no picture could be counted.
+        intervals: whether columns with the ends and the state of the intervals follow, of the count and of each part.
     """
     names = [f"{name} (part)" if name in _COLUMNS else name for name in parts]
-    return _line([*_COLUMNS[:-1], *names, _COLUMNS[-1]]) + "".join(counts_row(each, parts) for each in results)
+    ends = [f"{name}{end}" for name in ("", *(f"{name} " for name in parts)) for end in _ENDS] if intervals else []
+    head = _line([*_COLUMNS[:-1], *names, *ends, _COLUMNS[-1]])
+    return head + "".join(counts_row(each, parts, intervals) for each in results)
 
 
-def counts_row(each: CountResult, parts: Sequence[str] = ()) -> str:
+def counts_row(each: CountResult, parts: Sequence[str] = (), intervals: bool = False) -> str:
     """Return the line of an image in the table of `counts_csv`."""
+    known = [each.interval, *(each.part_intervals.get(name) for name in parts)] if intervals else []
+    ends = [cell for interval in known for cell in interval or ("", "", "")]
     size = each.size or ("", "")
     exact = "" if each.exact is None else str(each.exact).lower()
     count = "" if each.count is None else each.count
-    return _line([each.image, count, *size, exact, *(each.parts.get(name, "") for name in parts), each.error])
+    return _line([each.image, count, *size, exact, *(each.parts.get(name, "") for name in parts), *ends, each.error])
 
 
 def _line(cells: Sequence[Any]) -> str:
@@ -86,7 +106,22 @@ def json_entry(each: CountResult) -> dict[str, Any]:
     parts = {"parts": dict(each.parts)} if each.parts else {}
     outputs = {"outputs": list(each.outputs)} if each.outputs else {}
     points = np.round(each.points.astype(float), 2).tolist()
-    return {**known, **exact, **parts, **outputs, **error, "points": points}
+    return {**known, **exact, **parts, **_interval_entries(each), **outputs, **error, "points": points}
+
+
+def _interval_entries(each: CountResult) -> dict[str, Any]:
+    own = {} if each.interval is None else {"interval": _interval_entry(each.interval)}
+    parts = {name: _interval_entry(interval) for name, interval in each.part_intervals.items()}
+    return {**own, **({"part_intervals": parts} if parts else {})}
+
+
+def _interval_entry(interval: Interval) -> dict[str, Any]:
+    high = interval.high if math.isfinite(interval.high) else None  # JSON has no infinity
+    return {**interval._asdict(), "high": high}
+
+
+def _read_interval(entry: Mapping[str, Any]) -> Interval:
+    return Interval(entry["low"], math.inf if entry["high"] is None else entry["high"], entry["state"])
 
 
 def read_entry(entry: Mapping[str, Any]) -> CountResult:
@@ -106,6 +141,8 @@ def read_entry(entry: Mapping[str, Any]) -> CountResult:
         entry.get("exact"),
         entry.get("error", ""),
         tuple(entry.get("outputs", ())),
+        _read_interval(entry["interval"]) if "interval" in entry else None,
+        {name: _read_interval(part) for name, part in entry.get("part_intervals", {}).items()},
     )
 
 

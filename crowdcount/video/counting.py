@@ -1,14 +1,18 @@
 """Counting in the frames of a video, with an annotated video as an option."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 from typing import Any, Self
 
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
+from crowdcount.intervals.calibration import Interval, interval
 from crowdcount.predictor import Predictor
 from crowdcount.video.annotate import ColourScale, annotate
 from crowdcount.video.read import Frame, read_frames, video_info
@@ -24,6 +28,7 @@ def count_video(
     smooth: int = 1,
     zones: Sequence[Zone] = (),
     annotated: Path | None = None,
+    level: float | None = None,
 ) -> Iterator[Reading]:
     """Yield the counts of every n-th frame of a video.
 
@@ -36,6 +41,8 @@ def count_video(
         annotated: path of a video of the counted frames with their density and a chart of the counts; None writes
             none. Its frame rate is divided by `every`, so that time runs as in the original, but no frame is shown for
             more than 200 seconds.
+        level: level of the intervals of the moving average; None for none. They need a calibration on windows of
+            `smooth` frames, and are "uncalibrated" otherwise and for the first frames.
 
     Raises:
         InputError: `every` or `smooth` is below 1; or the file is not a video, has damaged frames or is cut off, in
@@ -44,7 +51,7 @@ def count_video(
     """
     frames = read_frames(path, every)
     info = video_info(path)
-    film = _Film(zones, smooth, None if info.frames is None else -(-info.frames // every))
+    film = _Film(zones, smooth, None if info.frames is None else -(-info.frames // every), level)
     broken: InputError | None = None
     with _Annotation(annotated, _rate(info.fps / every)) as annotation:
         while True:
@@ -112,8 +119,9 @@ def _rate(fps: float) -> float:
 class _Film:
     """State carried from frame to frame: the mean of the counts, the chart and the colour scale."""
 
-    def __init__(self, zones: Sequence[Zone], smooth: int, expected: int | None) -> None:
-        self.zones, self.expected = zones, expected
+    def __init__(self, zones: Sequence[Zone], smooth: int, expected: int | None, level: float | None = None) -> None:
+        self.zones, self.expected, self.level = zones, expected, level
+        self.variances: deque[float | None] = deque(maxlen=smooth)
         self.smoother, self.scale = Smoother(smooth), ColourScale()
         self.series: list[float] = []
 
@@ -121,7 +129,18 @@ class _Film:
         counts = zone_counts(prediction, self.zones, *frame.image.shape[:2])
         reading = self.smoother.reading(frame.index, frame.seconds, prediction.count, counts)
         self.series.append(reading.smoothed)
-        return reading
+        self.variances.append(prediction.total_variance)
+        return reading if self.level is None else replace(reading, interval=self._interval(prediction, reading))
+
+    def _interval(self, prediction: Prediction, reading: Reading) -> Interval:
+        """Return the interval of the mean over the window that ends with this frame."""
+        assert self.level is not None
+        known, frames = prediction.intervals, self.smoother.length
+        whole = len(self.variances) == frames
+        part = known.window if known is not None and whole and known.frames == frames else None
+        variances = [each for each in self.variances if each is not None]
+        variance = fmean(variances) if len(variances) == len(self.variances) else None
+        return interval(part, reading.smoothed, variance, self.level)
 
     def draw(self, image: Image, prediction: Prediction, reading: Reading) -> Image:
         top = self.scale(prediction)

@@ -10,6 +10,7 @@ from typing import Final
 
 from crowdcount.checks import check_number
 from crowdcount.csv_cells import escaped_cell
+from crowdcount.intervals.calibration import Interval
 
 _OF_ZONE: Final = ("count", "smoothed")
 
@@ -25,6 +26,7 @@ class Reading:
         smoothed: the count after smoothing.
         zones: people in each zone, by name.
         smoothed_zones: the same after smoothing.
+        interval: interval of the mean over the window of smoothing; None if none was asked for.
     """
 
     index: int
@@ -33,6 +35,7 @@ class Reading:
     smoothed: float
     zones: Mapping[str, float] = field(default_factory=dict)
     smoothed_zones: Mapping[str, float] = field(default_factory=dict)
+    interval: Interval | None = None
 
 
 class Smoother:
@@ -87,20 +90,25 @@ def csv_text(readings: Iterable[Reading]) -> str:
     return csv_header(names) + "".join(csv_row(row, names) for row in rows)
 
 
-def csv_header(zones: Iterable[str]) -> str:
+def csv_header(zones: Iterable[str], intervals: bool = False) -> str:
     """Return the names of the columns: frame, seconds, count, smoothed, "NAME count" and "NAME smoothed" of each zone.
+
+    With `intervals`, low, high and interval follow: the ends and the state of the interval of `smoothed`.
 
     A name that a spreadsheet would take for a formula begins with a quote, see `escaped_cell`.
     """
     return _line(
         ["frame", "seconds", "count", "smoothed", *(escaped_cell(f"{z} {of}") for z in zones for of in _OF_ZONE)]
+        + (["low", "high", "interval"] if intervals else [])
     )
 
 
-def csv_row(row: Reading, zones: Iterable[str]) -> str:
+def csv_row(row: Reading, zones: Iterable[str], intervals: bool = False) -> str:
     """Return the line of a frame in the table; numbers have three decimals."""
     cells = (values.get(name) for name in zones for values in (row.zones, row.smoothed_zones))
-    return _line([row.index, *map(_number, (row.seconds, row.count, row.smoothed, *cells))])
+    low, high, state = row.interval or (None, None, "")
+    ends = [_number(low), _number(high), state] if intervals else []
+    return _line([row.index, *map(_number, (row.seconds, row.count, row.smoothed, *cells)), *ends])
 
 
 def _line(cells: Iterable[object]) -> str:

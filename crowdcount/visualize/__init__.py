@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from crowdcount.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from crowdcount.visualize.captions import caption, count_text, panel
+    from crowdcount.visualize.captions import caption, count_text, interval_text, panel
     from crowdcount.visualize.density import (
         draw_points,
         error_map,
@@ -26,6 +26,7 @@ __all__ = [
     "expression_panel",
     "heat_map",
     "image_bytes",
+    "interval_text",
     "overlay",
     "panel",
     "scale_top",
@@ -39,6 +40,7 @@ __getattr__ = lazy_names(
         "captions": (
             "caption",
             "count_text",
+            "interval_text",
             "panel",
         ),
         "density": (

@@ -8,6 +8,7 @@ import numpy as np
 
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
+from crowdcount.intervals.calibration import Interval
 from crowdcount.visualize.text import INK, PAPER, text_size, text_width, write
 
 _LEAST_SIDE: Final = 160
@@ -23,6 +24,20 @@ def count_text(count: float | None = None, truth: int | None = None) -> str:
     if count is not None and truth is not None:
         parts.append(f"error {count - truth:+.1f}")
     return ", ".join(parts)
+
+
+def interval_text(count: float, interval: Interval) -> str:
+    """Format a count with its interval, rounded outwards, such as "482 (401-590)"; without one, say why.
+
+    Example:
+        >>> interval_text(482.3, Interval(401.7, 589.2, "calibrated"))
+        '482 (401-590)'
+    """
+    low, high, state = interval
+    if math.isinf(high):
+        return f"{count:.1f} ({state.replace('_', ' ')})"
+    note = "" if state == "calibrated" else f", {state.replace('_', ' ')}"
+    return f"{count:.0f} ({math.floor(low)}-{math.ceil(high)}{note})"
 
 
 def caption(image: Image, text: str) -> Image:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from crowdcount.images.read import Image
-from crowdcount.visualize.captions import as_rgb
+from crowdcount.intervals.calibration import Interval
+from crowdcount.visualize.captions import as_rgb, interval_text
 from crowdcount.visualize.labels import Box, Label, roomy_spot, write_labels
 from crowdcount.visualize.text import Colour
 from crowdcount.zones.zone import Zone
@@ -37,7 +38,11 @@ _Rings = list[NDArray[np.int32]]
 
 
 def draw_zones(
-    image: Image, zones: Sequence[Zone], counts: Mapping[str, float], size: tuple[int, int] | None = None
+    image: Image,
+    zones: Sequence[Zone],
+    counts: Mapping[str, float],
+    size: tuple[int, int] | None = None,
+    intervals: Mapping[str, Interval] | None = None,
 ) -> Image:
     """Outline and tint each zone, and write its name and count on it.
 
@@ -47,6 +52,7 @@ def draw_zones(
         counts: people by zone name; integers are written as such, floats with one decimal. A zone without an entry is
             labelled with its name alone.
         size: height and width in pixels of the image that the zones refer to; by default those of `image`.
+        intervals: intervals of the counts by zone name, written beside them.
 
     Returns:
         (H, W, 3), a copy.
@@ -69,7 +75,7 @@ def draw_zones(
         left, top, wide, high = cv2.boundingRect(region)
         box = (left, top, left + wide, top + high)
         _tint(drawing, region, box, colour)
-        labels.append(Label(_words(zone.name, counts), roomy_spot(region), box, colour))
+        labels.append(Label(_words(zone.name, counts, intervals or {}), roomy_spot(region), box, colour))
         outlines.append((rings, colour))
     _draw_lines(drawing, outlines)
     write_labels(drawing, labels)
@@ -112,8 +118,10 @@ def _draw_lines(drawing: Image, outlines: Sequence[tuple[_Rings, Colour]]) -> No
         cv2.polylines(drawing, rings, True, colour, line, cv2.LINE_AA, _FINE)
 
 
-def _words(name: str, counts: Mapping[str, float]) -> str:
+def _words(name: str, counts: Mapping[str, float], intervals: Mapping[str, Interval]) -> str:
     if name not in counts:
         return name
     count = counts[name]
+    if name in intervals:
+        return f"{name}: {interval_text(count, intervals[name])}"
     return f"{name}: {count}" if isinstance(count, int) else f"{name}: {count:.1f}"

@@ -1,5 +1,6 @@
 """From images with known counts to intervals of a model: `crowdcount calibrate` and what reads its file."""
 
+import csv
 import json
 import math
 import shutil
@@ -13,6 +14,8 @@ import yaml
 import crowdcount
 from crowdcount.cli.calibrate import main
 from crowdcount.cli.convert import main as convert
+from crowdcount.cli.predict import main as predict
+from crowdcount.cli.tables import read_entry
 from crowdcount.data import Resize
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
@@ -25,6 +28,7 @@ from crowdcount.weights.download import file_sha256
 from crowdcount.zones import read_zones, zone_counts, zone_intervals
 from crowdcount.zoo.config import build
 from crowdcount.zoo.release import save_release
+from tests.support.video import write_video
 
 SIDE, IMAGES = 48, 25
 
@@ -131,6 +135,50 @@ def test_a_converted_model_keeps_its_intervals_unless_it_is_rounded(model, image
         assert convert([str(model), "--output", str(folder), *words]) == 0
         assert ("intervals are left out" in capsys.readouterr().out) == bool(words)
         assert crowdcount.predict(images / "3.png", folder).interval().state == state
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predict_adds_intervals(model, images, tmp_path, capsys):
+    path, out, zones = str(images / "3.png"), tmp_path / "out", tmp_path / "zones.json"
+    zones.write_text(json.dumps({"left": [[0, 0], [24, 0], [24, 48], [0, 48]]}))
+    words = [path, "--model", str(model), "--interval", "0.9", "--output", str(out), "--save", "csv", "json", "overlay"]
+    assert predict(words) == 2
+    assert "is not calibrated; make its intervals with crowdcount calibrate" in capsys.readouterr().err
+    assert main([str(model), "--counts", str(images / "counts.csv")]) == 0
+    capsys.readouterr()
+    assert predict([*words, "--zones", str(zones)]) == 0
+    found = crowdcount.predict(path, model)
+    low, high, _ = found.interval(0.9)
+    assert f"count {found.count:.0f} ({math.floor(low)}-{math.ceil(high)})" in capsys.readouterr().out
+    [row] = rows(out / "counts.csv")
+    assert (float(row["low"]), float(row["high"]), row["interval"]) == (low, high, "calibrated")
+    assert (row["left low"], row["left high"], row["left interval"]) == ("0.0", "inf", "uncalibrated")
+    [entry] = json.loads((out / "counts.json").read_text())["images"]
+    assert entry["interval"] == {"low": low, "high": high, "state": "calibrated"}
+    assert entry["part_intervals"]["left"] == {"low": 0.0, "high": None, "state": "uncalibrated"}
+    assert read_entry(entry).interval == found.interval(0.9)
+    assert predict([*words, "--zones", str(zones), "--resume"]) == 0
+    assert predict([*words, "--long-side", "20"]) == 2
+    assert predict([*words, "--interval", "90"]) == 2
+
+
+def test_moving_average_of_a_video_has_the_interval_of_a_window(model, images, tmp_path):
+    table, file, out = images / "frames.csv", tmp_path / "windows.json", tmp_path / "out"
+    table.write_text("image,count,window\n" + "\n".join(f"{n}.png,{n % 7},w{n // 2}" for n in range(24)))
+    assert main([str(model), "--counts", str(table), "--output", str(file)]) == 0
+    frames = [crowdcount.predictor.as_image(images / f"{number}.png") for number in (3, 4, 5, 6)]
+    write_video(tmp_path / "walk.mp4", frames, "mpeg4")
+    words = [str(tmp_path / "walk.mp4"), "--model", str(model), "--intervals", str(file), "--output", str(out)]
+    assert predict([*words, "--save", "csv", "--every", "1", "--smooth", "2", "--interval", "0.8"]) == 0
+    first, *others = rows(out / "walk_counts.csv")
+    assert (first["low"], first["high"], first["interval"]) == ("0.000", "inf", "uncalibrated")
+    for row in others:
+        assert row["interval"] in ("calibrated", "outside_range")
+        assert float(row["low"]) <= float(row["smoothed"]) <= float(row["high"]) < math.inf
 
 
 def test_windows_of_frames_are_calibrated_by_their_means(model, images, tmp_path):
