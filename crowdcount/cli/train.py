@@ -288,7 +288,8 @@ def _prepared(words: Sequence[str]) -> tuple[list[str], list[str]]:
         InputError: a file is no configuration, or a package cannot be imported.
     """
     outside = CommandParser(prog="crowdcount train", add_help=False, allow_abbrev=False)
-    args, words = outside.parse_known_args(words)
+    # the words of LightningCLI keep their order
+    args, words = argparse.ArgumentParser.parse_known_args(outside, list(words), None)
     given = [part for word in words for part in (word.split("=", 1) if re.match("(-c|--config)=", word) else [word])]
     prepared, packages = [], []
     for flag, word in pairwise(["", *given]):
