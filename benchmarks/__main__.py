@@ -8,6 +8,7 @@
     crowdcount benchmark tiles --threads 1
     crowdcount benchmark predict --threads 1
     crowdcount benchmark windows --threads 1
+    crowdcount benchmark training --threads 1
     crowdcount benchmark contrastive --threads 1
     crowdcount benchmark contrastive_table --at blocks
     crowdcount benchmark default_model --threads 1 --shanghaitech DIR --nobody DIR --heads DIR
@@ -36,6 +37,7 @@ from benchmarks import (
     matching,
     predict,
     tiles,
+    training,
     windows,
 )
 from benchmarks.race import Row, positive
@@ -50,6 +52,7 @@ BENCHMARKS = (
     localisation,
     tiles,
     predict,
+    training,
     windows,
     default_model,
     contrastive,

@@ -27,7 +27,7 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
 def loader_benchmark(arguments: argparse.Namespace) -> list[Row]:
     """Time decoding and cropping as bytes against converting the whole image to floats first."""
     with tempfile.TemporaryDirectory() as folder:
-        path = arguments.image or _write_image(Path(folder) / "photo.jpg", 2902, 2013)
+        path = arguments.image or write_image(Path(folder) / "photo.jpg", 2902, 2013)
         height, width = read_image(path).shape[:2]
         side = arguments.crop
         with Image.open(path) as stored:
@@ -40,7 +40,7 @@ def loader_benchmark(arguments: argparse.Namespace) -> list[Row]:
             return torch.from_numpy(crop.transpose(2, 0, 1).copy()).float().div(255)
 
         def published() -> Tensor:
-            return _published_decode(path)[:, top : top + side, left : left + side]
+            return published_decode(path)[:, top : top + side, left : left + side]
 
         (slow, fast), (expected, got) = race([published, ours], arguments.repeats, path.name)
         row = {
@@ -54,13 +54,13 @@ def loader_benchmark(arguments: argparse.Namespace) -> list[Row]:
     return [row]
 
 
-def _published_decode(path: Path) -> Tensor:
+def published_decode(path: Path) -> Tensor:
     """Decode a whole image to floats (3, H, W), as torchvision's ToTensor does, and copy it."""
     image = np.array(Image.open(path).convert("RGB"))
     return torch.from_numpy(image).permute(2, 0, 1).contiguous().float().div(255).clone()
 
 
-def _write_image(path: Path, width: int, height: int) -> Path:
+def write_image(path: Path, width: int, height: int) -> Path:
     """Write a generated JPEG (quality 95) of gradients and blurred noise.
 
     It has 1.8 bits per pixel; the images of ShanghaiTech have 1.9 (part A) and 1.6 (part B), and the decoding time

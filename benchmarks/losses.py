@@ -36,7 +36,7 @@ def _losses_row(count: int, arguments: argparse.Namespace) -> Row:
         return _gradient(density, transport(density, points, stride).sum())
 
     def published() -> Tensor:
-        return _gradient(density, _published_transport(density, points, stride))
+        return _gradient(density, published_transport(density, points, stride))
 
     (slow, fast), (expected, got) = race([published, ours], arguments.repeats, f"{count} points")
     return {
@@ -72,7 +72,7 @@ def _crowd(count: int, batch: int, side: int, stride: int) -> tuple[list[Points]
     return points, torch.from_numpy(np.stack(maps)[:, None]).float().requires_grad_()
 
 
-def _published_transport(density: Tensor, points: list[Points], stride: int) -> Tensor:
+def published_transport(density: Tensor, points: list[Points], stride: int) -> Tensor:
     """Return the transport term summed over the batch: a dense kernel and a loop for each image."""
     total = density.new_zeros(())
     for each, cell in zip(points, density, strict=True):

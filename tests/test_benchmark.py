@@ -14,7 +14,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import default_model, learning_curve, localisation, predict, tiles, windows
+from benchmarks import default_model, learning_curve, localisation, predict, tiles, training, windows
 from benchmarks.child import Peak
 from crowdcount.data import Folder, ShanghaiTech
 from crowdcount.errors import InputError
@@ -178,3 +178,22 @@ def test_the_learning_curve_is_that_of_the_tables(tmp_path):
         learning_curve.read_curves([first], ["val/y"])
     with pytest.raises(SystemExit):
         learning_curve.main([str(tmp_path / "no.csv"), "--output", str(tmp_path / "d.svg")])
+
+
+@pytest.mark.parametrize("family", ["ebc", "zip", "hmode"])
+def test_a_plain_loop_and_the_trainer_have_the_same_losses(family, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = yaml.safe_load(
+        (Path(__file__).parents[1] / f"zoo_configs/{family}/mobilenetv4_sha_scratch.yaml").read_text()
+    )
+    arguments = config["model"]["init_args"]
+    arguments["network"]["init_args"]["backbone"] = "mobilenetv4_conv_small_035"
+    if family == "ebc":
+        arguments["loss"]["ot_weight"] = 0.8  # also the transport
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    batches = training.generated_batches(3, 2, 64)
+    _, expected = training.plain_steps(training.build_module("tiny.yaml"), batches)
+    _, got = training.trainer_steps(training.build_module("tiny.yaml"), batches)
+    assert len(got) == 3 and expected[0] != expected[-1]
+    assert training.relative_difference(got, expected) < 1e-3
+    assert got[0] == pytest.approx(expected[0], rel=1e-5)

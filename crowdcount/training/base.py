@@ -1,5 +1,6 @@
 """Training: what every family shares (optimizer, random streams), and what density families share."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -20,6 +21,9 @@ from crowdcount.metrics import CountErrors, MacroNae
 from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork, count_map
 from crowdcount.training.averages import EpochAverages
 from crowdcount.training.finite import check_weights, loss_error
+from crowdcount.training.processor import emulates_bfloat16, keep_memory
+
+logger = logging.getLogger(__name__)
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 MakeSchedule = Callable[[Optimizer], LRScheduler]
@@ -74,8 +78,19 @@ class TrainingModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Fetch pretrained towers when a training starts from scratch; a checkpoint has brought its own weights."""
+        self._prepare_processor()
         if not self._restored:
             self.network.load_pretrained()
+
+    def _prepare_processor(self) -> None:
+        if self.device.type != "cpu":
+            return
+        keep_memory()
+        precision = str(self.trainer.precision)
+        if precision.startswith("bf16") and emulates_bfloat16(self.device):
+            logger.warning(
+                "trainer.precision: %s is emulated on this processor and slower than 32-true; set that", precision
+            )
 
     def on_train_epoch_start(self) -> None:
         """Note the learning rate of the epoch; a run resumed inside it has rate and averages from its checkpoint."""
