@@ -6,6 +6,7 @@ by CPU time, so that other work on the computer counts less. The ratio is how ma
 """
 
 import argparse
+import logging
 import math
 import tempfile
 import time
@@ -96,6 +97,7 @@ def measure(
         steps: training steps; each other part is repeated as often.
         threads: threads of torch.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(threads)
     module = build_module(name)
     batches = generated_batches(steps + 1, batch, crop)
