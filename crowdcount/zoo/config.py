@@ -70,7 +70,7 @@ def find_config(word: str) -> Path:
         if is_file(path):
             return path
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
-    raise InputError(f"{_shown(word)}: no such file, nor a name in the zoo; {_near(name, names)}")
+    raise InputError(f"{_short(word)}: no such file, nor a name in the zoo; {_near(name, names)}")
 
 
 def _near(name: str, names: Sequence[str]) -> str:
@@ -118,7 +118,7 @@ def stored_config(text: str, source: str | Path) -> dict[str, Any]:
     for name in [*classes, *filter(_names_a_class, texts)]:
         package = str(name).split(".")[0]
         if package not in sys.modules:
-            raise InputError(f"{source}: is made of {_shown(name)}; {_advice(package)}")
+            raise InputError(f"{source}: is made of {_short(str(name))}; {_advice(package)}")
     return config
 
 
@@ -203,7 +203,10 @@ def _network(value: Any, where: str) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
+    return "nothing" if value is None else _short(repr(value))
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
