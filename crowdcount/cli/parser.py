@@ -49,7 +49,9 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse the words, by default those of the process."""
-        words = sort_words(sys.argv[1:] if args is None else args, self._actions, pass_on=self.pass_on)
+        words = list(sys.argv[1:] if args is None else args)
+        if any(not action.option_strings for action in self._actions):  # without files the order is another parser's
+            words = sort_words(words, self._actions, pass_on=self.pass_on)
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
