@@ -35,6 +35,13 @@ def atomic_write(path: Path, content: bytes | memoryview | str, sync: bool = Fal
         temporary.unlink(missing_ok=True)
 
 
+def umask() -> int:
+    """Return the permissions that the user withholds from new files."""
+    mask = os.umask(0)  # it can be read by setting it alone
+    os.umask(mask)
+    return mask
+
+
 def is_file(path: Path) -> bool:
     """Return whether a file has this path; no file has one that the system does not accept, such as 5,000 letters."""
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from crowdcount import __version__
 from crowdcount.errors import InputError
-from crowdcount.files import atomic_write
+from crowdcount.files import atomic_write, umask
 from crowdcount.inference.model import CrowdModel
 from crowdcount.weights.download import file_sha256, require_space
 from crowdcount.zoo.intervals import intervals_file
@@ -59,6 +59,7 @@ def save_release(model: CrowdModel, folder: Path, name: str, half: bool = False)
         save_file(state, part, metadata=_metadata(model, name))
         _sort_header(part)
         atomic_write(card, model_card(model, name))
+        part.chmod(0o666 & ~umask())  # safetensors lets nobody but the owner read what it writes
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -129,12 +129,11 @@ def test_processes_may_share_a_folder(tmp_path, records):
 
 
 def test_a_failed_write_leaves_nothing_and_says_so(tmp_path, records, monkeypatch):
-    def fail(self, data):
-        self.touch()
+    def fail(self, target):
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", fail)
+        patch.setattr(Path, "replace", fail)
         with pytest.raises(InputError, match=r"data\.cache: .*cannot be written \(No space left"):
             ImageCache(tmp_path / "cache", Resize(96, 128)).read(records[0])
     assert not files(tmp_path / "cache")

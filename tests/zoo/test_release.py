@@ -51,6 +51,7 @@ def test_an_entry_becomes_a_release(published, tmp_path, capsys):
     assert convert.main([NAME, "--output", str(folder)]) == 0
     assert capsys.readouterr().out.endswith("read the terms in its README.md.\n")
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.safetensors"]
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # whoever reads the card reads the weights
     about = read_metadata(folder / "model.safetensors")
     origin = json.loads(about["origin"])
     assert about["name"] == NAME and origin["sha256"] == origin["download_sha256"] == file_sha256(published)

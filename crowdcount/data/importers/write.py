@@ -13,7 +13,7 @@ from crowdcount.data.importers.image_matching import AnnotatedImage, ImageFolder
 from crowdcount.data.sample import Split
 from crowdcount.data.sources.folder import SPLIT_FOLDERS, Folder
 from crowdcount.errors import InputError
-from crowdcount.files import atomic_write
+from crowdcount.files import atomic_write, umask
 
 Transfer = Literal["copy", "link"]
 
@@ -70,7 +70,7 @@ def write_folder(found: Sequence[AnnotatedImage], images: ImageFolder, output: P
             _transfer(picture.path, target, transfer)
         _write_table(temporary / TABLE, names)
         _check(temporary, temporary / TABLE, found)
-        temporary.chmod(0o777 & ~_umask())
+        temporary.chmod(0o777 & ~umask())
         temporary.replace(output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -127,9 +127,3 @@ def _transfer(source: Path, target: Path, transfer: Transfer) -> None:
         shutil.copy2(source, target)
     else:
         target.symlink_to(source.resolve())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
