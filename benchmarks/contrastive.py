@@ -21,7 +21,9 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--anchors", type=positive, default=512, help="anchors (default %(default)s)")
     parser.add_argument("--references", type=positive, default=4096, help="references (default %(default)s)")
     parser.add_argument("--width", type=positive, default=256, help="of the embeddings (default %(default)s)")
-    parser.add_argument("--losses", nargs="+", choices=sorted(named()), default=list(named()), help="which ones")
+    parser.add_argument(
+        "--loss", action="append", dest="losses", choices=sorted(named()), help="repeatable (default: all)"
+    )
     parser.set_defaults(run=contrastive_benchmark)
 
 
@@ -33,7 +35,7 @@ def named() -> dict[str, str]:
 def contrastive_benchmark(arguments: argparse.Namespace) -> list[Row]:
     """Measure the losses in a fresh process: processor time, the best of the repeats, and memory above the inputs."""
     sizes = arguments.anchors, arguments.references, arguments.width
-    return in_child(all_measured, arguments.losses, sizes, arguments.repeats, arguments.threads)
+    return in_child(all_measured, arguments.losses or list(named()), sizes, arguments.repeats, arguments.threads)
 
 
 def all_measured(names: list[str], sizes: tuple[int, int, int], repeats: int, threads: int) -> list[Row]:

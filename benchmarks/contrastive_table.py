@@ -31,7 +31,7 @@ Run = dict[str, Any]
 
 WORDS = ("person", "in", "red", "green", "blue", "yellow")
 PLACES = {"blocks": ("count_bins",), "rec": ("rec_tokens", "rec_logits")}
-STEPS = {"blocks": (120, 30), "rec": (450, 40)}
+STEPS = {"blocks": (300, 150), "rec": (450, 150)}
 """Steps of the warm start and with each loss."""
 
 METRICS = {
@@ -49,8 +49,10 @@ def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", choices=list(PLACES), default="blocks", help="where (default %(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("runs/contrastive"), help="folder of the runs")
     parser.add_argument("--seeds", type=positive, default=3, help="seeds from 0 (default %(default)s)")
-    parser.add_argument("--weight", type=float, default=0.1, help="of each loss (default %(default)s)")
-    parser.add_argument("--losses", nargs="+", help="lines such as count_bins:supcon (default: all)")
+    parser.add_argument("--weight", type=float, default=1.0, help="of each loss (default %(default)s)")
+    parser.add_argument(
+        "--loss", action="append", dest="losses", help="none, or such as count_bins:supcon; repeatable (default: all)"
+    )
     parser.add_argument("--show", action="store_true", help="train nothing, print the runs that are there")
     parser.set_defaults(run=contrastive_table)
 

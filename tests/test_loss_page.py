@@ -95,7 +95,7 @@ SMALL = {
 def test_a_table_is_trained_once(at, line, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(contrastive_table, "STEPS", {at: (1, 2)})
     monkeypatch.setattr(contrastive_table, "data_of", lambda at, seed: SMALL[at](seed))
-    words = ["contrastive_table", "--at", at, "--seeds", "1", "--losses", "none", line, "--runs", str(tmp_path)]
+    words = ["contrastive_table", "--at", at, "--seeds", "1", "--loss", "none", "--loss", line, "--runs", str(tmp_path)]
     assert benchmark.main(words) == 0
     first = capsys.readouterr().out
     assert line in first and "none" in first
