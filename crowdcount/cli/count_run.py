@@ -197,6 +197,7 @@ class Run:
             (width, height),
             prediction.exact,
             interval=None if level is None else prediction.interval(level),
+            doubt=prediction.doubt,
             part_intervals={} if level is None else zone_intervals(prediction, self.zones, height, width, level),
         )
 

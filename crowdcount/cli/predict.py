@@ -46,6 +46,7 @@ from crowdcount.cli.sources import find_sources
 from crowdcount.cli.tables import CountResult
 from crowdcount.cli.word_order import Values
 from crowdcount.errors import InputError
+from crowdcount.inference.density import DOUBTFUL
 from crowdcount.predictor import DEFAULT_MEMORY, Precision
 from crowdcount.video.read import is_video
 from crowdcount.visualize import interval_text
@@ -104,6 +105,10 @@ def _report(run: Run) -> int:
             done, wrong = done + 1, wrong + bool(each.error)
             if each.count is not None:
                 _say(f"{each.image}: {_summary(each)}", sys.stdout)
+            if each.doubt is not None and each.doubt > DOUBTFUL:
+                _warn(
+                    f"{each.image}: doubtful: {each.doubt:.0%} of the count is in blocks that more likely hold nobody"
+                )
             if each.error:
                 _warn(each.error)
             try:

@@ -35,6 +35,7 @@ class CountResult:
         outputs: names of the files written for it, in the folder of the table.
         interval: interval of the count; None if none was asked for.
         part_intervals: intervals of zones by name.
+        doubt: see `crowdcount.inference.density.Prediction`; None for models without probabilities.
     """
 
     image: str
@@ -47,6 +48,7 @@ class CountResult:
     outputs: Sequence[str] = ()
     interval: Interval | None = None
     part_intervals: Mapping[str, Interval] = field(default_factory=dict)
+    doubt: float | None = None
 
     @property
     def text(self) -> str:
@@ -106,7 +108,8 @@ def json_entry(each: CountResult) -> dict[str, Any]:
     parts = {"parts": dict(each.parts)} if each.parts else {}
     outputs = {"outputs": list(each.outputs)} if each.outputs else {}
     points = np.round(each.points.astype(float), 2).tolist()
-    return {**known, **exact, **parts, **_interval_entries(each), **outputs, **error, "points": points}
+    doubt = {} if each.doubt is None else {"doubt": each.doubt}
+    return {**known, **exact, **doubt, **parts, **_interval_entries(each), **outputs, **error, "points": points}
 
 
 def _interval_entries(each: CountResult) -> dict[str, Any]:
@@ -143,6 +146,7 @@ def read_entry(entry: Mapping[str, Any]) -> CountResult:
         tuple(entry.get("outputs", ())),
         _read_interval(entry["interval"]) if "interval" in entry else None,
         {name: _read_interval(part) for name, part in entry.get("part_intervals", {}).items()},
+        entry.get("doubt"),
     )
 
 

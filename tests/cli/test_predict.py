@@ -335,6 +335,16 @@ def test_what_the_archive_and_the_json_hold(tool, release, model, tmp_path):
     assert len(held["points"]) > 3 and (held["points"] < [93, 61]).all() and held["points"][:, 0].max() > 70
 
 
+def test_doubtful_counts_are_warned_of(tool, release, photos, tmp_path, monkeypatch, capsys):
+    doubt = crowdcount.predict(photos / "a.png", release).doubt
+    for bound, warned in ((doubt, False), (np.nextafter(doubt, -1), True)):
+        monkeypatch.setattr("crowdcount.cli.predict.DOUBTFUL", bound)
+        assert run(tool, photos / "a.png", "--output", tmp_path / "out", "--save", "json", model=release) == 0
+        assert (f"a.png: doubtful: {doubt:.0%} of the count" in capsys.readouterr().err) == warned
+    (entry,) = json.loads((tmp_path / "out" / "counts.json").read_text())["images"]
+    assert entry["doubt"] == doubt
+
+
 def test_overlays_show_the_picture_with_its_caption(tool, release, photos, tmp_path):
     assert run(tool, photos / "a.png", "--output", tmp_path / "out", "--save", "overlay", model=release) == 0
     assert names(tmp_path / "out") == ["a_overlay.png"]

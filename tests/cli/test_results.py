@@ -211,12 +211,12 @@ def test_resume_without_an_earlier_call_counts_everything(release, images, tmp_p
 
 def test_entries_come_back():
     points = np.array([[1.5, 2.25]], np.float32)
-    result = CountResult("a", 1.5, {"z": 0.5}, points, (4, 3), False, "e", ("a_overlay.png",))
+    result = CountResult("a", 1.5, {"z": 0.5}, points, (4, 3), False, "e", ("a_overlay.png",), doubt=0.25)
     for each in (result, CountResult("b", error="damaged")):
         again = read_entry(json.loads(json.dumps(json_entry(each))))
         np.testing.assert_array_equal(again.points, each.points)
         assert counts_csv([again], ["z"]) == counts_csv([each], ["z"])
-        assert again.outputs == each.outputs
+        assert (again.outputs, again.doubt) == (each.outputs, each.doubt)
 
 
 # The folder
