@@ -108,7 +108,12 @@ def list_folder(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Fou
     """Return the images of a folder sorted by name, and what was left out; hidden files do not count."""
     visible = sorted(path for path in folder.iterdir() if path.name[0] != ".")
     below = sum(_number_below(path, suffixes) for path in visible if path.is_dir())
-    return _sorted_out(folder, (path for path in visible if path.is_file()), suffixes, below)
+    return _sorted_out(folder, (path for path in visible if path.is_file() or _is_broken_link(path)), suffixes, below)
+
+
+def _is_broken_link(path: Path) -> bool:
+    """Return whether a file is missing where a link points, as of data that were not fetched."""
+    return path.is_symlink() and not path.exists()
 
 
 def _number_below(folder: Path, suffixes: tuple[str, ...]) -> int:

@@ -22,13 +22,18 @@ from crowdcount.images.warn_once import warn_once
 logger = logging.getLogger(__name__)
 
 _AGAIN: Final = "copy it again from where it came from"
+_APP0: Final = 0xE0
 _APP1: Final = 0xE1
+_APP2: Final = 0xE2
 _START_OF_SCAN: Final = 0xDA
 _END: Final = 0xD9
 _BARE: Final = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HUFFMAN: Final = range(0xC0, 0xC8)
+_SEQUENTIAL: Final = (0xC0, 0xC1)
 _PROGRESSIVE: Final = (0xC2, 0xC6, 0xCA, 0xCE)
+_HARMLESS: Final = ("Invalid SOS parameters", "Warning: unknown JFIF revision", "Corrupt JPEG data: bad ICC marker")
+"""First words of warnings about headers that some cameras write, and on which no pixel depends."""
 _LIMITS: Final = ("Unsupported", "tjDecompressHeader")
 """First words of messages about files that simplejpeg does not know, rather than damaged ones."""
 
@@ -59,12 +64,44 @@ def decode(data: bytes, header: Header, name: str) -> NDArray[np.uint8]:
         InputError: if anything is missing or damaged that libjpeg notices.
     """
     try:
-        image = simplejpeg.decode_jpeg(data, "RGB")
+        image = _decode_strictly(data)
     except ValueError as error:
         if not str(error).startswith(_LIMITS):
             raise InputError(f"{name}: is damaged ({error}); {_AGAIN}") from error
         return _decode_uncommon(data, name, str(error))
     return turn_upright(image, header.orientation)
+
+
+def _decode_strictly(data: bytes) -> NDArray[np.uint8]:
+    """Decode with libjpeg's warnings as errors, but for those about harmless headers.
+
+    Raises:
+        ValueError: the first warning or error of libjpeg.
+    """
+    try:
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError as error:
+        if not str(error).startswith(_HARMLESS):
+            raise
+        # the first warning alone is reported: without its cause, damage behind it is found
+        image = simplejpeg.decode_jpeg(_with_usual_headers(data), "RGB")
+    return image
+
+
+def _with_usual_headers(data: bytes) -> bytes:
+    """Return a file with what the standard prescribes in headers that libjpeg reads, warns of and does not use."""
+    usual, frame, left_out = bytearray(data), None, []
+    for marker, start, end in _segments(data):
+        frame = marker if marker in _FRAMES else frame
+        if marker == _APP0 and data[start : start + 5] == b"JFIF\0":
+            usual[start + 5 : start + 6] = b"\1"  # major version
+        elif marker == _APP2:  # colour profiles
+            left_out.append(slice(start - 4, end))
+        elif marker == _START_OF_SCAN and frame in _SEQUENTIAL:
+            usual[end - 3 : end] = b"\0\x3f\0"  # all coefficients, in one scan
+    for segment in reversed(left_out):
+        del usual[segment]
+    return bytes(usual)
 
 
 def _decode_uncommon(data: bytes, name: str, reason: str) -> NDArray[np.uint8]:

@@ -39,6 +39,12 @@ def test_patterns_count_what_they_leave_out(phone):
     assert find_files(f"{phone}/*.jpg").left_out() == ""
 
 
+def test_links_to_missing_images_are_not_passed_over(phone):
+    (phone / "0.jpg").symlink_to("not_fetched.jpg")
+    (phone / "folder.jpg").symlink_to(phone.parent)
+    assert [path.name[0] for path in list_folder(phone).files] == list("0abcdefg")
+
+
 def test_a_folder_without_images_says_what_it_holds(phone):
     for path in list_folder(phone).files:
         path.unlink()

@@ -114,6 +114,31 @@ def test_damage_of_a_jpeg_that_libjpeg_notices_is_refused(options):
             raise AssertionError(f"{what}: {decode(damaged, 'a.jpg').shape}")
 
 
+def unusual_headers(data):
+    """A JPEG file of one scan with headers of which libjpeg warns, and which change no pixel."""
+    scan = data.index(b"\xff\xda")
+    end = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    profile = b"\xff\xe2\0\x14ICC_PROFILE\0\2\5abcd"  # part 2 of 5
+    return {
+        "scan of progressive files": data[: end - 3] + bytes(3) + data[end:],
+        "JFIF 3": data.replace(b"JFIF\0\1", b"JFIF\0\3", 1),
+        "part of a profile": data[:2] + profile + data[2:],
+        "all": data[:2] + profile + data[2 : end - 3].replace(b"JFIF\0\1", b"JFIF\0\3", 1) + bytes(3) + data[end:],
+    }
+
+
+@pytest.mark.parametrize("options", [{}, {"quality": 60, "restart_marker_rows": 1}])
+def test_unusual_headers_of_a_jpeg_are_no_damage_and_hide_none(options):
+    data = encoded(scene(), "jpeg", **options)
+    image = decode(data, "a.jpg")
+    for name, unusual in unusual_headers(data).items():
+        np.testing.assert_array_equal(decode(unusual, "a.jpg"), image, err_msg=name)
+        with pytest.raises(
+            InputError, match=r"a\.jpg: is damaged \((?!Invalid SOS|Warning|Corrupt JPEG data: bad ICC)"
+        ):
+            decode(unusual[: len(unusual) // 2], "a.jpg")
+
+
 def test_bytes_after_the_end_of_a_jpeg_are_no_damage():
     """Phones append previews and videos, cameras fill blocks."""
     data = encoded(scene(), "jpeg")
