@@ -108,7 +108,8 @@ def _find_outside(images: Sequence[Annotation]) -> list[Doubt]:
     wrong = [image for image, share in several if share > 1 / 2]
     if total >= 2 * _SOME and sum(outside) > total / 4:
         wrong = wrong or [image for image, share in shares if share > 0]
-    doubted = [image for image, share in several if share > 1 / 5 and image not in wrong]
+    certain = {id(image) for image in wrong}  # equality of arrays is no single truth value
+    doubted = [image for image, share in several if share > 1 / 5 and id(image) not in certain]
     doubts = [(wrong, True), (doubted, False)]
     return [Doubt(f"{_names(found)}: {_outside_reason(found)}", refused) for found, refused in doubts if found]
 
@@ -166,7 +167,7 @@ def check_columns(place: str, rows: Sequence[tuple[str, Sequence[str]]]) -> None
 
     Raises:
         FrameError: there are three lines and more of three numbers and more, and the first is one of a few small
-            integers while the second and the third vary, or the second and the third are fractions.
+            integers while the second and the third vary.
     """
     if len(rows) < _FEW or not all(len(words) >= 3 and words[0].isascii() and words[0].isdigit() for _, words in rows):
         return

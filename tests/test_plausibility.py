@@ -113,6 +113,12 @@ def test_real_annotations_raise_no_doubt(shared):
             assert refused(image) in ([], [False]) or pytest.fail(image.name)
 
 
+def test_images_of_one_name_are_kept_apart():
+    outside = np.concatenate([crowd(7), crowd(3) + np.float32(SIZE)])
+    images = [Annotation("a.jpg", points, SIZE) for points in (crowd(10) + np.float32(SIZE), outside, crowd(100))]
+    assert [doubt.refused for doubt in find_doubts(images)] == [True, False]
+
+
 def rows(text):
     return [(f"line {i}", line.split()) for i, line in enumerate(text.splitlines(), 1)]
 
