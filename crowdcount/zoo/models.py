@@ -130,7 +130,7 @@ def _load_file(path: Path) -> CrowdModel:
     model = build(config, name, origin, path)
     model.network.to(memory_format=model.memory_format)
     with _naming_file(type(model.network).__name__, path):
-        state = find_state(checkpoint)
+        state = _network_part(find_state(checkpoint))
         _load_own(model.network, unwrapped(state, model.network.state_dict()))
         _restore_normalization(model.network, checkpoint, path)
     return model
@@ -184,7 +184,7 @@ def _stated_arguments(
 def _load_weights(network: CrowdNetwork, checkpoint: dict[str, Any], path: Path) -> None:
     with _naming_file(type(network).__name__, path):
         published, own = find_state(checkpoint), network.state_dict()
-        state = unwrapped(published, own)
+        state = unwrapped(_network_part(published), own)
         if _trained_here(published) or state.keys() == own.keys():
             _load_own(network, state)
         else:
@@ -214,6 +214,11 @@ def _load_published(network: CrowdNetwork, published: Mapping[str, Any], state: 
         if 2 * len(own.keys() & state.keys()) > len(own):
             _load_own(network, state)
         raise
+
+
+def _network_part(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the weights of the network of a training, beside which losses have states; of others, everything."""
+    return {key: value for key, value in state.items() if key.startswith("network.")} if _trained_here(state) else state
 
 
 def _trained_here(state: Mapping[str, Any]) -> bool:

@@ -156,6 +156,16 @@ def test_wrapped_weights_are_loaded(zoo, tmp_path, prefix, key):
     assert torch.equal(crowdcount.create_model(name, weights=tmp_path / "w.pth").layer.weight, trained.layer.weight)
 
 
+def test_states_of_losses_in_a_training_checkpoint_are_no_weights_of_the_network(zoo, tmp_path):
+    name = zoo(network_config(f"{HERE}.Plain"))
+    file, trained = checkpoint(tmp_path / "own.ckpt", network_config(f"{HERE}.Plain"))
+    content = torch.load(file)
+    content["state_dict"]["contrastive.states.0.learned.temperature"] = torch.ones(3)
+    torch.save(content, file)
+    for model in (crowdcount.load_model(file), crowdcount.load_model(name, weights=file)):
+        assert torch.equal(model.network.layer.weight, trained.layer.weight)
+
+
 @pytest.mark.parametrize("prefix", ["", "module.", "network."])
 def test_weights_that_nearly_fit_are_told_what_differs(zoo, tmp_path, prefix):
     name = zoo(network_config({"class_path": f"{HERE}.Deep"}))
