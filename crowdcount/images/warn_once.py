@@ -1,4 +1,4 @@
-"""Warnings about files that are read again and again, such as those of a training."""
+"""Warnings about what is looked at again and again: files of a training, splits, zones of each frame."""
 
 import logging
 from functools import lru_cache

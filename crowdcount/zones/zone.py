@@ -1,6 +1,5 @@
 """A region of interest of an image, with the blocks and points inside it."""
 
-import functools
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -12,16 +11,18 @@ from shapely import MultiPolygon, Polygon
 
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, inside
+from crowdcount.images.warn_once import warn_once
 from crowdcount.plausibility import Size, check_stated_size
 from crowdcount.zones.coverage import Shares, block_edges, check_polygons, mask_shares, polygon_shares
 
 if TYPE_CHECKING:  # drawing zones needs no torch
     from crowdcount.inference.density import Prediction
 
+logger = logging.getLogger(__name__)
+
 _RIGHT: Final = 2.0**-16
 _DOWN: Final = 2.0**-36
 """Distance in pixels by which a point is moved off an edge it may lie on, for any slope of the edge."""
-_log_once = functools.lru_cache(maxsize=1024)(logging.getLogger(__name__).warning)  # zones are checked for each frame
 
 
 @dataclass(frozen=True, eq=False)  # comparing arrays does not give a single truth value
@@ -143,4 +144,4 @@ class Zone:
         if not within:
             raise InputError(f"zone {self.name!r}: has no area inside {reach}")
         if within < shapely.area(self.area) / 2:
-            _log_once(f"zone {self.name!r}: more than half of it is outside {reach}, unless this is meant")
+            warn_once(logger, f"zone {self.name!r}: more than half of it is outside {reach}, unless this is meant")

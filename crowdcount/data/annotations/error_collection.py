@@ -1,6 +1,5 @@
 """Collection of errors in single files, where adapters would otherwise stop at the first one, and of remarks."""
 
-import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +8,9 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 
 from crowdcount.errors import InputError
+from crowdcount.images.warn_once import warn_once
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,7 +20,6 @@ Result = TypeVar("Result")
 _GATHERED: ContextVar[list[InputError] | None] = ContextVar("gathered", default=None)
 _REMARKS: "ContextVar[list[Remark] | None]" = ContextVar("remarks", default=None)
 _SHOWN: Final = 5
-_log_once = functools.lru_cache(maxsize=1024)(logging.getLogger(__name__).warning)  # splits are read several times
 
 
 class Remark(NamedTuple):
@@ -76,7 +77,7 @@ def report_remark(remark: Remark) -> None:
     """Collect a remark, or log it as a warning."""
     remarks = _REMARKS.get()
     if remarks is None:
-        _log_once("%s: %s", remark.path, remark.text)
+        warn_once(logger, f"{remark.path}: {remark.text}")  # splits are read several times
     elif remark not in remarks:
         remarks.append(remark)
 
