@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import PIL
+import simplejpeg
 
 from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
@@ -50,7 +51,7 @@ class ImageCache:
     def _start(self, path: Path) -> Path:
         """Return the prefix of the file name of a cached image."""
         stat = path.stat()
-        versions = (cv2.__version__, PIL.__version__)
+        versions = (cv2.__version__, PIL.__version__, simplejpeg.__version__)
         key = repr((self.rule, str(path.resolve()), stat.st_size, stat.st_mtime_ns, versions))
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:40]
         return self.folder / digest[:2] / digest[2:]

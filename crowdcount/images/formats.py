@@ -11,9 +11,6 @@ IMAGE_SUFFIXES: Final = (
 WRITTEN_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """File name suffixes of the formats in which drawings are written, in lower case."""
 
-JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif")
-"""File name suffixes of JPEG files, in lower case."""
-
 UNREAD_SUFFIXES: Final = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw", ".raw"),
     *(".jxl", ".jxr", ".jpx", ".psd", ".xcf", ".svg", ".ico", ".tga", ".exr", ".hdr", ".eps", ".pcx"),

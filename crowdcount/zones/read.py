@@ -12,7 +12,7 @@ from shapely import MultiPolygon, Polygon
 
 from crowdcount.errors import InputError
 from crowdcount.files import read_json
-from crowdcount.images.formats import IMAGE_SUFFIXES, JPEG_SUFFIXES
+from crowdcount.images.formats import IMAGE_SUFFIXES, image_format
 from crowdcount.images.read import decode_values
 from crowdcount.json_fields import as_list, as_numbers, as_object, as_text, get, image_size
 from crowdcount.local_path import local_path
@@ -23,6 +23,8 @@ from crowdcount.zones.zone import Zone
 _Part = tuple[str, Polygon]
 """Name of a zone, and one of its parts."""
 
+_LOSSY: Final = ("JPEG", "JPEG 2000", "AVIF", "HEIC")
+"""Formats of images that change pixels near an edge, as WebP does unless it is lossless."""
 _NO_AREA: Final = ("point", "points", "line", "linestrip")
 """LabelMe shapes without an area; heads may be marked in the same file."""
 
@@ -63,7 +65,7 @@ def _read(path: Path) -> list[Zone]:
     if ending in (".json", ".geojson"):
         return _polygons(path)
     if ending not in IMAGE_SUFFIXES:
-        raise InputError(f"{path}: zones are .json and .geojson files, and masks {', '.join(IMAGE_SUFFIXES)}")
+        raise InputError(f"{path}: zones are .json and .geojson files, and masks such as .png")
     return [_mask(path)]
 
 
@@ -168,9 +170,10 @@ def _ring(place: str, value: object) -> list[tuple[float, float]]:
 
 
 def _mask(path: Path) -> Zone:
-    if path.suffix.lower() in JPEG_SUFFIXES:
-        raise InputError(f"{path}: JPEG blurs the edge of a mask; save it as PNG, black outside")
     data = path.read_bytes()
+    kind = image_format(data)
+    if kind in _LOSSY or (kind == "WebP" and b"VP8L" not in data):  # the name of the chunk of lossless WebP
+        raise InputError(f"{path}: {kind} blurs the edge of a mask; save it as PNG, black outside")
     # Decoded like read_image, so that both are upright, but with 16 bits: in 8, labels 1 to 255 would become black.
     pixels = decode_values(data, str(path))
     if _is_transparent(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)):

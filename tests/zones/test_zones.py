@@ -540,7 +540,7 @@ def test_names_in_two_files_are_refused(tmp_path):
     ("name", "content", "message"),
     [
         ("none.json", None, "no such zone file"),
-        ("zones.txt", b"1 2", r"zones are \.json and \.geojson files, and masks \.jpg"),
+        ("zones.txt", b"1 2", r"zones are \.json and \.geojson files, and masks such as \.png"),
         ("m.png", b"", r"not a readable image \(0 bytes\); copy it again"),
         ("m.png", b"no image", r"not a readable image \(8 bytes\)"),
         ("m.png", cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes(), "zone 'm' is empty, all pixels are"),
@@ -554,6 +554,17 @@ def test_errors_of_files_are_named(tmp_path, name, content, message):
     with pytest.raises(InputError, match=message) as error:
         read_zones([tmp_path / name])
     assert str(error.value).startswith(f"{tmp_path / name}: ")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG 2000", "WebP"])
+def test_masks_of_lossy_formats_are_refused_whatever_their_name(tmp_path, kind):
+    mask = np.zeros((50, 60), np.uint8)
+    mask[10:30] = 255
+    PIL.Image.fromarray(mask).save(tmp_path / "m.png", kind.replace(" ", ""))
+    with pytest.raises(InputError, match=f"m.png: {kind} blurs the edge of a mask; save it as PNG"):
+        read_zones([tmp_path / "m.png"])
+    PIL.Image.fromarray(mask).save(tmp_path / "m.png", "WebP", lossless=True)
+    np.testing.assert_array_equal(read_zones([tmp_path / "m.png"])[0].area, mask > 0)
 
 
 def json_like():
