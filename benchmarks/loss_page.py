@@ -45,10 +45,11 @@ mining, mixtures, temperatures and clusters, makes scores, masks or temperatures
 random stream and states are in the checkpoint, so that a resumed training is the uninterrupted one. A loss with a
 state is refused in several processes; the others contrast the images of each process with themselves.
 
-**What nobody has shown.** Except for the counting losses, no authors evaluated theirs on counting. Those of the
-counting losses did so on counts up to ten or on generated images, not on crowds. Whatever is called ours below is in
-no paper. The tables at the end are of tiny models on generated scenes, with no setting tuned for any loss: they show
-what a loss imposes, not what it is worth on real images.
+**What nobody has shown.** C-REX, whose contrast is reconstructed here (`supcon_in`), was evaluated on referring
+expression counting, the counting losses on counts up to ten or on generated images, not on crowds. The authors of the
+others evaluated none of them on counting. Whatever is called ours below is in no paper. The tables at the end are of
+tiny models on generated scenes, with no setting tuned for any loss: they show what a loss imposes, not what it is
+worth on real images.
 
 This page is written by `python -m benchmarks.loss_page` from the docstrings and from `docs/losses.json`.
 """
@@ -56,9 +57,9 @@ This page is written by `python -m benchmarks.loss_page` from the docstrings and
 METRIC_WORDS: Final = """\
 `mae`: count error on the test scenes. `label_order`: rank correlation of the similarity of bins with the nearness of
 their counts. `auc`: scores of all expressions pooled, objects against other queries; `sibling_auc`: objects of an
-expression against those of the image's other expressions. `alignment`, `uniformity`: of the embeddings, both the
-better the lower. Mean and standard deviation over seeds. `trainer.callbacks: [crowdcount.training.EmbeddingMetrics]`
-logs all but the first in any training.
+expression against those of the image's other expressions. `alignment` is the lower, the more alike the embeddings
+of a class are, `uniformity` the more they spread. Mean and standard deviation over seeds.
+`trainer.callbacks: [crowdcount.training.EmbeddingMetrics]` logs all but the first in trainings of these modules.
 """
 
 TABLE_WORDS: Final = {

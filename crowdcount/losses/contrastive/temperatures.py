@@ -19,7 +19,7 @@ class IndividualTemperature(nn.Module):
     Self-supervised Learning with Automatic Temperature Individualization", arXiv 2305.11965. Averages are kept as
     logarithms, which needs no running maxima. Several positives of an anchor (their mean) are our extension.
 
-    Several processes would each learn their own state: train in one, see `crowdcount.training`.
+    Several processes would each learn their own state: train in one.
 
     Args:
         number: how many ids there are, from 0.
@@ -56,8 +56,10 @@ class IndividualTemperature(nn.Module):
         relative: bool = False,
     ) -> None:
         super().__init__()
-        for key, value in (("number", number), ("lowest", lowest), ("rate", rate), ("decay", decay)):
+        for key, value in (("number", number), ("lowest", lowest), ("rate", rate)):
             check_number(f"IndividualTemperature.{key}", value, 0, above=True)
+        check_number("IndividualTemperature.decay", decay, 0, 1, above=True)
+        check_number("IndividualTemperature.momentum", momentum, 0, 1)
         if not lowest <= temperature <= highest:
             raise InputError(
                 f"IndividualTemperature.temperature: {temperature:g} is not between lowest, {lowest:g}, and highest, "

@@ -156,9 +156,9 @@ def test_temperatures_stay_between_their_bounds():
 
 
 def test_bad_numbers():
-    for key in ("number", "lowest", "rate", "decay"):
+    for key, value in {"number": 0, "lowest": 0, "rate": 0, "decay": 1.5, "momentum": -0.1}.items():
         with pytest.raises(InputError, match=rf"IndividualTemperature\.{key}"):
-            IndividualTemperature(**{"number": 3, key: 0})
+            IndividualTemperature(**{"number": 3, key: value})
     with pytest.raises(InputError, match="not between lowest"):
         IndividualTemperature(3, temperature=1.0)
 
