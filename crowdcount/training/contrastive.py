@@ -54,8 +54,8 @@ class ContrastiveTerms(nn.Module):
             )
 
     def at(self, place: Place) -> bool:
-        """Return whether a term is at a place."""
-        return any(term.at == place for term in self.terms)
+        """Return whether a term of nonzero weight is at a place."""
+        return any(term.at == place and term.weight for term in self.terms)
 
     def forward(self, places: Mapping[Place, MakePairs], step: int) -> dict[str, Tensor]:
         """Return the weighted terms by name, such as `count_bins_supcon`; those that are off are left out.

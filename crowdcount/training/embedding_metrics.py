@@ -99,6 +99,8 @@ class EmbeddingMetrics(Callback):
         found = all_gather(self._vectors)
         if not found:
             return {}
+        if isinstance(module, ReferringModule):
+            found = _apart(found)
         vectors, labels = (np.concatenate(each) for each in zip(*found, strict=True))
         values = _geometry(vectors, labels)
         if isinstance(module, ReferringModule):
@@ -138,8 +140,14 @@ class EmbeddingMetrics(Callback):
         scores = pairs.scores[pairs.pos], pairs.scores[pairs.neg], torch.cat(own), torch.cat(sibling)
         self._scores.append(tuple(_array(each) for each in scores))  # type: ignore[arg-type]
         tokens = module.network.projection(found.queries)[pairs.pos]
-        start = max((int(labels.max(initial=-1)) for _, labels in self._vectors), default=-1) + 1
-        self._vectors.append((_array(tokens), start + pairs.pos.nonzero()[:, 0].cpu().numpy()))
+        self._vectors.append((_array(tokens), pairs.pos.nonzero()[:, 0].cpu().numpy()))
+
+
+def _apart(found: list[tuple[Array, NDArray[np.int64]]]) -> list[tuple[Array, NDArray[np.int64]]]:
+    """Return vectors with labels that no two images share, also those of different processes."""
+    sizes = [int(labels.max(initial=-1)) + 1 for _, labels in found]
+    starts = np.cumsum([0, *sizes[:-1]])
+    return [(vectors, labels + start) for (vectors, labels), start in zip(found, starts, strict=True)]
 
 
 def _geometry(vectors: Array, labels: NDArray[np.int64]) -> dict[str, float]:

@@ -15,9 +15,9 @@ from crowdcount.cli import train
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
 from crowdcount.losses.contrastive import ContrastiveTerm
-from crowdcount.models import Bins, ClipEbc, ClipZip, Ebc, Zip
+from crowdcount.models import Bins, ClipEbc, ClipZip, Ebc, ReferringDetector, Zip
 from crowdcount.models.rec.outputs import Phrases, PointDetections
-from crowdcount.training import BlockwiseModule, ZipModule
+from crowdcount.training import BlockwiseModule, ReferringModule, ZipModule
 from crowdcount.training.contrastive import ContrastiveTerms
 from crowdcount.training.contrastive_blocks import BlockFeatures, bin_pairs
 from crowdcount.training.contrastive_tokens import logit_pairs, text_ids, token_pairs
@@ -218,6 +218,13 @@ MATCHES = [
     (torch.tensor([1, 4, 5]), torch.tensor([0, 1, 2])),
     (torch.tensor([2]), torch.tensor([0])),
 ]
+
+
+def test_a_head_that_no_term_trains_is_refused():
+    network = ReferringDetector("tiny", pretrained=False, freeze=False, words=("person",), projection=8)
+    ReferringModule(network, contrastive=(ContrastiveTerm("dcl", "rec_tokens"),))
+    with pytest.raises(InputError, match=r"model\.network\.projection"):
+        ReferringModule(network, contrastive=(ContrastiveTerm("dcl", "rec_tokens", weight=0),))
 
 
 def test_pairs_of_tokens():

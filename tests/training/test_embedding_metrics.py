@@ -70,6 +70,17 @@ def test_scores_of_objects_and_siblings():
     assert found["alignment"] == pytest.approx(0, abs=1e-6)
 
 
+def test_expressions_of_different_images_are_not_alike():
+    """Labels number the expressions of an image, also those of images that another process has seen."""
+    module = ReferringModule(ReferringDetector("tiny", pretrained=False, freeze=False, words=WORDS), RecLoss())
+    callback = EmbeddingMetrics()
+    first, second = np.float32([[1, 0], [0.6, 0.8], [0, 1]]), np.float32([[-1, 0]])
+    nobody = np.zeros((0, 2), np.float32), np.array([], np.int64)
+    callback._vectors = [(first, np.array([0, 0, 1])), nobody, (second, np.array([0]))]
+    callback._scores = [(np.ones(1, np.float32),) * 4]
+    assert callback.compute(module)["alignment"] == pytest.approx(0.8)
+
+
 def test_another_module_and_bad_numbers():
     with pytest.raises(InputError, match=r"EmbeddingMetrics\.per_bin"):
         EmbeddingMetrics(per_bin=0)
