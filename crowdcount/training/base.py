@@ -158,13 +158,16 @@ class TrainingModule(LightningModule):
             torch.cuda.set_rng_state(state.cpu(), device)
         self._streams = None
 
-    def log_losses(self, terms: dict[str, Tensor], error: Tensor, images: int) -> Tensor:
-        """Log the terms of the training loss and the count error of a batch; return the loss, their sum."""
+    def log_losses(self, terms: dict[str, Tensor], images: int, error: Tensor | None = None) -> Tensor:
+        """Log the terms of the training loss of a batch, and its count error, if any; return the loss, their sum."""
         loss = torch.stack(list(terms.values())).sum()
         self._terms = {name: value.detach() for name, value in terms.items()}
         log = {f"train/{name}": value for name, value in terms.items()}
-        self.averages.update({**log, "train/loss": loss, "train/mae": error}, images)
-        self.log("mae", error, on_step=True, on_epoch=False, prog_bar=True, logger=False)
+        log["train/loss"] = loss
+        if error is not None:
+            log["train/mae"] = error
+            self.log("mae", error, on_step=True, on_epoch=False, prog_bar=True, logger=False)
+        self.averages.update(log, images)
         return loss
 
     def on_after_backward(self) -> None:
@@ -225,7 +228,7 @@ class CountingModule(TrainingModule):
         output = count_map(self.network, self.network.normalize(batch.images))
         true = torch.tensor([len(points) for points in batch.points], device=self.device)
         error = (output.density.detach().sum(dim=(1, 2, 3)) - true).abs().mean()
-        return self.log_losses(self.losses(output, batch), error, len(batch.points))
+        return self.log_losses(self.losses(output, batch), len(batch.points), error)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Count one whole image; returned with the true points, nothing for padding."""

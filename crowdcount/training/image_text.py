@@ -93,10 +93,7 @@ class ImageTextModule(TrainingModule):
             others = texts[len(captions) :].reshape(len(counted), self.wrong_numbers, own.shape[1])
             similar = torch.einsum("bd,bkd->bk", images[counted], others)
             terms["count"] = self.count_weight * counterfactual_loss(right, similar, scale=self.count_scale)
-        loss = torch.stack(list(terms.values())).sum()
-        log = {f"train/{name}": value.detach() for name, value in terms.items()} | {"train/loss": loss.detach()}
-        self.log_dict(log, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(captions))
-        return loss
+        return self.log_losses(terms, len(captions))
 
     def _wrong_captions(self, captions: Sequence[str], numbers: Sequence[int | None]) -> list[str]:
         """Return `wrong_numbers` captions for each that says a number; drawn from torch's stream, which resumes."""

@@ -101,7 +101,7 @@ class ReferringModule(TrainingModule):
             detections.logits, detections.phrases, self.inference.cls_threshold, self.inference.word_threshold
         )
         true = torch.tensor([len(points) for points in targets], device=self.device)
-        return self.log_losses(terms, (kept.sum(dim=1) - true).abs().float().mean(), len(targets))
+        return self.log_losses(terms, len(targets), (kept.sum(dim=1) - true).abs().float().mean())
 
     def _places(
         self, batch: Batch, detections: PointDetections, targets: Sequence[Tensor], tokens: Tensor

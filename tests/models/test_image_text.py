@@ -72,13 +72,23 @@ def test_an_image_becomes_the_tower_s_square(network):
     assert squashed.shape == inner.shape and not torch.allclose(squashed, inner)
 
 
-def test_features_have_unit_length_and_the_scale_is_limited(network):
+def test_features_have_unit_length(network):
     with torch.inference_mode():
-        network.clip.logit_scale.fill_(10)
-        images, texts, scale = network(torch.rand(2, 3, 32, 32), network.tokenize(["two dogs", "three dogs"]))
-    assert images.shape == texts.shape == (2, 16) and scale == 100
+        images, texts, _ = network(torch.rand(2, 3, 32, 32), network.tokenize(["two dogs", "three dogs"]))
+    assert images.shape == texts.shape == (2, 16)
     torch.testing.assert_close(images.norm(dim=1), torch.ones(2))
     torch.testing.assert_close(texts.norm(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize("log_scale", [10.0, 4.6052, 1.0], ids=["above", "OpenAI's", "below"])
+def test_the_scale_is_limited_in_training_and_keeps_its_gradient(network, log_scale):
+    parameter = network.train().clip.logit_scale
+    with torch.no_grad():
+        parameter.fill_(log_scale)
+    _, _, scale = network(torch.rand(2, 3, 32, 32), network.tokenize(["two dogs", "three dogs"]))
+    torch.testing.assert_close(scale, torch.tensor(log_scale).exp().clamp(max=100))
+    (gradient,) = torch.autograd.grad(scale, parameter)
+    torch.testing.assert_close(gradient, scale.detach())
 
 
 def test_the_most_similar_of_nine_captions_is_chosen(network):

@@ -129,8 +129,6 @@ def test_training_resumes_exactly_and_the_result_is_measured(folder, tmp_path, c
 def test_the_loss_is_clip_s_and_that_of_counterfactual_captions(folder):
     torch.manual_seed(0)
     module = ImageTextModule(ImageText("tiny-count-clip", pretrained=None), count_weight=0.5, wrong_numbers=8)
-    module.log_dict = lambda values, **_: logged.update(values)
-    logged = {}
     data = CrowdData(Captions(folder), None, batch_size=16, num_workers=0)
     batch = next(iter(data.train_dataloader()))
     loss = module.training_step(batch, 0)
@@ -152,11 +150,17 @@ def test_the_loss_is_clip_s_and_that_of_counterfactual_captions(folder):
     torch.testing.assert_close(clip_loss(logits), clip)
     count = 0.5 * counterfactual_loss(torch.stack(right), torch.stack(wrong))
     assert len(right) == 15
-    torch.testing.assert_close(logged["train/clip"], clip.detach())
-    torch.testing.assert_close(logged["train/count"], count.detach())
+    logged = {"train/clip": clip.item(), "train/count": count.item(), "train/loss": loss.item()}
+    assert module.averages.compute() == pytest.approx(logged, rel=1e-5)  # they resume inside an epoch
     torch.testing.assert_close(loss, clip + count)
     loss.backward()
     assert [key for key, value in module.named_parameters() if value.requires_grad and value.grad is None] == []
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(folder, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        fit(folder, tmp_path, "--model.init_args.optimizer.init_args.lr=1e30")
+    assert stopped.value.code == 2 and "step 2: the loss is not finite (clip is nan" in capsys.readouterr().err
 
 
 def test_data_that_do_not_suit_are_refused(folder):
@@ -245,11 +249,11 @@ def test_a_wrong_row_is_named(tmp_path, row, message):
 
 def test_a_csv_table_and_a_missing_image(tmp_path, caplog):
     write_image(tmp_path / "images" / "a.png", 3, np.random.default_rng(0))
-    (tmp_path / "captions.csv").write_text("image,text,number\nimages/a.png,three squares,3\nb.png,two dogs,\n")
+    (tmp_path / "captions.csv").write_text('image,text,number\nimages/a.png,"three\nsquares",3\nb.png,two dogs,\n')
     source = Captions(tmp_path, "captions.csv")
     (record,) = source.records("train")
     assert (record.texts, record.expressions[0].attribute, record.read().shape) == (
-        ["three squares"],
+        ["three\nsquares"],
         "three",
         (32, 32, 3),
     )

@@ -1,6 +1,7 @@
 """Images with captions that may say a number of objects, such as CountBench."""
 
 import csv
+import io
 import logging
 import re
 from collections.abc import Mapping
@@ -129,7 +130,7 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
     if not path.is_file():
         raise InputError(f"{path}: no such table of captions; set root and table", path)
     if path.suffix.lower() == ".csv":
-        return list(csv.DictReader(read_text(path).splitlines()))
+        return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: expected a list of objects with text and image, or a .csv file", path)

@@ -1,5 +1,6 @@
 """An image-text model of open_clip, trained and compared as a whole."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from crowdcount.checks import check_choice
 from crowdcount.models.base import CrowdNetwork
 from crowdcount.models.clip.pretrained import build_clip, fetch_clip, from_openai, get_tokenizer, normalization
 
-_MAX_SCALE = 100.0  # as in CLIP
+_MAX_LOG_SCALE = math.log(100)  # as in CLIP
 
 
 class ImageText(CrowdNetwork):
@@ -80,10 +81,16 @@ class ImageText(CrowdNetwork):
         return tokens.to(next(self.parameters()).device)
 
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return unit-length features of images (B, 3, side, side) and texts (N, L), and the scale of similarities."""
+        """Return unit-length features of images (B, 3, side, side) and texts (N, L), and the scale of similarities.
+
+        In training the scale is at most 100.
+        """
+        if self.training:
+            with torch.no_grad():  # of the parameter: limiting what is returned would leave it without a gradient
+                self.clip.logit_scale.clamp_(max=_MAX_LOG_SCALE)
         image_features = self.clip.encode_image(images, normalize=True)
         text_features = self.clip.encode_text(tokens, normalize=True)
-        return image_features, text_features, self.clip.logit_scale.exp().clamp(max=_MAX_SCALE)
+        return image_features, text_features, self.clip.logit_scale.exp()
 
     def load_pretrained(self) -> None:
         """Load the pretrained weights (see `pretrained`).
