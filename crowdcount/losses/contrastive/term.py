@@ -79,7 +79,8 @@ class ContrastiveTerm:
         ordinal: use the order of the bins: as "weight" of the negatives (SupReMix) or as soft "target" (CWCL).
         bandwidth: difference of the bins' counts at which the target falls to 1/e.
         window: largest difference of the bins' counts in SupReMix's positive mixtures.
-        per_group: mean over expressions of the mean over their tokens, instead of the mean over tokens.
+        per_group: mean over expressions of the mean over their tokens, instead of the mean over tokens; for the softmax
+            contrasts and `cacr` at rec_tokens, others have one mean.
         start_step: optimizer steps before which the term is off.
         max_anchors: anchors at most, drawn at random; as many of each bin.
         threshold: score at which a detection counts, for `soft_count` and `top_scores`.
