@@ -33,11 +33,13 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 
         ("{a: " * 50 + "1" + "}" * 50, f"nested deeper than {MAX_DEPTH} levels"),
         ("&a [*a]", "an alias stands for what contains it"),
         ("x" * (MAX_CHARACTERS + 1), "1048577 characters; at most"),
+        ("a: " + "1:" * 60 + "1", "a number of 121 characters; at most 100 are read"),
+        ('!!float "' + "1:" * 60 + '1"', "a number of 121 characters"),
         ("a: 2024-13-45", "month must be in 1..12"),
         ("a: !!python/object:os.system {}", "could not determine a constructor"),
         ("? [a]\n: b", "unhashable"),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_limits(text, message):
     with pytest.raises(yaml.YAMLError, match=message):
