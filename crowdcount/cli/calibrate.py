@@ -57,13 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     own, overrides = split_overrides(list(sys.argv[1:] if argv is None else argv))
     args = _parser().parse_args(own)
     model = _load(args)
+    path = args.output or _beside(model)
     zones = read_zones(args.zones)
     data, images = _images(args, model, overrides, zones)
     scale = next((scale for scale in SCALES if scale.form == args.scale), None)
     choices = Choices(data, args.about or data, scale, tuple(args.groups), args.seed)
     found = fit_intervals(model, images, choices, zones)
-    assert model.file is not None, "a loaded model has a file"
-    path = args.output or intervals_file(model.file)
     found.save(path)
     print(f"{path}: {_described(found)}")
     return 0
@@ -73,6 +72,20 @@ def _load(args: argparse.Namespace) -> Model:
     model = crowdcount.load_model(args.model, weights=args.weights).density_model()
     model.network.to(find_device(args.device))
     return model
+
+
+def _beside(model: Model) -> Path:
+    """Return the file of the intervals beside the weights.
+
+    Raises:
+        InputError: the weights belong to the installed package.
+    """
+    assert model.file is not None, "a loaded model has a file"
+    if model.file.is_relative_to(Path(crowdcount.__file__).parent):
+        raise InputError(
+            f"--output: the weights of {model.name} belong to the package; name a file here and for --intervals"
+        )
+    return intervals_file(model.file)
 
 
 def _images(

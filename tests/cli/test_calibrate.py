@@ -22,7 +22,7 @@ from crowdcount.files import atomic_write
 from crowdcount.inference.density import Inference
 from crowdcount.inference.model import Model
 from crowdcount.intervals import Intervals, hash_counts
-from crowdcount.predictor import Predictor
+from crowdcount.predictor import DEFAULT_MODEL, Predictor
 from crowdcount.visualize.density import image_bytes
 from crowdcount.weights.download import file_sha256
 from crowdcount.zones import read_zones, zone_counts, zone_intervals
@@ -83,6 +83,11 @@ def test_counts_alone_give_intervals_beside_the_weights(model, images, capsys):
         )
     assert plain[0].interval(0.99).state == "too_few_images"
     assert not plain[0].alarm(1e6) and plain[0].alarm(0).state == "calibrated"
+
+
+def test_the_package_is_not_written_to(images, capsys):
+    assert main([DEFAULT_MODEL, "--counts", str(images / "counts.csv")]) == 2
+    assert "--output: the weights of" in capsys.readouterr().err
 
 
 def test_a_prediction_in_another_way_is_uncalibrated(model, images):
