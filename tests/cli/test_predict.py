@@ -240,7 +240,7 @@ def test_damaged_files_are_reported_and_the_rest_counted(tool, release, model, d
     for name, words in damaged.items():
         assert words in rows[name]["error"] and rows[name]["count"] == rows[name]["width"] == ""
         assert f"crowdcount predict: {difficult / name}: " in shown.err and name not in shown.out
-    assert shown.err.count(str(difficult)) == 3
+    assert shown.err.count(str(difficult)) - shown.err.count(": doubtful: ") == 3  # random weights doubt
     whole = rows.keys() - damaged.keys()
     for name in whole:
         assert float(rows[name]["count"]) == pytest.approx(crowdcount.count(difficult / name, model), rel=1e-5)
@@ -582,7 +582,7 @@ def test_progress_and_results_do_not_mix(tool, release, photos, capsys):
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 4 and "4/4" in shown.err and "file" in shown.err
     assert run(tool, photos / "a.png", model=release) == 0
-    assert capsys.readouterr().err == ""
+    assert all(": doubtful: " in line for line in capsys.readouterr().err.splitlines())  # random weights doubt
 
 
 # Zones

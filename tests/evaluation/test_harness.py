@@ -290,7 +290,7 @@ def test_withheld_annotations_leave_a_submission(tmp_path, write_nwpu, written, 
             density[2, 3] = 7.25
             return Prediction(7.25, density, 8, height, width)
 
-    monkeypatch.setattr(crowdcount, "load_model", lambda source, weights=None: Seven([]))
+    monkeypatch.setattr(crowdcount, "load_model", lambda source, weights=None, intervals=None: Seven([]))
     files = {name: tmp_path / f"{name}.txt" for name in ("counts", "points")}
     arguments = ["any", "--data", config, f"--data.source.root={root}", "--submission", str(files["counts"])]
     summary = evaluated([*arguments, "--localisation-submission", str(files["points"])], tmp_path / "out")
