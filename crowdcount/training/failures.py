@@ -22,7 +22,7 @@ TERMINATED: Final = 128 + signal.SIGTERM
 
 _SYSTEM: Final = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR, errno.ENAMETOOLONG,
-    errno.EIO,
+    errno.EIO, errno.ESTALE, errno.ENOTCONN,
 }  # fmt: skip
 """Errors of the system that are about a folder or disk, not about the program."""
 
@@ -37,10 +37,16 @@ def failure_message(error: BaseException) -> str | None:
     if mistake is not None:
         # a worker process hands its error over with the whole traceback; the last part is the message
         return str(mistake).rsplit("InputError: ", 1)[-1].strip()
-    if isinstance(error, OSError) and error.errno in _SYSTEM:
+    if isinstance(error, OSError) and (error.errno in _SYSTEM or _made_no_folder(error)):
         return str(write_error(Path(error.filename or "."), error))
     refusal = next(filter(_lightnings_own, _causes(error)), None)
     return None if refusal is None else f"trainer: {' '.join(str(refusal).split())}"
+
+
+def _made_no_folder(error: OSError) -> bool:
+    """Return whether a folder could not be made, as below /proc; a file that is missing may be a bug."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return error.errno == errno.ENOENT and bool(frames) and frames[-1].name in ("makedirs", "mkdir")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

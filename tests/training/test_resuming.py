@@ -161,6 +161,7 @@ def test_the_same_batches_are_overfitted(tmp_path, monkeypatch):
         (["--trainer.limit_train_batches=2.5"], "trainer: "),
         (["--seed_everything=-1"], "seed_everything: -1 is not in bounds"),
         (["--trainer.logger.save_dir=FILE/runs"], "FILE"),
+        (["--trainer.logger.save_dir=/proc/none"], "/proc/none: cannot be written"),
         (["--trainer.strategy=nothing"], "trainer"),
         (["--trainer.profiler=nothing"], "trainer"),
     ],
