@@ -442,7 +442,7 @@ def test_images_beside_labels_of_ultralytics_are_brought_into_order_by_output(pl
         (place.root / "set" / "labels" / split).mkdir(parents=True)
         (place.root / "set" / "labels" / split / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     found, _ = read("yolo", place.root / "set", place.root / "set")
-    with pytest.raises(InputError, match=r"holds no picture .* give a new folder with --output"):
+    with pytest.raises(InputError, match=r"holds no image .* give a new folder with --output"):
         write_beside(found, ImageFolder(place.root / "set"))
     assert not list((place.root / "set").glob("*.json*"))
     new = write_folder(found, ImageFolder(place.root / "set"), place.root / "new", "link")
@@ -792,6 +792,10 @@ def test_mot_reads_frames_of_sequences(place):
     (place.root / "train" / "HT21-01" / "seqinfo.ini").write_text(text.replace("64", "1920"))
     with pytest.raises(InputError, match=r"frame 1: states 1920 x 40 pixels"):
         read("mot", place.root / "train", place.root / "train")
+    for length in ("999999999", "inf"):
+        (place.root / "train" / "HT21-01" / "seqinfo.ini").write_text(text.replace("Length=3", f"Length={length}"))
+        with pytest.raises(InputError, match=r"seqinfo\.ini: seqLength"):
+            read("mot", place.root / "train", place.root / "train")
     (place.root / "train" / "HT21-01" / "seqinfo.ini").write_text("no")
     with pytest.raises(InputError, match=r"seqinfo\.ini: not readable"):
         read("mot", place.root / "train", place.root / "train")

@@ -9,6 +9,7 @@ from crowdcount.errors import InputError
 from crowdcount.files import read_text
 from crowdcount.json_fields import as_number, image_size
 
+_MOST_FRAMES = 1_000_000  # a frame is an entry in memory, before its image is looked for
 _FIELDS = "frame,id,left,top,width,height,flag,class,visibility"
 
 
@@ -68,4 +69,9 @@ def _information(folder: Path) -> tuple[str, int, tuple[int, int] | None]:
         images, length, *sides = (table[key] for key in ("imDir", "seqLength", "imWidth", "imHeight"))
     except (configparser.Error, KeyError) as error:
         raise InputError(f"{file}: not readable ({error}); copy it again from the original archive") from error
-    return images, int(as_number(f"{file}: seqLength", length)), image_size(str(file), *sides)
+    number = int(as_number(f"{file}: seqLength", length))
+    if number > _MOST_FRAMES:
+        raise InputError(
+            f"{file}: seqLength: {number} is more than {_MOST_FRAMES:,} frames; correct it, or split the sequence"
+        )
+    return images, number, image_size(str(file), *sides)
