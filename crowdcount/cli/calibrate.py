@@ -25,7 +25,7 @@ import numpy as np
 import crowdcount
 from crowdcount.cli.evaluate import read_data, split_overrides, split_records
 from crowdcount.cli.outside import add_current_folder
-from crowdcount.cli.parser import MODEL, add_device, add_weights, make_parser, reports_errors
+from crowdcount.cli.parser import MODEL, add_device, add_weights, add_zones, make_parser, reports_errors
 from crowdcount.cli.word_order import Values
 from crowdcount.data.annotations.count_table import read_counts
 from crowdcount.errors import InputError
@@ -152,14 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="COUNT",
         help="predicted counts at which groups with intervals of their own begin (default: one group)",
     )
-    add(
-        "--zones",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="calibrate these zones as well, with points; may be repeated",
-    )
+    add_zones(parser, "calibrate these zones as well, with points")
     add("--output", type=Path, metavar="FILE", help="file to write (default: beside the weights)")
     add("--seed", type=int, default=0, help="of the draw of the images that choose (default: %(default)s)")
     add_device(parser)

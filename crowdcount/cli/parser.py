@@ -5,6 +5,7 @@ import functools
 import io
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn, ParamSpec
 
 from crowdcount.cli.outside import import_package
@@ -98,6 +99,13 @@ def add_weights(parser: Options) -> None:
     """Add --weights, for a model that another argument names."""
     parser.add_argument(
         "--weights", metavar="FILE", help="weights for a model of the zoo: a file, or a tag (default: its first tag)"
+    )
+
+
+def add_zones(parser: Options, help_text: str) -> None:
+    """Add --zones, a list of files."""
+    parser.add_argument(
+        "--zones", action="append", type=Path, default=[], metavar="FILE", help=f"{help_text}; may be repeated"
     )
 
 

@@ -39,6 +39,7 @@ from crowdcount.cli.parser import (
     add_device,
     add_expression,
     add_weights,
+    add_zones,
     make_parser,
     reports_errors,
 )
@@ -166,15 +167,9 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--model", help=f"{MODEL} (default: the model in the package)")
     add_weights(model)
     add_expression(model)
-    add = parser.add_argument_group("results").add_argument
-    add(
-        "--zones",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="count within these zones as well; may be repeated",
-    )
+    results = parser.add_argument_group("results")
+    add_zones(results, "count within these zones as well")
+    add = results.add_argument
     add("--output", type=Path, metavar="FOLDER", help="write results there; those of an earlier call are replaced")
     add(
         "--save", action=Values, choices=KINDS, metavar="KIND", help=f"any of {', '.join(KINDS)} (default: csv overlay)"
