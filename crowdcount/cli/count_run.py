@@ -65,7 +65,7 @@ class Run:
 
     Args:
         args: of the command line.
-        files: pictures and videos.
+        files: images and videos.
 
     Attributes:
         files: those that are to be counted; inside the block, without those that an earlier call has counted.
@@ -156,7 +156,7 @@ class Run:
                 yield from self._counted(sources)
 
     def _counted(self, sources: list[Source]) -> Iterator[tuple[Path, CountResult]]:
-        """Count in pictures of one size, or in one file of another kind."""
+        """Count in images of one size, or in one file of another kind."""
         try:
             predictions = self._predictions(sources)
         except InputError as error:
@@ -233,7 +233,7 @@ class Run:
     def _video(self, path: Path) -> CountResult:
         """Count the chosen frames of a video; its own count is their mean."""
         if self.texts:
-            raise InputError(f"{path}: expressions are looked for in pictures alone; save frames of the video as such")
+            raise InputError(f"{path}: expressions are looked for in images alone; save frames of the video as such")
         written, annotated = Written(), self._path("overlay", path, "_counted.mp4")
         counts = count_video(
             path, self.predictor, self.args.every, self.args.smooth, self.zones, annotated, self.args.interval

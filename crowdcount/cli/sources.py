@@ -23,7 +23,7 @@ _CAMERA: Final = re.compile(r"\d{1,3}|/dev/video\d+")
 
 @dataclass(frozen=True)
 class Source:
-    """A file and, where it is a picture that can be read, its image."""
+    """A file and, where it is an image that can be read, its pixels."""
 
     path: Path
     image: Image | None = None
@@ -31,7 +31,7 @@ class Source:
 
     @property
     def kind(self) -> object:
-        """Equal for pictures that can be counted together."""
+        """Equal for images that can be counted together."""
         return self.path if self.image is None else self.image.shape
 
 
@@ -72,7 +72,7 @@ def find_sources(words: Sequence[str]) -> Found:
 
 
 def read_sources(files: Sequence[Path], read: Callable[[Path], Image]) -> Iterator[Source]:
-    """Yield the files; a picture is read while the one before is counted."""
+    """Yield the files; an image is read while the one before is counted."""
 
     def decoded(path: Path) -> Image | None:
         return None if is_video(path) else read(path)

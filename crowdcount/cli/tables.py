@@ -25,11 +25,11 @@ class CountResult:
     """The count of one image.
 
     Attributes:
-        image: the picture as it was named.
+        image: the image as it was named.
         count: people in it; None where it could not be counted.
         parts: people in each zone, or found for each expression, by name.
-        points: (K, 2) where they are, in pixels of the picture.
-        size: width and height of the picture in pixels.
+        points: (K, 2) where they are, in pixels of the image.
+        size: width and height of the image in pixels.
         exact: see `crowdcount.inference.density.Prediction`; None for points of expressions and for videos.
         error: why it could not be counted, or, with a count, what could not be written.
         outputs: names of the files written for it, in the folder of the table.
@@ -59,14 +59,14 @@ class CountResult:
 
 
 def counts_csv(results: Sequence[CountResult], parts: Sequence[str] = (), intervals: bool = False) -> str:
-    """Return a line for each picture; numbers have all their digits, what is not known is empty.
+    """Return a line for each image; numbers have all their digits, what is not known is empty.
 
     Texts that a spreadsheet would take for a formula begin with a quote, see `escaped_cell`. A zone or an
     expression that is called like one of the other columns gets " (part)" behind its name.
 
     Args:
-        results: the pictures.
-        parts: names of zones or expressions, a column each, also where no picture could be counted.
+        results: the images.
+        parts: names of zones or expressions, a column each, also where no image could be counted.
         intervals: whether columns with the ends and the state of the intervals follow, of the count and of each part.
     """
     names = [f"{name} (part)" if name in _COLUMNS else name for name in parts]
@@ -93,12 +93,12 @@ def _line(cells: Sequence[Any]) -> str:
 
 
 def counts_json(results: Sequence[CountResult], model: str) -> str:
-    """Return all results as JSON: what they were counted with, and a list of pictures with their points."""
+    """Return all results as JSON: what they were counted with, and a list of images with their points."""
     return json.dumps({"model": model, "images": [json_entry(each) for each in results]}, indent=1) + "\n"
 
 
 def json_entry(each: CountResult) -> dict[str, Any]:
-    """Return what JSON holds of a picture; see `read_entry`."""
+    """Return what JSON holds of an image; see `read_entry`."""
     error = {"error": each.error} if each.error else {}
     if each.count is None:
         return {"image": each.image, **error}
@@ -128,7 +128,7 @@ def _read_interval(entry: Mapping[str, Any]) -> Interval:
 
 
 def read_entry(entry: Mapping[str, Any]) -> CountResult:
-    """Return the picture of which `json_entry` returned this.
+    """Return the image of which `json_entry` returned this.
 
     Raises:
         KeyError: it is no such entry.
@@ -154,7 +154,7 @@ def npz_bytes(prediction: Prediction, each: CountResult) -> bytes:
     """Return a compressed NumPy archive of a prediction.
 
     It has `count`, `density` (rows, columns) in people per block, `stride`, `seen` (width and height of the image as
-    the network saw it, which the blocks are of), `size` (of the picture), `points` (K, 2) in pixels of the picture,
+    the network saw it, which the blocks are of), `size` (of the image), `points` (K, 2) in pixels of the image,
     `exact`, and where the model classifies blocks `probabilities` (K, rows, columns).
     """
     assert each.size is not None

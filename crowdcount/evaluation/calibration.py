@@ -50,7 +50,7 @@ class CalibrationImage:
 
 @dataclass(frozen=True)
 class Choices:
-    """What a person decides about a calibration.
+    """Decisions of a person about a calibration.
 
     Args:
         data: name of the images.

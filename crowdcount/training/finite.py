@@ -13,7 +13,7 @@ REMEDY: Final = (
     "start anew with a lower model.optimizer.lr, or go on with --trainer.gradient_clip_val 1 or --trainer.precision "
     "32-true"
 )
-"""What helps as a rule."""
+"""Advice that helps as a rule."""
 
 
 def check_weights(module: nn.Module, step: int) -> None:

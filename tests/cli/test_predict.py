@@ -656,7 +656,7 @@ def test_expressions_and_zones(tool, referring, photos, tmp_path, capsys):
 
 def test_videos_are_not_searched_for_expressions(tool, referring, film, tmp_path, capsys):
     assert run(tool, film, "--expression", "red", "--output", tmp_path / "out", model=referring) == 2
-    assert "expressions are looked for in pictures alone" in capsys.readouterr().err
+    assert "expressions are looked for in images alone" in capsys.readouterr().err
     assert names(tmp_path / "out") == ["counts.csv"]
 
 

@@ -142,7 +142,7 @@ def test_damaged_points_are_named(tmp_path, name, content, message):
 def test_what_cannot_be_told_apart_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"nowhere: no such folder"):
         Folder(tmp_path / "nowhere").records("train")
-    with pytest.raises(InputError, match=r"holds no picture \(\.jpg"):
+    with pytest.raises(InputError, match=r"holds no image \(\.jpg"):
         Folder(tmp_path).records("train")
     pictures(tmp_path, ["a.jpg", "a.png"])
     with pytest.raises(InputError, match=r"a\.png and a\.jpg would share"):
@@ -157,7 +157,7 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"both points\.json and points\.csv"):
         Folder(tmp_path).records("train")
     (tmp_path / "val").mkdir()
-    with pytest.raises(InputError, match=r"holds pictures and the folders val"):
+    with pytest.raises(InputError, match=r"holds images and the folders val"):
         Folder(tmp_path).records("train")
 
 
@@ -182,7 +182,7 @@ def test_points_without_a_picture_are_refused(tmp_path, place):
     check(Folder(tmp_path).records("train"))
     for name in ("d.txt", "GT_E.MAT"):
         (tmp_path / place / name).touch()
-        with pytest.raises(InputError, match=rf"{name}: a file of points without its picture; restore") as caught:
+        with pytest.raises(InputError, match=rf"{name}: a file of points without its image; restore") as caught:
             Folder(tmp_path).records("train")
         assert caught.value.path == tmp_path / place / name
 
@@ -195,7 +195,7 @@ def test_splits_may_share_a_folder_of_points(tmp_path):
     check(source.records("train"), {"a.jpg": [[1, 2]]})
     check(source.records("test"), {"b.jpg": [[3, 4]]})
     (tmp_path / "points" / "c.txt").touch()
-    with pytest.raises(InputError, match=r"c\.txt: a file of points without its picture"):
+    with pytest.raises(InputError, match=r"c\.txt: a file of points without its image"):
         source.records("test")
 
 
@@ -276,7 +276,7 @@ def test_what_becomes_no_record_is_counted_and_named(tmp_path, caplog):
 def test_a_folder_of_other_formats_alone_is_named(tmp_path):
     pictures(tmp_path, ["a.dng", "b.jxl"])
     with pytest.raises(
-        InputError, match=r"holds no picture \(.*\), but 2 in formats that are not read, a\.dng the first"
+        InputError, match=r"holds no image \(.*\), but 2 in formats that are not read, a\.dng the first"
     ):
         Folder(tmp_path).records("train")
 

@@ -23,7 +23,7 @@ _SHOWN: Final = 5
 
 
 class Remark(NamedTuple):
-    """What a reader left out or assumed.
+    """A file that a reader left out, or an assumption that it made.
 
     Attributes:
         kind: "left out" for files that become no record, "frame" for coordinates read as pixels.

@@ -85,7 +85,7 @@ class Folder(CrowdSource):
         pictures = _pictures(home)
         if not pictures:
             formats = ", ".join(IMAGE_SUFFIXES)
-            message = f"holds no picture ({formats}){describe_unread(home)}; put them here, or into images"
+            message = f"holds no image ({formats}){describe_unread(home)}; put them here, or into images"
             raise InputError(f"{home}: {message}", home)
         points = self._no_points(pictures, home) if self.empty else self._points(split, pictures, home)
         records = [Record(picture.name, picture, points[picture]) for picture in pictures if picture in points]
@@ -95,7 +95,7 @@ class Folder(CrowdSource):
 
     def _homes(self) -> dict[Split, Path]:
         if not self.root.is_dir():
-            raise InputError(f"{self.root}: no such folder; set root to the folder of your pictures", self.root)
+            raise InputError(f"{self.root}: no such folder; set root to the folder of your images", self.root)
         found: dict[Split, Path] = {}
         for folder in sorted(path for path in self.root.iterdir() if path.name.lower() in SPLIT_FOLDERS):
             split = SPLIT_FOLDERS[folder.name.lower()]
@@ -104,7 +104,7 @@ class Folder(CrowdSource):
         if found and _pictures(self.root):
             names = ", ".join(found)
             raise InputError(
-                f"{self.root}: holds pictures and the folders {names}; move the pictures into one of them", self.root
+                f"{self.root}: holds images and the folders {names}; move the images into one of them", self.root
             )
         return found or {"train": self.root}
 
@@ -176,7 +176,7 @@ def _from_files(pictures: list[Path], place: Path, owners: list[Path]) -> dict[P
     try:
         points = dict(read_each(lambda picture: (picture, _read_image_points(picture, place)), pictures))
     except InputError as error:
-        raise InputError(f"{error}. One points.json or points.csv for all pictures does as well") from error
+        raise InputError(f"{error}. One points.json or points.csv for all images does as well") from error
     _refuse_orphans(place, owners)
     return points
 
@@ -195,8 +195,8 @@ def _refuse_orphans(place: Path, owners: list[Path]) -> None:
     for path in sorted(place.iterdir()):
         other = path.name in names or is_paper(path)
         if path.suffix.lower() in endings and path.is_file() and not other:
-            remedy = "restore the picture, or take this file out"
-            report_error(InputError(f"{path}: a file of points without its picture; {remedy}", path))
+            remedy = "restore the image, or take this file out"
+            report_error(InputError(f"{path}: a file of points without its image; {remedy}", path))
 
 
 def _check_frames(root: Path, points: Mapping[Path, Points]) -> None:

@@ -40,7 +40,7 @@ class Recipe:
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Where it makes sense."""
+        """Places of the network at which the loss has a meaning."""
         if self.options is None:
             return ()
         places = PLACES[self.options["loss"]]

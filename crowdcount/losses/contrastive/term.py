@@ -42,7 +42,7 @@ PLACES: Final[dict[str, tuple[Place, ...]]] = {
     "soft_count": ("rec_logits",),
     "top_scores": ("rec_logits",),
 }
-"""Where each loss has a meaning."""
+"""Places of the network at which each loss has a meaning."""
 
 STATEFUL: Final = ("isogclr", "sbcl")
 """Losses whose state is learned in one process."""
