@@ -19,6 +19,7 @@ from benchmarks.race import Commands, Row, positive
 from crowdcount.data import ReferringScenes, Synthetic
 from crowdcount.data.augment import Augment
 from crowdcount.data.datamodule import CrowdData
+from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.inference.points import PointInference
 from crowdcount.losses.contrastive import ContrastiveTerm
@@ -66,7 +67,10 @@ def contrastive_table(arguments: argparse.Namespace) -> list[Row]:
             if not path.is_file():
                 run = trained(arguments.at, line, seed, arguments.weight, warm_file(arguments.runs, arguments.at, seed))
                 atomic_write(path, json.dumps(run) + "\n")
-    return summary(arguments.at, read_runs(arguments.runs, arguments.at))
+    runs = read_runs(arguments.runs, arguments.at)
+    if not runs:
+        raise InputError(f"{arguments.runs}: no runs at {arguments.at} there; leave --show out to train them")
+    return summary(arguments.at, runs)
 
 
 def all_lines(at: str) -> list[str]:

@@ -28,15 +28,18 @@ from benchmarks.child import in_child
 from benchmarks.loader import published_decode, write_image
 from benchmarks.losses import published_transport
 from benchmarks.race import Commands, Row, positive
-from crowdcount.data.dataset import Batch
+from crowdcount.data import ReferringScenes
+from crowdcount.data.dataset import Batch, CrowdDataset, collate
 from crowdcount.geometry import Points, as_points
 from crowdcount.images.read import read_image
 from crowdcount.losses.density import block_targets
 from crowdcount.losses.transport import variation
 from crowdcount.models.base import CountMap
+from crowdcount.models.rec.outputs import PointDetections
 from crowdcount.training.base import CountingModule
 from crowdcount.training.blockwise import BlockwiseModule
 from crowdcount.training.processor import keep_memory
+from crowdcount.training.referring import ReferringModule, point_targets
 from crowdcount.zoo.config import find_config, read_config_file
 
 MODELS = (
@@ -44,17 +47,20 @@ MODELS = (
     "ebc/mobilenetv4_shab_scratch",
     "zip/mobilenetv4_sha_scratch",
     "hmode/mobilenetv4_sha_scratch",
+    "rec/tiny_scenes",
 )
+"""The small model of each family. CLIP-EBC has none: clip_ebc/rn50_sha takes minutes on a processor."""
+
 PARTS = ("loader", "network", "loss", "step")
 Side = Literal["plain", "ours"]
+Module = CountingModule | ReferringModule
+Output = CountMap | PointDetections
 
 
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
     """Add the command and its options."""
     training = commands.add_parser("training", parents=[shared], help="training steps against a plain loop")
-    training.add_argument(
-        "--models", nargs="+", default=MODELS, metavar="NAME", help="configurations of density models"
-    )
+    training.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="configurations")
     training.add_argument("--crop", type=positive, default=448, help="crop side in pixels (default %(default)s)")
     training.add_argument("--batch", type=positive, default=8, help="crops (default %(default)s)")
     training.set_defaults(run=training_benchmark)
@@ -90,7 +96,7 @@ def measure(
     """Return the least CPU time of each part in seconds, and the loss of each step.
 
     Args:
-        name: configuration of a density model.
+        name: configuration of a density model or a detector of expressions.
         side: the plain loop, or the module under Lightning's trainer.
         crop: side of the crops in pixels.
         batch: crops in a batch.
@@ -100,7 +106,7 @@ def measure(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(threads)
     module = build_module(name)
-    batches = generated_batches(steps + 1, batch, crop)
+    batches = generated_batches(module, steps + 1, batch, crop)
     if side == "plain":
         module.network.to(memory_format=torch.contiguous_format)
         times, losses = plain_steps(module, batches)
@@ -118,18 +124,26 @@ def measure(
     return parts, losses
 
 
-def build_module(name: str) -> CountingModule:
+def build_module(name: str) -> Module:
     """Return the module of a configuration, its network with the same random weights at each call."""
     torch.manual_seed(0)
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(CountingModule, "model", required=True)
+    parser.add_subclass_arguments((CountingModule, ReferringModule), "model", required=True)
     config = read_config_file(find_config(name))
-    module: CountingModule = parser.instantiate(parser.parse_object({"model": config["model"]})).model
+    module: Module = parser.instantiate(parser.parse_object({"model": config["model"]})).model
+    module.network.load_pretrained = lambda: None  # type: ignore[method-assign]  # random weights take the same time
     return module.train()
 
 
-def generated_batches(count: int, batch: int, crop: int) -> list[Batch]:
-    """Return batches of noise (batch, 3, crop, crop) with up to 200 points an image; the same at each call."""
+def generated_batches(module: Module, count: int, batch: int, crop: int) -> list[Batch]:
+    """Return batches of images (batch, 3, crop, crop), the same at each call.
+
+    They are noise with up to 200 points an image; for a detector of expressions generated scenes.
+    """
+    if isinstance(module, ReferringModule):
+        scenes = ReferringScenes(train=count * batch, val=0, test=0, size=crop)
+        data = CrowdDataset(scenes.records("train"), None)
+        return [collate([data[i * batch + j] for j in range(batch)]) for i in range(count)]
     random = np.random.default_rng(0)
     found = []
     for _ in range(count):
@@ -140,13 +154,14 @@ def generated_batches(count: int, batch: int, crop: int) -> list[Batch]:
     return found
 
 
-def plain_steps(module: CountingModule, batches: Sequence[Batch]) -> tuple[list[float], list[float]]:
+def plain_steps(module: Module, batches: Sequence[Batch]) -> tuple[list[float], list[float]]:
     """Train the network of a module in a plain loop; return CPU time and loss of each step."""
     optimizer = module.make_optimizer(module.network.parameters())
     times, losses = [], []
     for batch in batches:
         start = time.process_time()
-        loss = plain_loss(module, module.network(_floats(module, batch)), batch)
+        output = module.network(_floats(module, batch)) if isinstance(module, CountingModule) else module.detect(batch)
+        loss = plain_loss(module, output, batch)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -155,7 +170,7 @@ def plain_steps(module: CountingModule, batches: Sequence[Batch]) -> tuple[list[
     return times, losses
 
 
-def trainer_steps(module: CountingModule, batches: Sequence[Batch]) -> tuple[list[float], list[float]]:
+def trainer_steps(module: Module, batches: Sequence[Batch]) -> tuple[list[float], list[float]]:
     """Train a module with Lightning; return CPU time and loss of each step, with all that stands between two steps."""
     watch = _Watch()
     with tempfile.TemporaryDirectory() as folder:
@@ -190,22 +205,35 @@ def _floats(module: CountingModule, batch: Batch) -> Tensor:
     return (batch.images.float() / 255 - mean) / std
 
 
-def _network_pass(module: CountingModule, batch: Batch) -> None:
-    module.network(module.network.normalize(batch.images)).density.sum().backward()
+def _output(module: Module, batch: Batch) -> Output:
+    if isinstance(module, ReferringModule):
+        return module.detect(batch)
+    output: CountMap = module.network(module.network.normalize(batch.images))
+    return output
+
+
+def _network_pass(module: Module, batch: Batch) -> None:
+    output = _output(module, batch)
+    torch.autograd.backward((output.density if isinstance(output, CountMap) else output.points).sum())
     module.network.zero_grad()
 
 
-def own_loss(module: CountingModule, output: CountMap, batch: Batch) -> Tensor:
+def own_loss(module: Module, output: Output, batch: Batch) -> Tensor:
     """Return the training loss of a module."""
+    if isinstance(output, PointDetections):
+        assert isinstance(module, ReferringModule)
+        tokens = module.network.projection(output.queries)
+        return torch.stack(list(module.loss(output, point_targets(batch, output), tokens).values())).sum()
+    assert isinstance(module, CountingModule)
     return torch.stack(list(module.losses(output, batch).values())).sum()
 
 
-def plain_loss(module: CountingModule, output: CountMap, batch: Batch) -> Tensor:
+def plain_loss(module: Module, output: Output, batch: Batch) -> Tensor:
     """Return the training loss, with DACE's transport as a dense loop over the images; other losses as they are."""
     if not isinstance(module, BlockwiseModule) or module.loss.count_loss != "dmcount" or module.loss.once_per_pixel:
         return own_loss(module, output, batch)
     dace = module.loss
-    assert output.logits is not None
+    assert isinstance(output, CountMap) and output.logits is not None
     stride, numbers = module.network.stride, torch.tensor([len(points) for points in batch.points])
     blocks = block_targets(batch.points, output.density, stride)
     classes = module.network.bins.classes(blocks[:, 0])
@@ -217,13 +245,12 @@ def plain_loss(module: CountingModule, output: CountMap, batch: Batch) -> Tensor
     return total / len(batch.points)
 
 
-def _loss_pass(
-    module: CountingModule, batch: Batch, loss: Callable[[CountingModule, CountMap, Batch], Tensor]
-) -> Callable[[], None]:
+def _loss_pass(module: Module, batch: Batch, loss: Callable[[Module, Any, Batch], Tensor]) -> Callable[[], None]:
     """Return a function that computes the loss of a fixed output, and its gradient."""
     with torch.no_grad():
-        output = module.network(module.network.normalize(batch.images))
-    tensors = [value.requires_grad_() for value in vars(output).values() if isinstance(value, Tensor)]
+        output = _output(module, batch)
+    values = [value for value in vars(output).values() if isinstance(value, Tensor)]
+    tensors = [value.requires_grad_() for value in values if value.is_floating_point()]
 
     def run() -> None:
         torch.autograd.grad(loss(module, output, batch), tensors, allow_unused=True)

@@ -191,9 +191,16 @@ def test_a_plain_loop_and_the_trainer_have_the_same_losses(family, tmp_path, mon
     if family == "ebc":
         arguments["loss"]["ot_weight"] = 0.8  # also the transport
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
-    batches = training.generated_batches(3, 2, 64)
+    batches = training.generated_batches(training.build_module("tiny.yaml"), 3, 2, 64)
     _, expected = training.plain_steps(training.build_module("tiny.yaml"), batches)
     _, got = training.trainer_steps(training.build_module("tiny.yaml"), batches)
     assert len(got) == 3 and expected[0] != expected[-1]
     assert training.relative_difference(got, expected) < 1e-3
     assert got[0] == pytest.approx(expected[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("side", ["plain", "ours"])
+def test_every_part_of_a_detectors_step_is_timed(side):
+    times, losses = training.measure("rec/tiny_scenes", side, crop=96, batch=1, steps=1, threads=1)
+    assert set(times) == set(training.PARTS) and min(times.values()) > 0
+    assert len(losses) == 2 and losses[0] != losses[1]

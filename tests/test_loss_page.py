@@ -105,3 +105,8 @@ def test_a_table_is_trained_once(at, line, tmp_path, monkeypatch, capsys):
     assert benchmark.main(words) == 0 and capsys.readouterr().out == first
     text = loss_page.results(at, runs)
     assert "seeds 0." in text and f"| {line} | 1 |" in text
+
+
+def test_a_folder_without_runs_is_named(tmp_path, capsys):
+    assert benchmark.main(["contrastive_table", "--show", "--runs", str(tmp_path)]) == 2
+    assert f"{tmp_path}: no runs at blocks" in capsys.readouterr().err

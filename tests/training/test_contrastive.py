@@ -10,12 +10,16 @@ import open_clip
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 
 from crowdcount.cli import train
+from crowdcount.data import ReferringScenes
+from crowdcount.data.datamodule import CrowdData
 from crowdcount.data.dataset import Batch
 from crowdcount.errors import InputError
 from crowdcount.losses.contrastive import ContrastiveTerm
 from crowdcount.models import Bins, ClipEbc, ClipZip, Ebc, ReferringDetector, Zip
+from crowdcount.models.rec.loss import RecLoss
 from crowdcount.models.rec.outputs import Phrases, PointDetections
 from crowdcount.training import BlockwiseModule, ReferringModule, ZipModule
 from crowdcount.training.contrastive import ContrastiveTerms
@@ -93,6 +97,20 @@ def test_terms_of_tokens_and_logits(tmp_path):
     names = {f"train/{name}" for name in ("rec_tokens_supcon_in", "rec_logits_dcl", "rec_logits_soft_count")}
     assert names <= set(rows[0]) and "train/rec_logits_mw" not in rows[0]
     assert 0 < state["contrastive.states.1.slots.used"] <= 12
+
+
+def test_a_head_waits_for_its_term_with_gradients_of_zero():
+    """Several processes need a gradient of every parameter in every step."""
+    network = ReferringDetector("tiny", pretrained=False, freeze=False, words=("person", "red"), projection=8)
+    terms = (ContrastiveTerm("supcon", "rec_tokens", start_step=100),)
+    module = ReferringModule(network, RecLoss(), torch.optim.SGD, contrastive=terms)
+    scenes = ReferringScenes(train=1, val=0, test=1, size=96)
+    found = []
+    module.on_after_backward = lambda: found.extend(each.grad for each in network.projection.parameters())
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    data = CrowdData(scenes, None, batch_size=1, val_fraction=0, num_workers=0)
+    Trainer(accelerator="cpu", max_steps=1, limit_val_batches=0, **quiet).fit(module, datamodule=data)
+    assert found and all(gradient is not None and not gradient.any() for gradient in found)
 
 
 @pytest.mark.parametrize(
