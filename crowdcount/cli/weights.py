@@ -5,7 +5,7 @@
     crowdcount weights get hmode/vgg16bn_sha_released --from best_model.pth --allow-unverified
     crowdcount weights verify
     crowdcount weights remove "clip_ebc/*"
-    crowdcount weights table --write README.md
+    crowdcount weights table --write docs/weights.md
 
 Files are kept in $CROWDCOUNT_CACHE, or crowdcount in $XDG_CACHE_HOME or ~/.cache. Proxies are those of the environment;
 HF_ENDPOINT replaces huggingface.co. The exit status is 1 where `verify` found damage, 2 where something could not be
@@ -141,7 +141,7 @@ def zoo_table() -> str:
         own = [entry for entry in entries if entry.model == model]
         tags = " ".join(f"`{entry.tag}`" + _mark(entry) for entry in own)
         columns = (
-            f"[`{model}`](zoo_configs/{model}.yaml)",
+            f"[`{model}`](../zoo_configs/{model}.yaml)",
             tags,
             "; ".join(f"`{entry.tag}` {_figures(entry.reported)}" for entry in own if entry.reported) or UNKNOWN,
             "; ".join(f"`{entry.tag}` {_figures(entry.measured)}" for entry in own if entry.measured) or UNKNOWN,
@@ -241,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("names", nargs="+", metavar="NAME", help="as with get")
     out.set_defaults(run=remove_command)
 
-    table = commands.add_parser("table", help="print the table of the README")
+    table = commands.add_parser("table", help="print the table of docs/weights.md")
     table.add_argument("--write", type=Path, metavar="FILE", help="replace it in this file, between its marks")
     table.set_defaults(run=table_command)
     return parser

@@ -99,10 +99,10 @@ def test_detectors_have_the_size_of_their_files(detector):
         assert entry.bytes == pytest.approx(numbers, rel=0.01)
 
 
-def test_the_readme_has_the_present_table():
+def test_the_docs_have_the_present_table():
     tool = importlib.import_module("crowdcount.cli.weights")
-    text = (ROOT / "README.md").read_text()
-    assert tool.with_table(text) == text, "run: crowdcount weights table --write README.md"
+    text = (ROOT / "docs/weights.md").read_text()
+    assert tool.with_table(text) == text, "run: crowdcount weights table --write docs/weights.md"
     assert tool.zoo_table().count("\n") == 2 + len({entry.model for entry in MODELS})
 
 
