@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from crowdcount.errors import InputError
+from crowdcount.inference import Inference
 from crowdcount.inference.receptive_field import receptive_margin
 from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
 from crowdcount.models.blockwise.bins import Bins
@@ -451,3 +452,36 @@ def test_context_widens_what_a_block_sees_and_nothing_else(context):
 def test_impossible_dilations_are_refused(context):
     with pytest.raises(InputError, match=r"context: .* are dilations"):
         Ebc("resnet18", Bins([0, 1, "2+"]), pretrained=False, feature_level=1, context=tuple(context))
+
+
+def test_half_size_averages_two_densities():
+    """Beside a loop over the blocks of the larger image."""
+    torch.manual_seed(0)
+    network = Ebc("test_resnet", Bins([0, 1, "2+"]), reduction=16, pretrained=False, half_size=True).eval()
+    plain = Ebc("test_resnet", Bins([0, 1, "2+"]), reduction=16, pretrained=False).eval()
+    plain.load_state_dict(network.state_dict())
+    assert (network.size_divisor, plain.size_divisor) == (64, 32) and network.stride == plain.stride == 16
+    image = torch.randn(2, 3, 64, 128)
+    smaller = image.reshape(2, 3, 32, 2, 64, 2).mean(dim=(3, 5))
+    with torch.inference_mode():
+        found, whole, half = network(image), plain(image), plain(smaller)
+    for item in range(2):
+        for row in range(4):
+            for column in range(8):
+                mean = (whole.density[item, 0, row, column] + half.density[item, 0, row // 2, column // 2] / 4) / 2
+                assert found.density[item, 0, row, column] == pytest.approx(mean.item(), rel=1e-5)
+    assert found.density.sum().item() == pytest.approx((whole.density.sum() + half.density.sum()).item() / 2, rel=1e-5)
+    assert torch.equal(found.logits, whole.logits) and torch.equal(found.variance, whole.variance)
+
+
+def test_half_size_changes_no_training_and_keeps_tiles_exact():
+    torch.manual_seed(0)
+    network = Ebc("test_resnet", Bins([0, 1, "2+"]), reduction=16, feature_level=1, pretrained=False, half_size=True)
+    image = torch.rand(1, 3, 256, 512)
+    plain = Ebc("test_resnet", Bins([0, 1, "2+"]), reduction=16, feature_level=1, pretrained=False)
+    plain.load_state_dict(network.state_dict())
+    assert torch.equal(network(image).density, plain(image).density)
+    network.eval()
+    whole = Inference()(network, image[0])
+    tiles = Inference(max_memory=0.02)(network, image[0])
+    assert tiles.exact and np.abs(tiles.density - whole.density).max() < 1e-6

@@ -6,9 +6,11 @@ where the models without CLIP are called EBC (with `vgg19_ae`: DMCount-EBC).
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
@@ -36,6 +38,8 @@ class Ebc(BlockwiseCounter):
         feature_level: index of the feature map of a timm model, from 0 (the finest); by default the last.
         context: dilations of residual blocks between the features and the classes, on the block grid, such as [2, 4].
             They enlarge the small receptive field of a light backbone.
+        half_size: count also in the image at half size, and average the two densities, in a quarter more time. It is
+            for evaluation: in training mode, the image is seen once. Logits and variance stay those of the full size.
 
     Raises:
         InputError: the backbone (the message lists similar names) or the feature level is unknown.
@@ -52,12 +56,14 @@ class Ebc(BlockwiseCounter):
         input_size: int = 224,
         feature_level: int | None = None,
         context: tuple[int, ...] = (),
+        half_size: bool = False,
     ) -> None:
         super().__init__(bins, reduction)
+        self.half_size = half_size
         self.pretrained = pretrained
         self.backbone = build_backbone(backbone, reduction, input_size, feature_level)
         self.mean, self.std = self.backbone.mean, self.backbone.std
-        self.size_divisor = math.lcm(self.backbone.native, reduction)
+        self.size_divisor = math.lcm(self.backbone.native, reduction) * (2 if half_size else 1)
         self.context = dilated_context(self.backbone.channels, context)
         self.feature_channels = self.backbone.channels
         self.classifier = _head(self.backbone.channels, len(bins))
@@ -66,8 +72,14 @@ class Ebc(BlockwiseCounter):
         """Count in a normalised image batch (B, 3, H, W).
 
         The backbone handles sides that are not multiples of `size_divisor`, as published: most round down, residual
-        networks round up at each stride.
+        networks round up at each stride. With `half_size` both sides are multiples of `size_divisor`.
         """
+        whole = self._blocks(image)
+        if self.training or not self.half_size:
+            return whole
+        return average_with_half(whole, self._blocks(functional.avg_pool2d(image, 2)))
+
+    def _blocks(self, image: Tensor) -> CountMap:
         return self.decode(self.classifier(self.context(self.backbone(image))))
 
     def load_pretrained(self) -> None:
@@ -82,6 +94,19 @@ class Ebc(BlockwiseCounter):
     def load_published(self, state_dict: Mapping[str, Any]) -> None:
         """Load a checkpoint of the authors; see `crowdcount.models.ebc.convert.from_authors`."""
         self.load_state_dict(from_authors(state_dict), strict=True)
+
+
+def average_with_half(whole: CountMap, half: CountMap) -> CountMap:
+    """Return a count map with the mean of its density and that of the same image at half size.
+
+    A block of the smaller image covers four of the larger one; each of them gets a quarter of its people.
+
+    Args:
+        whole: densities (B, 1, rows, columns), both even.
+        half: densities (B, 1, rows / 2, columns / 2).
+    """
+    spread = functional.interpolate(half.density, scale_factor=2.0, mode="nearest") / 4
+    return replace(whole, density=(whole.density + spread) / 2)
 
 
 def _head(channels: int, classes: int) -> nn.Module:
