@@ -110,7 +110,7 @@ def _read(path: Path, every: int) -> Iterator[Frame]:
                 damaged.append((following, index - 1))
             following, seconds = index + 1, _seconds(_stamp(frame, video), index, video.fps, seconds)
             if index % every == 0:
-                yield Frame(index, seconds, _upright(frame))
+                yield Frame(index, seconds, upright(frame))
         if following == 0:
             reason = decoder.reason or "there is none"
             raise InputError(f"{path}: no frame can be decoded ({reason}); {ADVICE}", path)
@@ -153,7 +153,8 @@ def _quarters(frame: av.VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def _upright(frame: av.VideoFrame) -> Image:
+def upright(frame: av.VideoFrame) -> Image:
+    """Return a decoded frame as (H, W, 3) uint8 RGB, rotated as it specifies."""
     image = np.asarray(frame.to_ndarray(format="rgb24", interpolation="BICUBIC"), np.uint8)
     return np.ascontiguousarray(np.rot90(image, _quarters(frame)))
 

@@ -45,8 +45,8 @@ def test_every_nth_frame(films, suffix, every):
 
 
 def test_frames_between_are_not_converted(films, monkeypatch):
-    taken, upright = [], video._upright
-    monkeypatch.setattr(video, "_upright", lambda frame: taken.append(frame.pts) or upright(frame))
+    taken, upright = [], video.upright
+    monkeypatch.setattr(video, "upright", lambda frame: taken.append(frame.pts) or upright(frame))
     assert len(list(read_frames(films(".mp4"), 20))) == 3
     assert len(taken) == 3
 
