@@ -49,10 +49,10 @@ class Attempt(threading.Thread):
         self._source, self._patience, self._clock = source, patience, clock
         self._connect, self._deliver = connect, deliver
         self._connection: Connection | None = None
-        self.sign, self.first, self.damaged = clock.monotonic(), None, 0
+        self.sign, self.damaged = clock.monotonic(), 0
+        self.first: float | None = None
         self.reason: str | None = None
         self.given_up, self.lag = threading.Event(), Lag()
-        self.first: float | None
 
     @property
     def fault(self) -> str:

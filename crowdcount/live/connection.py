@@ -16,6 +16,8 @@ from crowdcount.video.read import upright
 
 _PROTOCOLS: Final = "rtsp,rtsps,rtmp,rtmps,rtmpt,http,https,httpproxy,udp,rtp,srt,tcp,tls,crypto"
 """Protocols that a stream from the network may use: a playlist must not name files of this machine."""
+_NO_TIMESTAMPS: Final = 0x80
+"""FFmpeg's AVFMT_NOTIMESTAMPS, whose value in PyAV is typed as another kind of number."""
 _QUICK: Final = {"analyzeduration": "500000", "fpsprobesize": "0", "fflags": "nobuffer"}
 """Options with which a stream opens within half a second, as nothing but the first frames is needed to decode it."""
 
@@ -52,7 +54,7 @@ class Connection:
         self._container, self._stream = container, stream
         self._decoder, self._waited = Decoder(stream), 0.0
         # FFmpeg makes up times for formats without, such as MJPEG; at its pace a file can be played all the same
-        self._has_times = kind == "file" or not container.format.flags & av.format.Flags.no_timestamps.value
+        self._has_times = kind == "file" or not container.format.flags & _NO_TIMESTAMPS
 
     @property
     def fault(self) -> str:
