@@ -9,15 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from crowdcount.checks import check_choice, check_number
 from crowdcount.errors import InputError
 from crowdcount.files import is_dir, is_file
 from crowdcount.images.convert import Channels, ImageLike, as_image
 from crowdcount.images.levels import ValueRange, check_value_range
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.images.read import Image
-from crowdcount.images.resize import cv_resized
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.model import CrowdModel, Model
 from crowdcount.inference.points import PointPrediction
@@ -38,6 +40,9 @@ _SMALL: Final = 2**20
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
+Ignore = Path | str | NDArray[np.bool_] | IgnoreMask
+"""A mask of pixels under which nobody is counted."""
+
 
 class Predictor:
     """A model on a device, ready for images of any size.
@@ -52,8 +57,12 @@ class Predictor:
             of which decoding alone takes more are refused. With None the limit of the model's configuration applies;
             without one, it is 2 GiB if tiles are exact, and there is no limit if tiles would change the count. A model
             with windows needs no limit. Converting arrays of floats to images takes additional memory.
-        long_side: images are first shrunk until their longer side is at most this, in pixels. Models count best when
-            people have the size they had in training. With it, predictions have no intervals.
+        long_side: images are first shrunk until their longer side is at most this, in pixels.
+        image_scale: factor of the sides of images before counting. Models count best when people have the size they
+            had in training: below 1 if they are larger in these images, above 1 if they are smaller. Points, zones and
+            drawings remain those of the image itself.
+        ignore: pixels under which nobody is counted: a mask image, in which they are not black, or an array (height,
+            width) of bool, of the size of every image. The density of blocks under it is 0.
         intervals: file that `crowdcount calibrate` wrote; by default the one beside the weights, if there is one.
         channels: order of the channels of arrays and tensors. They do not state it, and nothing is detected: "bgr" for
             those of `cv2.imread` and `cv2.VideoCapture`. Files and Pillow images know theirs.
@@ -75,25 +84,25 @@ class Predictor:
         intervals: str | Path | None = None,
         channels: Channels = "rgb",
         value_range: ValueRange | None = None,
+        image_scale: float = 1.0,
+        ignore: Ignore | None = None,
     ) -> None:
         check_choice("channels", channels, get_args(Channels))
         check_value_range(value_range)
         if max_memory is not None:
             check_number("max_memory", max_memory, 0, above=True, hint="in GiB")
-        if long_side is not None:
-            check_number("long_side", long_side, 1)
         self.device = find_device(device)
         self.precision = _checked(precision, self.device)
         if not isinstance(model, CrowdModel):
             model = load_model(DEFAULT_MODEL if model is None else model, weights, intervals=intervals)
         elif weights is not None or intervals is not None:
             raise InputError("weights and intervals: the model given has its own; leave them out")
-        if long_side is not None and model.intervals is not None:  # they hold for another size
-            model = replace(model, intervals=None)
+        if image_scale != 1 or long_side is not None or ignore is not None:
+            mask = None if ignore is None else IgnoreMask.make(ignore)
+            model = model.for_camera(image_scale, long_side, mask)
         self.model = model
         self.model.network.to(self.device).eval()
         self.max_memory = max_memory
-        self.long_side = long_side
         self.channels = channels
         self.value_range = value_range
 
@@ -109,13 +118,13 @@ class Predictor:
         """Count in an image.
 
         Raises:
-            InputError: the image cannot be read, or the memory is too small for any tile.
+            InputError: the image cannot be read, the memory is too small for any tile, or a mask has another size.
         """
         pixels = self.read(image)
         # a file is read again for drawing, so that the predictions of many files do not hold their pixels
         plain = isinstance(image, str | Path) and self.value_range is None
         kept = Path(str(image)) if plain else pixels
-        return replace(self.predict_batch([self.limit_size(pixels)])[0], image=kept)
+        return replace(self.predict_batch([pixels])[0], image=kept)
 
     def find(self, image: Image, texts: str | Sequence[str]) -> list[PointPrediction]:
         """Find what expressions name in an image (H, W, 3) uint8 RGB; the points are in its pixels.
@@ -125,18 +134,8 @@ class Predictor:
         Raises:
             InputError: the model reads no text.
         """
-        height, width = image.shape[:2]
         with self._autocast():
-            found = self.model.referring_model().predict(self.limit_size(image), texts)
-            return [replace(each.resized(height, width), image=image) for each in found]
-
-    def limit_size(self, image: Image) -> Image:
-        """Shrink an image until its longer side is at most `long_side`."""
-        height, width = image.shape[:2]
-        ratio = (self.long_side or math.inf) / max(height, width)
-        if ratio >= 1:
-            return image
-        return cv_resized(image, (max(1, round(width * ratio)), max(1, round(height * ratio))), "area")
+            return self.model.referring_model().predict(image, texts)
 
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
         """Count in images of one size, in one forward pass if they fit.
@@ -145,7 +144,7 @@ class Predictor:
             images: (H, W, 3) uint8 RGB, all of one size.
 
         Raises:
-            InputError: the memory is too small, or the count is not finite even in float32.
+            InputError: the memory is too small, a mask has another size, or the count is not finite even in float32.
         """
         model = self.model.density_model()
         model = replace(model, inference=replace(model.inference, max_memory=self._memory(model, images)))
@@ -201,6 +200,8 @@ class Options(TypedDict, total=False):
     intervals: str | Path | None
     channels: Channels
     value_range: ValueRange | None
+    image_scale: float
+    ignore: Ignore | None
 
 
 def count(image: ImageLike, model: str | Path | CrowdModel | None = None, **options: Unpack[Options]) -> float:
@@ -225,19 +226,22 @@ def predict(image: ImageLike, model: str | Path | CrowdModel | None = None, **op
         image: a file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image; uint8, uint16, or
             floats in [0, 1]; RGB, unless `channels` is "bgr", as of `cv2.imread`.
         model: a checkpoint, a name in the zoo, or a loaded model; None takes the model in the package.
-        **options: weights, device, precision, max_memory, long_side, intervals, channels and value_range, as for
-            `Predictor`.
+        **options: weights, device, precision, max_memory, long_side, intervals, channels, value_range, image_scale and
+            ignore, as for `Predictor`.
 
     Raises:
         InputError: the image cannot be read, or there is no such model.
     """
-    if (value_range := options.get("value_range")) is not None:
-        options["value_range"] = tuple(value_range)  # a key of the models that are kept
+    keys: dict[str, Any] = {**options}  # of the models that are kept
+    if keys.get("value_range") is not None:
+        keys["value_range"] = tuple(keys["value_range"])
+    if keys.get("ignore") is not None:
+        keys["ignore"] = IgnoreMask.make(keys["ignore"])
     if isinstance(model, CrowdModel):
-        return Predictor(model, **options).predict(image)
+        return Predictor(model, **keys).predict(image)
     states = [_state(each) for each in (model, options.get("weights"), options.get("intervals"))]
     beside = [_state(intervals_file(state[0])) for state in states[:2] if state]
-    return _kept((*states, *beside), model, **options).predict(image)
+    return _kept((*states, *beside), model, **keys).predict(image)
 
 
 @lru_cache(maxsize=2)

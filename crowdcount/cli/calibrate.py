@@ -10,7 +10,8 @@ column, window, names the window of a video that a frame belongs to: the mean ov
 
 Writes best.intervals.json beside best.ckpt, or the file of --output for `crowdcount predict --intervals FILE`. Take
 images that no training has seen: at least 19 for intervals of 95 %, 99 for 99 %. The intervals hold for images like
-these, counted with the same size rule. Nothing is guaranteed for images of another kind.
+these, counted with the same size rule, scale and mask: with --ignore the numbers of --counts are those of the people
+outside the mask. Nothing is guaranteed for images of another kind.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import numpy as np
 import crowdcount
 from crowdcount.cli.evaluate import read_data, split_overrides, split_records
 from crowdcount.cli.outside import add_current_folder
-from crowdcount.cli.parser import MODEL, add_device, add_weights, add_zones, make_parser, reports_errors
+from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights, add_zones, make_parser, reports_errors
 from crowdcount.cli.word_order import Values
 from crowdcount.data.annotations.count_table import read_counts
 from crowdcount.errors import InputError
@@ -38,6 +39,7 @@ from crowdcount.evaluation.calibration import (
     fit_intervals,
 )
 from crowdcount.evaluation.index_record import data_name
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.inference.model import Model
 from crowdcount.intervals import SCALES, Calibration, Intervals, conformal_quantile, coverage_law
 from crowdcount.predictor import find_device
@@ -71,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _load(args: argparse.Namespace) -> Model:
     model = crowdcount.load_model(args.model, weights=args.weights).density_model()
     model.network.to(find_device(args.device))
-    return model
+    mask = None if args.ignore is None else IgnoreMask.make(args.ignore)
+    return model.for_camera(args.image_scale, args.long_side, mask)
 
 
 def _beside(model: Model) -> Path:
@@ -153,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         help="predicted counts at which groups with intervals of their own begin (default: one group)",
     )
     add_zones(parser, "calibrate these zones as well, with points")
+    add_camera(parser)
     add("--output", type=Path, metavar="FILE", help="file to write (default: beside the weights)")
     add("--seed", type=int, default=0, help="of the draw of the images that choose (default: %(default)s)")
     add_device(parser)

@@ -87,6 +87,8 @@ class Run:
             args.long_side,
             value_range=args.range,
             intervals=args.intervals,
+            image_scale=args.image_scale,
+            ignore=args.ignore,
         )
         self.texts: list[str] = list(dict.fromkeys(args.expression or ()))
         model = self.predictor.model
@@ -95,7 +97,7 @@ class Run:
             raise InputError(f"{model.name}: has no density to save as npz; the points are in json")
         if args.interval is not None:
             self._check_interval()
-        given = [*files, *args.zones, *filter(None, (args.model, args.weights))]
+        given = [*files, *args.zones, *filter(None, (args.model, args.weights, args.ignore))]
         self.output = None if args.output is None else OutputFolder(args.output, given)
         self.results = Results(self.output, call_settings(args, model) if self.output else {}, self._parts())
         self._stack = ExitStack()
@@ -107,13 +109,17 @@ class Run:
             InputError: the level is invalid, or the model has none.
         """
         conformal_rank(0, self.args.interval)
-        if self.args.long_side is not None:
-            raise InputError("--interval: holds for the size rule of the model alone; leave --long-side out")
         model = self.predictor.model
-        if model.density_model().intervals is None:
+        known = model.density_model().intervals
+        if known is None:
             raise InputError(
                 f"--interval: {model.label} is not calibrated; make its intervals with crowdcount calibrate, beside "
                 "its weights or in a file for --intervals"
+            )
+        if known.protocol != model.protocol:
+            raise InputError(
+                f"--interval: {model.label} was calibrated with {known.protocol!r}, and counts here with "
+                f"{model.protocol!r}; calibrate with the same --image-scale, --long-side and --ignore"
             )
 
     def _parts(self) -> list[str]:
@@ -174,7 +180,7 @@ class Run:
             yield source.path, counted
 
     def _predictions(self, sources: list[Source]) -> Sequence[Prediction | None]:
-        images = [self.predictor.limit_size(each.image) for each in sources if each.image is not None]
+        images = [each.image for each in sources if each.image is not None]
         return [None] * len(sources) if self.texts or not images else self.predictor.predict_batch(images)
 
     def _one(self, source: Source, prediction: Prediction | None) -> CountResult:

@@ -109,6 +109,26 @@ def add_zones(parser: Options, help_text: str) -> None:
     )
 
 
+def add_camera(parser: Options) -> None:
+    """Add --ignore, --image-scale and --long-side, which tell a model what is known of a camera's images."""
+    add = parser.add_argument
+    add(
+        "--ignore",
+        type=Path,
+        metavar="MASK",
+        help="count nobody under the pixels of this mask that are not black; of the size of the images, PNG",
+    )
+    add(
+        "--image-scale",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="resize images before counting: 0.5 where people are twice as large as in the training, 2 where they are "
+        "half as large; results remain in pixels of the image (default: %(default)s)",
+    )
+    add("--long-side", type=int, metavar="PIXELS", help="shrink larger images to this side; for close-ups try 1024")
+
+
 def add_expression(parser: Options) -> None:
     """Add --expression, for models that count what a text names."""
     parser.add_argument(

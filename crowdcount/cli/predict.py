@@ -6,6 +6,7 @@
     find . -name '*.jpg' | crowdcount predict - --output results
     crowdcount predict square.jpg --zones zones.json --output results
     crowdcount predict street.jpg --model my_counter --interval 0.9 --output results
+    crowdcount predict street.jpg --ignore posters.png --image-scale 0.5 --output results
     crowdcount predict walk.mp4 --every 10 --smooth 5 --output results
     crowdcount predict photo.jpg --model REC_RUN/checkpoints/best.ckpt --expression "person in red"
 
@@ -13,7 +14,8 @@
 
 Prints one line per file. --output FOLDER gets counts.csv, counts.json, NAME.npz (density, points, class probabilities)
 and NAME_overlay.png as --save asks for them; for a video NAME_counts.csv and NAME_counted.mp4, which holds the counted
-frames only. Zones are polygons ({"entrance": [[x, y], ...]}, LabelMe, GeoJSON) or masks, in pixels.
+frames only. Zones are polygons ({"entrance": [[x, y], ...]}, LabelMe, GeoJSON) or masks, in pixels. Nobody is counted
+under the pixels of the mask --ignore that are not black; the overlay hatches them.
 
 The .csv tables and counts.jsonl, the record of the call, grow by a line as soon as a file or frame is counted; whatever
 ends the call, they hold what was counted so far, and --resume goes on. A file that cannot be counted, or an output that
@@ -36,6 +38,7 @@ from crowdcount.cli.count_run import Run
 from crowdcount.cli.parser import (
     MODEL,
     Options,
+    add_camera,
     add_device,
     add_expression,
     add_weights,
@@ -167,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--model", help=f"{MODEL} (default: the model in the package)")
     add_weights(model)
     add_expression(model)
+    add_camera(parser.add_argument_group("camera"))
     results = parser.add_argument_group("results")
     add_zones(results, "count within these zones as well")
     add = results.add_argument
@@ -211,7 +215,6 @@ def _add_resources(group: Options) -> None:
         metavar="GIB",
         help=f"memory beside the model; larger images are counted in tiles (default: {limit})",
     )
-    add("--long-side", type=int, metavar="PIXELS", help="shrink larger images to this side; for close-ups try 1024")
 
 
 if __name__ == "__main__":

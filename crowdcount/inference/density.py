@@ -16,7 +16,9 @@ from torch.nn import functional
 from crowdcount.checks import check_number
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, resize_points
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.images.read import Image
+from crowdcount.inference.ignore import ignored_points
 from crowdcount.inference.peaks import density_peaks
 from crowdcount.inference.plotting import Colour, Plottable, density_overlay
 from crowdcount.inference.receptive_field import (
@@ -64,6 +66,7 @@ class Prediction(Plottable):
         variance: (rows, columns) float32 variance of the count of each block where the network predicts a distribution,
             otherwise None. Errors of blocks are correlated, so its sum is not the variance of the count.
         intervals: calibrations of the model for the way in which the image was counted, None without.
+        ignored: pixels of the image under which nobody is counted, None without.
     """
 
     count: float
@@ -75,6 +78,7 @@ class Prediction(Plottable):
     exact: bool = True
     variance: NDArray[np.float32] | None = None
     intervals: Intervals | None = field(default=None, kw_only=True, repr=False, compare=False)
+    ignored: IgnoreMask | None = field(default=None, kw_only=True, repr=False)
 
     @property
     def total_variance(self) -> float | None:
@@ -147,7 +151,7 @@ class Prediction(Plottable):
         return
 
     def points_in(self, height: int, width: int, peak_threshold: float = 0.0) -> Points:
-        """Return the strongest peaks of the density, see `density_peaks`.
+        """Return the strongest peaks of the density, see `density_peaks`; none on ignored pixels.
 
         Args:
             height: height of the image in whose pixels the points are returned.
@@ -157,7 +161,8 @@ class Prediction(Plottable):
         Returns:
             (K, 2) x, y.
         """
-        return resize_points(density_peaks(self, peak_threshold), (self.width, self.height), (width, height))
+        peaks = resize_points(density_peaks(self, peak_threshold), (self.width, self.height), (width, height))
+        return peaks if self.ignored is None else peaks[~ignored_points(peaks, self.ignored, height, width)]
 
     def cells(self, level: int) -> NDArray[np.float64]:
         """Return the people in each cell of GAME(`level`), (2 ** level, 2 ** level)."""

@@ -10,17 +10,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from crowdcount.errors import InputError
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.images.read import Image
 from crowdcount.images.resize import SizeRule
+from crowdcount.images.view import ImageScale, LongSide
 from crowdcount.inference.captions import CaptionInference, CaptionPrediction
 from crowdcount.inference.density import Inference, Prediction
+from crowdcount.inference.ignore import without_ignored, without_ignored_points
 from crowdcount.inference.points import PointInference, PointPrediction
 from crowdcount.intervals.file import Intervals
 from crowdcount.models.base import CrowdNetwork, DensityNetwork
@@ -41,6 +44,7 @@ class CrowdModel(ABC):
         origin: facts about the weights, such as file, SHA-256, licences and figures.
         file: file of the weights, if it was loaded from one.
         intervals: calibrations of its counts, if there are any.
+        ignored: pixels of every image under which nobody is counted, if there are any.
         reads_text: whether it counts what expressions name.
         subject: what it counts, for messages.
         example: a call of it, for model cards.
@@ -58,6 +62,7 @@ class CrowdModel(ABC):
     origin: dict[str, Any] = field(default_factory=dict)
     file: Path | None = None
     intervals: Intervals | None = None
+    ignored: IgnoreMask | None = None
 
     reads_text: ClassVar[bool]
     subject: ClassVar[str]
@@ -104,9 +109,33 @@ class CrowdModel(ABC):
 
     @property
     def protocol(self) -> str:
-        """Description of the protocol: size rule, then one pass, windows, or thresholds of points."""
+        """Description of the protocol: size rule, then one pass, windows, or thresholds of points, then a mask."""
         rule = "images as they are" if self.resize is None else f"size rule {self.resize}"
-        return f"{rule}; {self.inference.protocol}"
+        mask = "" if self.ignored is None else f"; without the pixels of mask {self.ignored.digest[:12]}"
+        return f"{rule}; {self.inference.protocol}{mask}"
+
+    def for_camera(
+        self, image_scale: float = 1.0, long_side: int | None = None, ignored: IgnoreMask | None = None
+    ) -> Self:
+        """Return the model with what is known of the images of a camera; its protocol says so.
+
+        Intervals hold for the protocol that they were calibrated with alone.
+
+        Args:
+            image_scale: factor of the sides of images before counting: below 1 if people are larger than in the
+                training, above 1 if they are smaller.
+            long_side: images are first shrunk until their longer side is at most this, in pixels; None leaves them.
+            ignored: pixels under which nobody is counted; None for none.
+
+        Raises:
+            InputError: a number is out of its range.
+        """
+        rule = self.resize
+        if image_scale != 1:
+            rule = ImageScale(image_scale, rule)
+        if long_side is not None:
+            rule = LongSide(long_side, rule)
+        return replace(self, resize=rule, ignored=ignored or self.ignored)
 
     def pixels(self, image: Image) -> Tensor:
         """Return the network's input for an image, (3, H, W) uint8 on its device.
@@ -157,12 +186,16 @@ class Model(CrowdModel):
         """Count in images (H, W, 3) uint8 RGB of one size, in one forward pass unless they need windows or tiles.
 
         Raises:
-            InputError: an array is not such an image, or differs in size from the first.
+            InputError: an array is not such an image, or differs in size from the first or from the mask `ignored`.
         """
         pixels = [self.pixels(image) for image in images]
         if len({each.shape for each in pixels}) > 1:
             raise InputError("a batch takes images of one size; pass images of other sizes separately")
+        if self.ignored is not None:
+            self.ignored.check(*images[0].shape[:2])
         found = self.inference.predict_batch(self.network, torch.stack(pixels) if len(pixels) > 1 else pixels[0][None])
+        if self.ignored is not None:
+            found = [without_ignored(each, self.ignored, *images[0].shape[:2]) for each in found]
         return found if self.intervals is None else [replace(each, intervals=self._own_intervals()) for each in found]
 
     def _own_intervals(self) -> Intervals | None:
@@ -204,9 +237,13 @@ class ReferringModel(CrowdModel):
         Raises:
             InputError: the array is not such an image, or an expression is empty or too long.
         """
-        found = self.inference(self.network, self.pixels(image), texts)
         height, width = image.shape[:2]
-        return [replace(each.resized(height, width), image=image) for each in found]
+        if self.ignored is not None:
+            self.ignored.check(height, width)
+        found = [each.resized(height, width) for each in self.inference(self.network, self.pixels(image), texts)]
+        if self.ignored is not None:
+            found = [without_ignored_points(each, self.ignored, height, width) for each in found]
+        return [replace(each, image=image) for each in found]
 
     def predict_each(self, image: Image, texts: str | Sequence[str] = ()) -> list[PointPrediction]:
         """Find what each expression names; see `CrowdModel.predict_each`."""

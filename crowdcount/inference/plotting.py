@@ -18,6 +18,7 @@ from crowdcount.images.formats import WRITTEN_SUFFIXES
 from crowdcount.images.read import Image
 from crowdcount.visualize.captions import panel
 from crowdcount.visualize.density import EXPRESSION_COLOURS, image_bytes, overlay
+from crowdcount.visualize.hatch import hatch
 
 if TYPE_CHECKING:
     from crowdcount.inference.density import Prediction
@@ -129,7 +130,7 @@ def comparison(image: Image, predictions: Sequence[Plottable], truths: Sequence[
 
 
 def density_overlay(image: Image, prediction: "Prediction", largest: int = 4096) -> Image:
-    """Draw a density over its image, at the network's input size.
+    """Draw a density over its image, at the network's input size; ignored pixels are hatched.
 
     Args:
         image: (H, W, 3) uint8, RGB, at any size.
@@ -143,4 +144,5 @@ def density_overlay(image: Image, prediction: "Prediction", largest: int = 4096)
     height, width = -(-prediction.height // factor), -(-prediction.width // factor)
     if image.shape[:2] != (height, width):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return overlay(image, prediction.density, stride // factor)
+    drawn = overlay(image, prediction.density, stride // factor)
+    return drawn if prediction.ignored is None else hatch(drawn, prediction.ignored.pixels)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from crowdcount.checks import check_number
 from crowdcount.geometry import Points, resize_points
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.images.read import Image
 from crowdcount.inference.plotting import Colour, Plottable
 from crowdcount.metrics import predicted_radius
@@ -21,6 +22,7 @@ from crowdcount.metrics.game import point_cells
 from crowdcount.models.rec.network import ReferringDetector
 from crowdcount.models.rec.outputs import PointDetections, selected
 from crowdcount.visualize.density import expression_drawing, expression_panel
+from crowdcount.visualize.hatch import hatch
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class PointPrediction(Plottable):
         scores: (K,) scores of [CLS].
         height: height in pixels of that image.
         width: its width.
+        ignored: pixels of the image under which nothing is counted, None without.
     """
 
     text: str
@@ -42,6 +45,7 @@ class PointPrediction(Plottable):
     scores: NDArray[np.float32]
     height: int
     width: int
+    ignored: IgnoreMask | None = field(default=None, kw_only=True, repr=False)
 
     @property
     def count(self) -> int:
@@ -79,7 +83,8 @@ class PointPrediction(Plottable):
 
     def draw(self, image: Image) -> Image:
         """Mark the points on an image (H, W, 3) uint8 RGB of any size; see `plot`."""
-        return expression_panel(image, [(self.text, self.resized(*image.shape[:2]).points, None)])
+        shown = image if self.ignored is None else hatch(image, self.ignored.pixels)
+        return expression_panel(shown, [(self.text, self.resized(*image.shape[:2]).points, None)])
 
 
 @dataclass

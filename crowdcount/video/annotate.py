@@ -10,6 +10,7 @@ from crowdcount.images.read import Image
 from crowdcount.video.smoothing import Reading
 from crowdcount.video.strip import Strip
 from crowdcount.visualize.density import overlay, scale_top, smooth_density
+from crowdcount.visualize.hatch import hatch
 
 if TYPE_CHECKING:  # inference imports torch
     from crowdcount.inference.density import Prediction
@@ -77,4 +78,5 @@ def _covered(image: Image, prediction: "Prediction", top: float | None) -> Image
     if density.shape != image.shape[:2]:
         large = cv2.resize(density, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         density = np.asarray(large, np.float32).reshape(image.shape[:2])
-    return overlay(image, density, 1, top or scale_top(prediction.density), smooth=0)
+    drawn = overlay(image, density, 1, top or scale_top(prediction.density), smooth=0)
+    return drawn if prediction.ignored is None else hatch(drawn, prediction.ignored.pixels)

@@ -1,63 +1,15 @@
-"""Exact share of each block of a density map that lies in a region of the image, without sampling.
-
-Blocks are given by their edges in pixels of the image: (rows + 1,) from top to bottom and (columns + 1,) from left
-to right; the first edge is 0, the last the side of the image. The shares of regions that partition the image add up
-to 1 in every block, up to rounding.
-"""
+"""Exact share of each block of a density map that polygons cover, without sampling; see `crowdcount.block_shares`."""
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
+from crowdcount.block_shares import Edges, Shares
 from crowdcount.errors import InputError
 
-Shares = NDArray[np.float64]
-"""(rows, columns), from 0 for a block outside the region to 1 for one inside."""
-
-_Edges = NDArray[np.float64]
 _Tiles = NDArray[np.int64]
 """(N, 4) rectangles of blocks: first row, row after the last, first column, column after the last."""
-
-
-def block_edges(blocks: int, stride: int, seen: int, side: int) -> _Edges:
-    """Return the edges of the blocks along one side of an image.
-
-    Args:
-        blocks: number of blocks along this side.
-        stride: side of a block in pixels of the image as the network saw it.
-        seen: side of that image in pixels. The last block is cut there: its people stand in its visible part.
-        side: side of the original image in pixels.
-
-    Returns:
-        (blocks + 1,) in pixels of the original image.
-    """
-    edges: _Edges = np.minimum(np.arange(blocks + 1) * stride, seen) * float(side) / seen
-    return edges
-
-
-def mask_shares(mask: NDArray[np.bool_], ys: _Edges, xs: _Edges) -> Shares:
-    """Return the share of each block that a mask covers, exact even where block edges cut through pixels.
-
-    Args:
-        mask: (height, width), true inside.
-        ys: (rows + 1,) edges of the blocks from top to bottom.
-        xs: (columns + 1,) edges of the blocks from left to right.
-    """
-    covered = _between(_between(mask, ys).T, xs).T
-    return np.clip(covered / np.outer(np.diff(ys), np.diff(xs)), 0, 1)
-
-
-def _between(values: NDArray[np.bool_] | NDArray[np.float64], edges: _Edges) -> NDArray[np.float64]:
-    """Integrate (pixels, n) values along their first axis from each edge to the next, to (edges - 1, n).
-
-    The values are constant within a pixel, so their integral is linear between whole pixels.
-    """
-    sums = np.zeros((len(values) + 1, values.shape[1]), np.int32 if values.dtype == bool else np.float64)
-    np.cumsum(values, axis=0, out=sums[1:])
-    pixel = np.minimum(edges.astype(np.int64), len(values) - 1)
-    to_edge: NDArray[np.float64] = sums[pixel] + (edges - pixel)[:, None] * values[pixel]
-    return np.diff(to_edge, axis=0)
 
 
 def check_polygons(place: str, area: Polygon | MultiPolygon) -> None:
@@ -74,7 +26,7 @@ def check_polygons(place: str, area: Polygon | MultiPolygon) -> None:
         )
 
 
-def polygon_shares(area: Polygon | MultiPolygon, ys: _Edges, xs: _Edges) -> Shares:
+def polygon_shares(area: Polygon | MultiPolygon, ys: Edges, xs: Edges) -> Shares:
     """Return the share of each block that polygons cover.
 
     Rectangles of blocks are quartered until they lie wholly inside or outside, so that single blocks are examined only

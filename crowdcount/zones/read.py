@@ -4,16 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
-import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from crowdcount.errors import InputError
 from crowdcount.files import read_json
-from crowdcount.images.formats import IMAGE_SUFFIXES, image_format
-from crowdcount.images.read import decode_values
+from crowdcount.images.formats import IMAGE_SUFFIXES
+from crowdcount.images.mask import read_mask
 from crowdcount.json_fields import as_list, as_numbers, as_object, as_text, get, image_size
 from crowdcount.local_path import local_path
 from crowdcount.plausibility import Size, check_polygon
@@ -23,8 +20,6 @@ from crowdcount.zones.zone import Zone
 _Part = tuple[str, Polygon]
 """Name of a zone, and one of its parts."""
 
-_LOSSY: Final = ("JPEG", "JPEG 2000", "AVIF", "HEIC")
-"""Formats of images that change pixels near an edge, as WebP does unless it is lossless."""
 _NO_AREA: Final = ("point", "points", "line", "linestrip")
 """LabelMe shapes without an area; heads may be marked in the same file."""
 
@@ -66,7 +61,7 @@ def _read(path: Path) -> list[Zone]:
         return _polygons(path)
     if ending not in IMAGE_SUFFIXES:
         raise InputError(f"{path}: zones are .json and .geojson files, and masks such as .png")
-    return [_mask(path)]
+    return [Zone(path.stem, read_mask(path))]
 
 
 def _polygons(path: Path) -> list[Zone]:
@@ -167,25 +162,3 @@ def _ring(place: str, value: object) -> list[tuple[float, float]]:
     if different < 3:
         raise InputError(f"{place}: has {different} different corners, {str(value)[:80]}; draw at least 3")
     return corners
-
-
-def _mask(path: Path) -> Zone:
-    data = path.read_bytes()
-    kind = image_format(data)
-    if kind in _LOSSY or (kind == "WebP" and b"VP8L" not in data):  # the name of the chunk of lossless WebP
-        raise InputError(f"{path}: {kind} blurs the edge of a mask; save it as PNG, black outside")
-    # Decoded like read_image, so that both are upright, but with 16 bits: in 8, labels 1 to 255 would become black.
-    pixels = decode_values(data, str(path))
-    if _is_transparent(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)):
-        raise InputError(
-            f"{path}: some pixels are transparent, which may mean inside or outside; save it without alpha"
-        )
-    mask = np.asarray(pixels.any(axis=2))
-    if not mask.any():
-        raise InputError(f"{path}: zone {path.stem!r} is empty, all pixels are black; paint the area to count in")
-    return Zone(path.stem, mask)
-
-
-def _is_transparent(pixels: NDArray[Any] | None) -> bool:
-    alpha = pixels[..., 3] if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 4 else np.ones(1)
-    return bool(alpha.min() < max(1, alpha.max()))

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -9,11 +10,13 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
+from crowdcount.block_shares import Shares, density_edges, mask_shares
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, inside
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.images.warn_once import warn_once
 from crowdcount.plausibility import Size, check_stated_size
-from crowdcount.zones.coverage import Shares, block_edges, check_polygons, mask_shares, polygon_shares
+from crowdcount.zones.coverage import check_polygons, polygon_shares
 
 if TYPE_CHECKING:  # drawing zones needs no torch
     from crowdcount.inference.density import Prediction
@@ -59,7 +62,8 @@ class Zone:
     def coverage(self, prediction: "Prediction", height: int, width: int) -> Shares:
         """Return the share of each block of a prediction that lies in the zone.
 
-        A block that extends beyond the image is cut at its edge: its people stand in the part inside.
+        A block that extends beyond the image is cut at its edge: its people stand in the part inside. Likewise the
+        people of a block that is ignored in part stand in the rest of it, and the share is that of the rest.
 
         Args:
             prediction: prediction of a density model for the image, at any network input size.
@@ -79,13 +83,13 @@ class Zone:
                 f"a density of shape {prediction.density.shape} does not cover height and width {sides} with blocks of "
                 f"{prediction.stride} pixels; give the prediction as the model returned it"
             )
-        ys, xs = (
-            block_edges(blocks, prediction.stride, seen, side)
-            for blocks, seen, side in zip(prediction.density.shape, sides, (height, width), strict=True)
-        )
-        return (
-            mask_shares(self.area, ys, xs) if isinstance(self.area, np.ndarray) else polygon_shares(self.area, ys, xs)
-        )
+        ys, xs = density_edges(prediction.density.shape, prediction.stride, sides, (height, width))
+        if prediction.ignored is not None:
+            prediction.ignored.check(height, width)
+            return _shares_of_rest(self, prediction.ignored, tuple(ys), tuple(xs))
+        if isinstance(self.area, np.ndarray):
+            return mask_shares(self.area, ys, xs)
+        return polygon_shares(self.area, ys, xs)
 
     def holds(self, points: Points, height: int, width: int) -> NDArray[np.bool_]:
         """Return whether each point lies in the zone.
@@ -145,3 +149,19 @@ class Zone:
             raise InputError(f"zone {self.name!r}: has no area inside {reach}")
         if within < shapely.area(self.area) / 2:
             warn_once(logger, f"zone {self.name!r}: more than half of it is outside {reach}, unless this is meant")
+
+
+@lru_cache(maxsize=64)  # of the frames of a camera it is the same, and takes a second for a polygon
+def _shares_of_rest(zone: Zone, ignored: IgnoreMask, ys: tuple[float, ...], xs: tuple[float, ...]) -> Shares:
+    """Return the share of the part of each block that is not ignored; 0 where nothing is left."""
+    height, width = ignored.pixels.shape
+    edges = np.array(ys), np.array(xs)
+    if isinstance(zone.area, np.ndarray):
+        held = mask_shares(zone.area & ~ignored.pixels, *edges)
+    else:
+        pixels = polygon_shares(zone.area, np.arange(height + 1.0), np.arange(width + 1.0))
+        held = mask_shares(pixels * ~ignored.pixels, *edges)
+    rest = mask_shares(~ignored.pixels, *edges)
+    shares: Shares = np.divide(held, rest, out=np.zeros_like(rest), where=rest > 0).clip(0, 1)
+    shares.flags.writeable = False  # it is returned again
+    return shares

@@ -17,8 +17,12 @@ from crowdcount.cli.convert import main as convert
 from crowdcount.cli.predict import main as predict
 from crowdcount.cli.tables import read_entry
 from crowdcount.data import Resize
+from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
+from crowdcount.evaluation.calibration import count_records
 from crowdcount.files import atomic_write
+from crowdcount.geometry import as_points
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.inference.density import Inference
 from crowdcount.inference.model import Model
 from crowdcount.intervals import Intervals, hash_counts
@@ -106,6 +110,33 @@ def test_a_prediction_in_another_way_is_uncalibrated(model, images):
     assert tiled.interval(0.9).state == "calibrated"
     with pytest.raises(InputError, match="level"):
         loaded.predict(image).interval(90)
+
+
+def test_a_mask_and_a_scale_are_part_of_the_calibration(model, images, tmp_path, capsys):
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[:, :20] = True
+    atomic_write(tmp_path / "mask.png", image_bytes(np.repeat(mask[..., None], 3, 2).astype(np.uint8)))
+    camera = ["--ignore", str(tmp_path / "mask.png"), "--image-scale", "0.5"]
+    assert main([str(model), "--counts", str(images / "counts.csv"), *camera]) == 0
+    path = images / "3.png"
+    states = [
+        Predictor(model, image_scale=scale, ignore=ignore).predict(path).interval(0.9).state
+        for scale, ignore in ((0.5, mask), (0.5, None), (1, mask), (0.5, np.roll(mask, 1)))
+    ]
+    assert states == ["calibrated", "uncalibrated", "uncalibrated", "uncalibrated"]
+    words = [str(path), "--model", str(model), "--interval", "0.9"]
+    assert predict([*words, *camera]) == 0 and predict(words) == 2
+    assert "calibrate with the same --image-scale, --long-side and --ignore" in capsys.readouterr().err
+
+
+def test_annotated_points_under_the_mask_are_not_counted(model):
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[:, :20] = True
+    points = as_points([(3, 3), (19.9, 40), (20, 40), (30, 30), (-2, 5)])
+    record = Record("a", lambda: np.zeros((SIDE, SIDE, 3), np.uint8), points)
+    loaded = crowdcount.load_model(model)
+    assert [each.true for each in count_records(loaded, [record])] == [5]
+    assert [each.true for each in count_records(loaded.for_camera(ignored=IgnoreMask(mask)), [record])] == [3]
 
 
 def test_intervals_of_other_weights_are_refused(model, images, tmp_path, caplog):

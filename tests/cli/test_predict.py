@@ -554,7 +554,8 @@ def test_help_shows_every_option(tool, capsys):
     shown = capsys.readouterr().out
     assert error.value.code == 0 and "crowdcount predict photo.jpg" in shown
     options = (
-        "model weights expression zones output save every smooth batch device precision max-memory long-side range"
+        "model weights expression zones output save every smooth batch device precision max-memory long-side range "
+        "ignore image-scale interval intervals resume"
     )
     assert all(f"--{option}" in shown for option in options.split())
 
@@ -727,12 +728,59 @@ def test_a_model_given_as_such_has_its_own_weights(model):
 def test_long_side_shrinks_and_never_enlarges(model):
     image = picture()
     small = Predictor(model, long_side=45)
-    assert small.limit_size(image).shape == (30, 45, 3) and Predictor(model, long_side=90).limit_size(image) is image
+    shrunk = np.asarray(cv2.resize(image, (45, 30), interpolation=cv2.INTER_AREA))
+    np.testing.assert_array_equal(small.predict(image).density, Predictor(model).predict(shrunk).density)
     assert Predictor(model, long_side=10**6).predict(image).count == Predictor(model).predict(image).count
     found = small.predict(image)
     assert (found.height, found.width, found.stride) == (30, 45, 8)
-    assert small.limit_size(picture(1, 500)).shape == (1, 45, 3)
+    assert small.predict(picture(1, 500)).density.shape == (1, 6)
     assert Predictor(model, long_side=1).predict(image).density.shape == (1, 1)
+
+
+def test_nobody_is_counted_under_a_mask(tool, release, model, photos, film, tmp_path, capsys):
+    marked = np.zeros((60, 90, 3), np.uint8)
+    marked[:, :33] = 1
+    mask, out = write(tmp_path / "mask.png", marked), tmp_path / "out"
+    (tmp_path / "zones.json").write_text(
+        '{"left": [[0, 0], [40, 0], [40, 60], [0, 60]], "right": [[40, 0], [90, 0], '
+        '[90, 60], [40, 60]], "under": [[0, 0], [33, 0], [33, 60], [0, 60]]}'
+    )
+    words = [photos, "--ignore", mask, "--zones", tmp_path / "zones.json", "--output", out, "--image-scale", 0.5]
+    assert run(tool, *words, "--batch", 2, "--save", "csv", "json", "npz", "overlay", model=release) == 2
+    *three, other = table(out / "counts.csv")
+    assert other["error"].endswith(
+        "the mask is 90 x 60 pixels, the image 50 x 40 (width x height); paint the mask on "
+        "this image, upright and at full size"
+    )
+    for row in three:
+        found = crowdcount.predict(row["image"], model, ignore=mask, image_scale=0.5, device="cpu")
+        assert float(row["count"]) == pytest.approx(found.count, rel=1e-4)
+        assert float(row["left"]) + float(row["right"]) == pytest.approx(found.count, rel=1e-4)
+        assert float(row["under"]) == pytest.approx(0, abs=1e-6)
+        saved = np.load(out / f"{Path(row['image']).stem}.npz")
+        assert (saved["density"][:, :2] == 0).all() and saved["seen"].tolist() == [45, 30]
+        assert (saved["points"][:, 0] >= 33).all()
+    assert run(tool, *words, "--resume", model=release) == 2  # with other outputs
+    write(mask, marked[:, ::-1])
+    same = ["--save", "csv", "json", "npz", "overlay", "--resume"]
+    capsys.readouterr()
+    assert run(tool, *words, *same, model=release) == 2 and "another protocol" in capsys.readouterr().err
+    plain = list(count_video(film, Predictor(model), every=8))
+    marked = np.zeros((64, 96), bool)
+    marked[:32] = True
+    without = list(count_video(film, Predictor(model, ignore=marked), every=8, annotated=tmp_path / "film.mp4"))
+    assert all(one.count < other.count for one, other in zip(without, plain, strict=True))
+
+
+def test_a_mask_and_a_scale_for_expressions(referring):
+    image, marked = picture(80, 120), np.zeros((80, 120), bool)
+    (whole,) = Predictor(referring).find(image, ["red"])
+    marked[:, :60] = True
+    (found,) = Predictor(referring, ignore=marked).find(image, ["red"])
+    np.testing.assert_array_equal(found.points, whole.points[whole.points[:, 0] >= 60])
+    assert found.plot().shape == whole.plot().shape
+    (scaled,) = Predictor(referring, image_scale=1.5).find(image, ["red"])
+    assert (scaled.height, scaled.width) == (80, 120) and scaled.points.max() <= 120
 
 
 def test_tiles_give_the_count_of_the_whole(tool, release, model, tmp_path):

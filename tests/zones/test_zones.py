@@ -543,7 +543,7 @@ def test_names_in_two_files_are_refused(tmp_path):
         ("zones.txt", b"1 2", r"zones are \.json and \.geojson files, and masks such as \.png"),
         ("m.png", b"", r"not a readable image \(0 bytes\); copy it again"),
         ("m.png", b"no image", r"not a readable image \(8 bytes\)"),
-        ("m.png", cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes(), "zone 'm' is empty, all pixels are"),
+        ("m.png", cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes(), "m.png: is empty, all pixels are"),
         ("m.jpg", cv2.imencode(".jpg", np.ones((4, 4), np.uint8))[1].tobytes(), "JPEG blurs the edge of a mask; save"),
         ("m.png", cv2.imencode(".png", np.eye(64, dtype=np.uint8))[1].tobytes()[:-60], "is damaged"),
     ],

@@ -1,0 +1,86 @@
+"""Predictions without what lies under the marked pixels of a mask."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crowdcount.block_shares import Edges, Shares, density_edges, mask_shares
+from crowdcount.geometry import Points, inside
+from crowdcount.images.mask import IgnoreMask
+
+if TYPE_CHECKING:
+    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.points import PointPrediction
+
+_ROUNDING: Final = 1e-9
+"""Share of a block below which it is none: edges that cut through pixels are summed with rounding."""
+
+
+def without_ignored(prediction: "Prediction", mask: IgnoreMask, height: int, width: int) -> "Prediction":
+    """Return a prediction of an image without the people under a mask.
+
+    A block that the mask covers in part keeps the share of its people and of its variance that the rest of its area
+    has, as zones share out a block; a block that it covers wholly has exactly 0. The network has seen these pixels, so
+    that people beside them are counted as without a mask.
+
+    Args:
+        prediction: of the image, at any network input size.
+        mask: of the size of the image.
+        height: height of the image in pixels.
+        width: its width.
+
+    Raises:
+        InputError: the mask has another size.
+    """
+    mask.check(height, width)
+    seen = prediction.height, prediction.width
+    edges = density_edges(prediction.density.shape, prediction.stride, seen, (height, width))
+    kept = 1 - _shares(mask.pixels, *edges)
+    density = (prediction.density * kept).astype(np.float32)
+    variance = None if prediction.variance is None else (prediction.variance * kept).astype(np.float32)
+    count = float(density.sum(dtype=np.float64))
+    return replace(prediction, count=count, density=density, variance=variance, ignored=mask)
+
+
+def _shares(pixels: NDArray[np.bool_], ys: Edges, xs: Edges) -> Shares:
+    """Return the share of each block that marked pixels (height, width) cover, exactly 0 and 1 up to rounding."""
+    shares = mask_shares(pixels, ys, xs)
+    shares[shares < _ROUNDING] = 0
+    shares[shares > 1 - _ROUNDING] = 1
+    return shares
+
+
+def ignored_points(points: Points, mask: IgnoreMask, height: int, width: int) -> NDArray[np.bool_]:
+    """Return which points (N, 2) of an image of this size lie on marked pixels, (N,); none outside the image does."""
+    rows, columns = mask.pixels.shape
+    found = inside(points, width, height)
+    x, y = (points[found].astype(np.float64) * (columns / width, rows / height)).astype(np.int64).T
+    found[found] = mask.pixels[np.minimum(y, rows - 1), np.minimum(x, columns - 1)]
+    return found
+
+
+def without_ignored_points(
+    prediction: "PointPrediction", mask: IgnoreMask, height: int, width: int
+) -> "PointPrediction":
+    """Return a prediction of an image without its points on marked pixels.
+
+    Args:
+        prediction: of the image, at any network input size.
+        mask: of the size of the image.
+        height: height of the image in pixels.
+        width: its width.
+
+    Raises:
+        InputError: the mask has another size.
+    """
+    mask.check(height, width)
+    kept = ~ignored_points(prediction.points_in(height, width), mask, height, width)
+    return replace(
+        prediction,
+        points=prediction.points[kept],
+        sizes=prediction.sizes[kept],
+        scores=prediction.scores[kept],
+        ignored=mask,
+    )
