@@ -3,7 +3,11 @@
 import errno
 import json
 import os
+import shutil
+import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +37,34 @@ def atomic_write(path: Path, content: bytes | memoryview | str, sync: bool = Fal
             _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder of the same name that becomes `path` at the end of the block, or disappears.
+
+    Args:
+        path: the folder, which must be missing or empty; see `check_new_folder`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    above = Path(tempfile.mkdtemp(prefix=f".{path.name[:20]}.", suffix=".part", dir=path.parent))
+    try:
+        folder = above / path.name
+        folder.mkdir()
+        yield folder
+        folder.replace(path)
+    finally:
+        shutil.rmtree(above, ignore_errors=True)
+
+
+def check_new_folder(path: Path) -> None:
+    """Check that a folder is missing or empty.
+
+    Raises:
+        InputError: it is not.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists; give --output a new folder")
 
 
 def umask() -> int:

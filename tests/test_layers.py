@@ -18,7 +18,7 @@ FLOORS = (  # a package imports itself and those on earlier floors; single files
     {"zones"},
     {"predictor"},
     {"evaluation", "video", "doctor", "training"},
-    {"live"},
+    {"live", "labelling"},
     {"cli"},
     {"__main__"},
 )

@@ -1,7 +1,8 @@
-"""Check a data set, import annotations, download images, propose count bins.
+"""Check a data set, choose frames to label, import annotations, download images, propose count bins.
 
     crowdcount dataset doctor ~/ShanghaiTech --dataset shanghaitech --part A
     crowdcount dataset doctor ~/NWPU --dataset nwpu --json report.json --fail-on warning
+    crowdcount dataset choose ~/videos/*.mp4 --number 20 --output ~/marked
     crowdcount dataset import labelme ~/marked --label head
     crowdcount dataset import yolo ~/heads/labels --images ~/heads/images --output ~/crowd --link
     crowdcount dataset download ~/CountBench --table CountBench.json
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from crowdcount.cli.choose import add_choose
 from crowdcount.cli.parser import Parser, make_parser, reports_errors
 from crowdcount.cli.word_order import Values
 from crowdcount.data.download_images import download_images
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     # Without abbreviations, as the options of the data sets are not known to this parser.
     add = partial(commands.add_parser, allow_abbrev=False)
     _add_doctor(add("doctor", help="find what is missing, damaged, duplicated or differs from what was published"))
+    add_choose(add("choose", help="propose the frames of a camera to label, with points to correct"))
     _add_import(add("import", help="read the export of an annotation tool"))
     _add_download(add("download", help="download the images of a table of captions"))
     _add_bins(add("bins", help="propose count bins and their mean counts for a data set"))

@@ -46,7 +46,7 @@ COMMANDS: Final = {
         Command("calibrate", "crowdcount.cli.calibrate", "find how sure its counts are, from images with known counts"),
     ),
     "data and weights": (
-        Command("dataset", "crowdcount.cli.dataset", "check or download a data set, import annotations, propose bins"),
+        Command("dataset", "crowdcount.cli.dataset", "check or download a data set, choose frames, import annotations"),
         Command("weights", "crowdcount.cli.weights", "list, download and verify published weights"),
         Command("convert", "crowdcount.cli.convert", "turn a checkpoint into one safetensors file with a model card"),
     ),

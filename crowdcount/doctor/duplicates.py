@@ -132,6 +132,21 @@ def find_duplicates(prints: list[Appearance]) -> list[Pair]:
     return [Pair(*pair, *alike) for pair, alike in sorted(found.items())]
 
 
+def is_copy(one: Appearance, other: Appearance) -> bool:
+    """Return whether one image is a copy of another, also resized, compressed or trimmed; see `find_duplicates`.
+
+    Frames of a fixed camera are no copies of each other where people have moved.
+    """
+    for first, second in ((one, other), (other, one)):
+        distances = np.bitwise_count(second.hashes ^ first.hashes[0])
+        window = int(distances.argmin())
+        if distances[window] <= _NEAR:
+            likeness, lowest = compare(first.small, second.small, window)
+            if likeness >= _ALIKE and lowest >= _LOCAL:
+                return True
+    return False
+
+
 def _candidates(hashes: NDArray[np.uint64], index: int) -> list[tuple[int, int]]:
     """Return images with a window whose hash is close to that of a whole image, nearest first, and the window."""
     distances = np.bitwise_count(hashes ^ hashes[index, 0])  # (N, windows)

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -13,7 +12,7 @@ from crowdcount.data.importers.image_matching import AnnotatedImage, ImageFolder
 from crowdcount.data.sample import Split
 from crowdcount.data.sources.folder import SPLIT_FOLDERS, Folder
 from crowdcount.errors import InputError
-from crowdcount.files import atomic_write, umask
+from crowdcount.files import atomic_folder, atomic_write, check_new_folder
 
 Transfer = Literal["copy", "link"]
 
@@ -58,22 +57,15 @@ def write_folder(found: Sequence[AnnotatedImage], images: ImageFolder, output: P
     Raises:
         InputError: if the folder exists and is not empty, or two images would have the same name.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists; give --output a new folder")
+    check_new_folder(output)
     names = _names(found, images.folder)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent))
-    try:
+    with atomic_folder(output) as folder:
         for name, picture in names.items():
-            target = temporary / name
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             _transfer(picture.path, target, transfer)
-        _write_table(temporary / TABLE, names)
-        _check(temporary, temporary / TABLE, found)
-        temporary.chmod(0o777 & ~umask())
-        temporary.replace(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _write_table(folder / TABLE, names)
+        _check(folder, folder / TABLE, found)
     return output
 
 
