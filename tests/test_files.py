@@ -5,7 +5,8 @@ import os
 import pytest
 
 from crowdcount.csv_cells import escaped_cell, plain_cell
-from crowdcount.files import LineFile, atomic_write, temporary_path
+from crowdcount.errors import InputError
+from crowdcount.files import LineFile, atomic_folder, atomic_write, check_new_folder, temporary_path
 
 resource = pytest.importorskip("resource")
 
@@ -107,3 +108,21 @@ def test_names_as_long_as_the_disk_allows(tmp_path, name):
 )
 def test_cells_come_back(text, cell):
     assert escaped_cell(text) == cell and plain_cell(cell) == text
+
+
+def test_a_folder_is_there_completely_or_not_at_all(tmp_path):
+    target = tmp_path / "above" / "new"
+    with pytest.raises(ZeroDivisionError), atomic_folder(target) as folder:
+        (folder / "half").touch()
+        raise ZeroDivisionError
+    assert list(target.parent.iterdir()) == []
+    target.mkdir()
+    check_new_folder(target)
+    with atomic_folder(target) as folder:
+        assert folder.name == "new" and list(target.iterdir()) == []
+        (folder / "whole").touch()
+    assert [path.name for path in target.iterdir()] == ["whole"] and list(target.parent.iterdir()) == [target]
+    with pytest.raises(InputError, match="new exists"):
+        check_new_folder(target)
+    with pytest.raises(InputError, match="whole exists"):
+        check_new_folder(target / "whole")
