@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from crowdcount.errors import InputError
+
+_LONGEST_LINE: Final = 2**20
 
 
 def atomic_write(path: Path, content: bytes | memoryview | str, sync: bool = False) -> None:
@@ -148,10 +150,17 @@ class LineFile:
     Args:
         path: of the file.
         start: the first lines.
+        keep: go on behind the lines of a file that is there, in place of replacing it; a half line at its end, as a
+            kill may leave it, is cut off.
+        most_waiting: limit in bytes of the lines that are kept; beyond it the oldest are lost. None for none.
+
+    Attributes:
+        lost: number of lines lost.
     """
 
-    def __init__(self, path: Path, start: str = "") -> None:
-        self.path, self._start = path, start
+    def __init__(self, path: Path, start: str = "", keep: bool = False, most_waiting: int | None = None) -> None:
+        self.path, self._start, self._keep, self._most_waiting = path, start, keep, most_waiting
+        self.lost = 0
         self._file: FileIO | None = None
         self._waiting = b""
 
@@ -162,16 +171,39 @@ class LineFile:
             OSError: it cannot be written now.
         """
         self._waiting += text_bytes(line)
+        try:
+            self._write(self._opened())
+        except OSError:
+            self._forget()
+            raise
+
+    def _opened(self) -> FileIO:
         if self._file is None:
-            atomic_write(self.path, self._start)
-            self._file = FileIO(self.path, "ab")
-        size = os.fstat(self._file.fileno()).st_size
+            if not (self._keep and is_file(self.path)):
+                atomic_write(self.path, self._start)
+            self._file = FileIO(self.path, "ab+")
+            if self._keep:
+                self._cut_half_line(self._file)
+        return self._file
+
+    def _cut_half_line(self, file: FileIO) -> None:
+        start = max(0, file.seek(0, os.SEEK_END) - _LONGEST_LINE)
+        file.seek(start)
+        file.truncate(start + file.readall().rfind(b"\n") + 1)
+
+    def _write(self, file: FileIO) -> None:
+        size = os.fstat(file.fileno()).st_size
         try:
             while self._waiting:
-                self._waiting = self._waiting[self._file.write(self._waiting) or 0 :]
+                self._waiting = self._waiting[file.write(self._waiting) or 0 :]
         except OSError:
-            self._waiting = self._pull_back(self._file, size) + self._waiting
+            self._waiting = self._pull_back(file, size) + self._waiting
             raise
+
+    def _forget(self) -> None:
+        while self._most_waiting is not None and len(self._waiting) > self._most_waiting:
+            self._waiting = self._waiting.partition(b"\n")[2]
+            self.lost += 1
 
     def _pull_back(self, table: FileIO, size: int) -> bytes:
         """Cut the file at a size, so that no half line is left, and return what was cut off."""

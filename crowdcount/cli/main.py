@@ -38,6 +38,7 @@ class Command:
 COMMANDS: Final = {
     "count": (
         Command("predict", "crowdcount.cli.predict", "count people in images and videos"),
+        Command("watch", "crowdcount.cli.watch", "count people in live streams and cameras, with alarms"),
         Command("visualize", "crowdcount.cli.visualize", "draw densities and points over images, beside annotations"),
     ),
     "train and evaluate": (

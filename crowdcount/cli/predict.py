@@ -25,12 +25,10 @@ formats that are not read, which are named. After Ctrl-C it is 130, after SIGTER
 
 import argparse
 import logging
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO, get_args
+from typing import TextIO, get_args
 
 from tqdm import tqdm
 
@@ -46,6 +44,7 @@ from crowdcount.cli.parser import (
     make_parser,
     reports_errors,
 )
+from crowdcount.cli.signals import Terminated, terminable
 from crowdcount.cli.sources import find_sources
 from crowdcount.cli.tables import CountResult
 from crowdcount.cli.word_order import Values
@@ -56,10 +55,6 @@ from crowdcount.video.read import is_video
 from crowdcount.visualize import interval_text
 
 KINDS = ("csv", "json", "npz", "overlay")
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, such as from a scheduler."""
 
 
 @reports_errors("predict")
@@ -77,26 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = Run(args, found.files)
     for error in found.missing:
         _warn(error)
-    with _terminable(), run:
+    with terminable(), run:
         return max(_report(run), 2 if found.missing else 0)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the call as Ctrl-C does: what was counted is written."""
-
-    def stop(*_: Any) -> None:
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread, which alone is told of signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _report(run: Run) -> int:

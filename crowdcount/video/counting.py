@@ -1,22 +1,20 @@
 """Counting in the frames of a video, with an annotated video as an option."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from types import TracebackType
 from typing import Any, Self
 
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
-from crowdcount.intervals.calibration import Interval, interval
 from crowdcount.predictor import Predictor
 from crowdcount.video.annotate import ColourScale, annotate
 from crowdcount.video.read import Frame, read_frames, video_info
 from crowdcount.video.smoothing import Reading, Smoother
+from crowdcount.video.window import WindowBounds
 from crowdcount.video.writer import VideoWriter
 from crowdcount.zones import Zone, draw_zones, zone_counts
 
@@ -121,26 +119,18 @@ class _Film:
 
     def __init__(self, zones: Sequence[Zone], smooth: int, expected: int | None, level: float | None = None) -> None:
         self.zones, self.expected, self.level = zones, expected, level
-        self.variances: deque[float | None] = deque(maxlen=smooth)
         self.smoother, self.scale = Smoother(smooth), ColourScale()
+        self.bounds = WindowBounds(smooth)
         self.series: list[float] = []
 
     def reading(self, frame: Frame, prediction: Prediction) -> Reading:
         counts = zone_counts(prediction, self.zones, *frame.image.shape[:2])
         reading = self.smoother.reading(frame.index, frame.seconds, prediction.count, counts)
         self.series.append(reading.smoothed)
-        self.variances.append(prediction.total_variance)
-        return reading if self.level is None else replace(reading, interval=self._interval(prediction, reading))
-
-    def _interval(self, prediction: Prediction, reading: Reading) -> Interval:
-        """Return the interval of the mean over the window that ends with this frame."""
-        assert self.level is not None
-        known, frames = prediction.intervals, self.smoother.length
-        whole = len(self.variances) == frames
-        part = known.window if known is not None and whole and known.frames == frames else None
-        variances = [each for each in self.variances if each is not None]
-        variance = fmean(variances) if len(variances) == len(self.variances) else None
-        return interval(part, reading.smoothed, variance, self.level)
+        self.bounds.add(prediction)
+        if self.level is None:
+            return reading
+        return replace(reading, interval=self.bounds.interval(reading.smoothed, self.level))
 
     def draw(self, image: Image, prediction: Prediction, reading: Reading) -> Image:
         top = self.scale(prediction)
