@@ -11,6 +11,7 @@
     crowdcount benchmark training --threads 1
     crowdcount benchmark contrastive --threads 1
     crowdcount benchmark contrastive_table --at blocks
+    crowdcount benchmark flow --threads 1 --model ebc/efficientnet_lite0_mixed
     crowdcount benchmark default_model --threads 1 --shanghaitech DIR --nobody DIR --heads DIR
 
 All sides of a comparison run in the same process; the best of the repeats counts. Steps that take minutes run once.
@@ -31,6 +32,7 @@ from benchmarks import (
     contrastive_table,
     default_model,
     density,
+    flow,
     loader,
     localisation,
     losses,
@@ -57,6 +59,7 @@ BENCHMARKS = (
     default_model,
     contrastive,
     contrastive_table,
+    flow,
 )
 
 

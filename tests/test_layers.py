@@ -16,6 +16,7 @@ FLOORS = (  # a package imports itself and those on earlier floors; single files
     {"data", "inference"},
     {"zoo"},
     {"zones"},
+    {"ground"},
     {"predictor"},
     {"evaluation", "video", "doctor", "training"},
     {"live", "labelling"},

@@ -20,6 +20,9 @@ from crowdcount.cli.sources import Source, read_sources
 from crowdcount.cli.tables import CountResult, npz_bytes
 from crowdcount.errors import InputError
 from crowdcount.files import LineFile, atomic_write
+from crowdcount.ground.drawing import draw_density
+from crowdcount.ground.file import read_camera
+from crowdcount.ground.measure import Ground, GroundDensity
 from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.plotting import density_overlay
@@ -30,6 +33,7 @@ from crowdcount.video.read import video_info
 from crowdcount.video.smoothing import Reading, csv_header, csv_row
 from crowdcount.visualize import caption, expression_panel
 from crowdcount.visualize.drawing_mark import drawing_bytes
+from crowdcount.visualize.hatch import hatch
 from crowdcount.zones import draw_zones, point_counts, read_zones, zone_counts, zone_intervals
 
 
@@ -78,6 +82,7 @@ class Run:
     def __init__(self, args: argparse.Namespace, files: Sequence[Path]) -> None:
         self.args, self.files = args, list(files)
         self.zones = read_zones(args.zones)
+        self.ground = None if args.camera is None else Ground(read_camera(args.camera))
         self.predictor = Predictor(
             args.model,
             args.weights,
@@ -95,9 +100,11 @@ class Run:
         model.referring_model() if self.texts else model.density_model()
         if self.texts and args.output is not None and "npz" in args.save:
             raise InputError(f"{model.name}: has no density to save as npz; the points are in json")
+        if self.texts and self.ground is not None:
+            raise InputError(f"--camera: {model.name} has no density; give a model that counts without expressions")
         if args.interval is not None:
             self._check_interval()
-        given = [*files, *args.zones, *filter(None, (args.model, args.weights, args.ignore))]
+        given = [*files, *args.zones, *filter(None, (args.model, args.weights, args.ignore, args.camera))]
         self.output = None if args.output is None else OutputFolder(args.output, given)
         self.results = Results(self.output, call_settings(args, model) if self.output else {}, self._parts())
         self._stack = ExitStack()
@@ -195,6 +202,7 @@ class Run:
     def _picture(self, path: Path, image: Image, prediction: Prediction) -> CountResult:
         height, width = image.shape[:2]
         level = self.args.interval
+        found = None if self.ground is None else self.ground.measure(prediction, height, width, self.zones)
         counted = CountResult(
             str(path),
             prediction.count,
@@ -205,18 +213,28 @@ class Run:
             interval=None if level is None else prediction.interval(level),
             doubt=prediction.doubt,
             part_intervals={} if level is None else zone_intervals(prediction, self.zones, height, width, level),
+            ground=None if found is None else found.whole,
+            part_grounds={} if found is None else found.zones,
         )
 
         def overlay() -> bytes:
-            drawn = draw_zones(
-                density_overlay(image, prediction), self.zones, counted.parts, (height, width), counted.part_intervals
-            )
-            return drawing_bytes(caption(drawn, counted.text))
+            return drawing_bytes(caption(self._drawn(image, prediction, found, counted), counted.text))
 
         written = Written()
         self._write(written, self._path("npz", path, ".npz"), lambda: npz_bytes(prediction, counted))
         self._write(written, self._path("overlay", path, "_overlay.png"), overlay)
         return written.noted(counted)
+
+    def _drawn(self, image: Image, prediction: Prediction, found: GroundDensity | None, counted: CountResult) -> Image:
+        """Draw the density per block, or per square metre where it is known, with the zones."""
+        drawn = density_overlay(image, prediction) if found is None else draw_density(image, found)
+        if found is None:
+            return draw_zones(drawn, self.zones, counted.parts, image.shape[:2], counted.part_intervals)
+        height, width = image.shape[:2]  # scale and legend are under the image
+        top = drawn[:height, :width]
+        top = top if prediction.ignored is None else hatch(top, prediction.ignored.pixels)
+        drawn[:height, :width] = draw_zones(top, self.zones, counted.parts, None, counted.part_intervals)
+        return drawn
 
     def _expressions(self, path: Path, image: Image) -> CountResult:
         """Find what each expression names; the count is that of all of them together."""
@@ -242,7 +260,14 @@ class Run:
             raise InputError(f"{path}: expressions are looked for in images alone; save frames of the video as such")
         written, annotated = Written(), self._path("overlay", path, "_counted.mp4")
         counts = count_video(
-            path, self.predictor, self.args.every, self.args.smooth, self.zones, annotated, self.args.interval
+            path,
+            self.predictor,
+            self.args.every,
+            self.args.smooth,
+            self.zones,
+            annotated,
+            self.args.interval,
+            self.ground,
         )
         readings: list[Reading] = []
         try:
@@ -261,13 +286,13 @@ class Run:
     def _tabulated(self, path: Path, readings: Iterator[Reading], written: Written) -> Iterator[Reading]:
         """Yield the readings of a video, and append each to its table where one is asked for."""
         file, names = self._path("csv", path, "_counts.csv"), [zone.name for zone in self.zones]
-        calibrated = self.args.interval is not None
-        table = None if file is None else LineFile(file, csv_header(names, calibrated))
+        more = self.args.interval is not None, self.ground is not None
+        table = None if file is None else LineFile(file, csv_header(names, *more))
         try:
             for reading in tqdm(readings, desc=path.name, file=sys.stderr, unit="frame", leave=False):
                 if table is not None:
                     with suppress(OSError):  # tried again with the next one and at the end
-                        table.append(csv_row(reading, names, calibrated))
+                        table.append(csv_row(reading, names, *more))
                 yield reading
         finally:
             if table is not None:

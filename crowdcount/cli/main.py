@@ -41,6 +41,7 @@ COMMANDS: Final = {
         Command("watch", "crowdcount.cli.watch", "count people in live streams and cameras, with alarms"),
         Command("visualize", "crowdcount.cli.visualize", "draw densities and points over images, beside annotations"),
     ),
+    "square metres": (Command("camera", "crowdcount.cli.camera", "calibrate a camera for people per square metre"),),
     "train and evaluate": (
         Command("train", "crowdcount.cli.train", "train, validate or test a model from a configuration file"),
         Command("evaluate", "crowdcount.cli.evaluate", "measure a model on a data set and write a report"),

@@ -5,6 +5,7 @@
     crowdcount predict photos/ --model RUN/checkpoints/best.ckpt --output results --save csv json npz
     find . -name '*.jpg' | crowdcount predict - --output results
     crowdcount predict square.jpg --zones zones.json --output results
+    crowdcount predict square.jpg --camera camera.yaml --zones zones.json --output results
     crowdcount predict street.jpg --model my_counter --interval 0.9 --output results
     crowdcount predict street.jpg --ignore posters.png --image-scale 0.5 --output results
     crowdcount predict walk.mp4 --every 10 --smooth 5 --output results
@@ -49,6 +50,7 @@ from crowdcount.cli.sources import find_sources
 from crowdcount.cli.tables import CountResult
 from crowdcount.cli.word_order import Values
 from crowdcount.errors import InputError
+from crowdcount.ground.columns import density_text
 from crowdcount.inference.density import DOUBTFUL
 from crowdcount.predictor import DEFAULT_MEMORY, Precision
 from crowdcount.video.read import is_video
@@ -121,6 +123,7 @@ def _summary(each: CountResult) -> str:
         for name, number in each.parts.items()
     )
     words = f"mean {each.text}" if is_video(each.image) else each.text
+    words += "" if each.ground is None else f", {density_text(each.ground)}"
     return f"{words} ({parts})" if parts else words
 
 
@@ -151,6 +154,12 @@ def _parser() -> argparse.ArgumentParser:
     results = parser.add_argument_group("results")
     add_zones(results, "count within these zones as well")
     add = results.add_argument
+    add(
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="add people per square metre, with a camera calibrated by crowdcount camera",
+    )
     add("--output", type=Path, metavar="FOLDER", help="write results there; those of an earlier call are replaced")
     add(
         "--save", action=Values, choices=KINDS, metavar="KIND", help=f"any of {', '.join(KINDS)} (default: csv overlay)"

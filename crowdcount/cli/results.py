@@ -22,7 +22,9 @@ from crowdcount.inference.model import CrowdModel
 RECORD: Final = "counts.jsonl"
 """The record of a call: its settings, then a line for each file."""
 
-_NO_SETTINGS: Final = frozenset(["sources", "output", "resume", "packages", "batch", "device", "weights", "zones"])
+_NO_SETTINGS: Final = frozenset(
+    ["sources", "output", "resume", "packages", "batch", "device", "weights", "zones", "camera"]
+)
 """Arguments that change no number beyond rounding, or whose content is a setting instead."""
 
 
@@ -31,6 +33,8 @@ def call_settings(args: argparse.Namespace, model: CrowdModel) -> dict[str, Any]
     given = {name: value for name, value in vars(args).items() if name not in _NO_SETTINGS}
     zones = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in args.zones}
     settings = {**given, "model": model.name, "protocol": model.protocol, "weights": _digest(model), "zones": zones}
+    if args.camera is not None:
+        settings["camera"] = hashlib.sha256(args.camera.read_bytes()).hexdigest()
     if model.intervals is not None:
         settings["intervals"] = model.intervals.fingerprint
     parsed: dict[str, Any] = json.loads(json.dumps(settings, default=str))
@@ -65,7 +69,7 @@ class Results:
     def __init__(self, output: OutputFolder | None, settings: Mapping[str, Any], parts: Sequence[str]) -> None:
         self.output, self.settings, self.parts = output, settings, parts
         self.kinds = tuple(settings.get("save", ()))
-        self._intervals = settings.get("interval") is not None
+        self._more = settings.get("interval") is not None, settings.get("camera") is not None
         self.found: list[CountResult] = []
         self._states: dict[str, list[int]] = {}
         self._tables: list[LineFile] = []
@@ -84,7 +88,7 @@ class Results:
         start = json.dumps({"settings": self.settings}) + "\n" + "".join(map(self._record_line, self.found))
         self._begin(RECORD, start)
         if "csv" in self.kinds:
-            self._begin("counts.csv", counts_csv(self.found, self.parts, self._intervals))
+            self._begin("counts.csv", counts_csv(self.found, self.parts, *self._more))
         if "json" in self.kinds:
             self._stack.callback(self._write_json, self.output.table("counts.json"))
         return self
@@ -115,7 +119,7 @@ class Results:
             self._states[result.image] = state
         points = result.points if "json" in self.kinds else as_points([])
         self.found.append(replace(result, points=points))
-        lines = [self._record_line(self.found[-1]), counts_row(result, self.parts, self._intervals)]
+        lines = [self._record_line(self.found[-1]), counts_row(result, self.parts, *self._more)]
         failed: OSError | None = None
         for table, line in zip(self._tables, lines, strict=False):
             try:

@@ -12,6 +12,8 @@ import numpy as np
 
 from crowdcount.csv_cells import escaped_cell
 from crowdcount.geometry import Points, as_points
+from crowdcount.ground import columns
+from crowdcount.ground.measure import GroundReading
 from crowdcount.inference.density import Prediction
 from crowdcount.intervals.calibration import Interval
 from crowdcount.visualize import count_text, interval_text
@@ -36,6 +38,8 @@ class CountResult:
         interval: interval of the count; None if none was asked for.
         part_intervals: intervals of zones by name.
         doubt: see `crowdcount.inference.density.Prediction`; None for models without probabilities.
+        ground: people per square metre of the image; None without a camera.
+        part_grounds: people per square metre of zones by name.
     """
 
     image: str
@@ -49,6 +53,8 @@ class CountResult:
     interval: Interval | None = None
     part_intervals: Mapping[str, Interval] = field(default_factory=dict)
     doubt: float | None = None
+    ground: GroundReading | None = None
+    part_grounds: Mapping[str, GroundReading] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -58,7 +64,9 @@ class CountResult:
         return f"count {interval_text(self.count, self.interval)}"
 
 
-def counts_csv(results: Sequence[CountResult], parts: Sequence[str] = (), intervals: bool = False) -> str:
+def counts_csv(
+    results: Sequence[CountResult], parts: Sequence[str] = (), intervals: bool = False, ground: bool = False
+) -> str:
     """Return a line for each image; numbers have all their digits, what is not known is empty.
 
     Texts that a spreadsheet would take for a formula begin with a quote, see `escaped_cell`. A zone or an
@@ -68,21 +76,28 @@ def counts_csv(results: Sequence[CountResult], parts: Sequence[str] = (), interv
         results: the images.
         parts: names of zones or expressions, a column each, also where no image could be counted.
         intervals: whether columns with the ends and the state of the intervals follow, of the count and of each part.
+        ground: whether columns with people per square metre follow, of the image and of each part.
     """
-    names = [f"{name} (part)" if name in _COLUMNS else name for name in parts]
-    ends = [f"{name}{end}" for name in ("", *(f"{name} " for name in parts)) for end in _ENDS] if intervals else []
-    head = _line([*_COLUMNS[:-1], *names, *ends, _COLUMNS[-1]])
-    return head + "".join(counts_row(each, parts, intervals) for each in results)
+    own = (*_COLUMNS, *columns.COLUMNS) if ground else _COLUMNS
+    names = [f"{name} (part)" if name in own else name for name in parts]
+    each_part = ("", *(f"{name} " for name in parts))
+    ends = [f"{name}{end}" for name in each_part for end in _ENDS] if intervals else []
+    densities = [f"{name}{column}" for name in each_part for column in columns.COLUMNS] if ground else []
+    head = _line([*_COLUMNS[:-1], *names, *ends, *densities, _COLUMNS[-1]])
+    return head + "".join(counts_row(each, parts, intervals, ground) for each in results)
 
 
-def counts_row(each: CountResult, parts: Sequence[str] = (), intervals: bool = False) -> str:
+def counts_row(each: CountResult, parts: Sequence[str] = (), intervals: bool = False, ground: bool = False) -> str:
     """Return the line of an image in the table of `counts_csv`."""
+    readings = [each.ground, *(each.part_grounds.get(name) for name in parts)] if ground else []
+    densities = [cell for reading in readings for cell in columns.cells(reading)]
     known = [each.interval, *(each.part_intervals.get(name) for name in parts)] if intervals else []
     ends = [cell for interval in known for cell in interval or ("", "", "")]
     size = each.size or ("", "")
     exact = "" if each.exact is None else str(each.exact).lower()
     count = "" if each.count is None else each.count
-    return _line([each.image, count, *size, exact, *(each.parts.get(name, "") for name in parts), *ends, each.error])
+    shares = [each.parts.get(name, "") for name in parts]
+    return _line([each.image, count, *size, exact, *shares, *ends, *densities, each.error])
 
 
 def _line(cells: Sequence[Any]) -> str:
@@ -109,7 +124,14 @@ def json_entry(each: CountResult) -> dict[str, Any]:
     outputs = {"outputs": list(each.outputs)} if each.outputs else {}
     points = np.round(each.points.astype(float), 2).tolist()
     doubt = {} if each.doubt is None else {"doubt": each.doubt}
-    return {**known, **exact, **doubt, **parts, **_interval_entries(each), **outputs, **error, "points": points}
+    more = {**parts, **_interval_entries(each), **_ground_entries(each)}
+    return {**known, **exact, **doubt, **more, **outputs, **error, "points": points}
+
+
+def _ground_entries(each: CountResult) -> dict[str, Any]:
+    own = {} if each.ground is None else {"ground": columns.encode(each.ground)}
+    parts = {name: columns.encode(reading) for name, reading in each.part_grounds.items()}
+    return {**own, **({"part_grounds": parts} if parts else {})}
 
 
 def _interval_entries(each: CountResult) -> dict[str, Any]:
@@ -147,6 +169,8 @@ def read_entry(entry: Mapping[str, Any]) -> CountResult:
         _read_interval(entry["interval"]) if "interval" in entry else None,
         {name: _read_interval(part) for name, part in entry.get("part_intervals", {}).items()},
         entry.get("doubt"),
+        columns.decode(entry["ground"]) if "ground" in entry else None,
+        {name: columns.decode(part) for name, part in entry.get("part_grounds", {}).items()},
     )
 
 

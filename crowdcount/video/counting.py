@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from crowdcount.errors import InputError
+from crowdcount.ground.measure import Ground
 from crowdcount.images.read import Image
 from crowdcount.inference.density import Prediction
 from crowdcount.predictor import Predictor
@@ -27,6 +28,7 @@ def count_video(
     zones: Sequence[Zone] = (),
     annotated: Path | None = None,
     level: float | None = None,
+    ground: Ground | None = None,
 ) -> Iterator[Reading]:
     """Yield the counts of every n-th frame of a video.
 
@@ -41,6 +43,7 @@ def count_video(
             more than 200 seconds.
         level: level of the intervals of the moving average; None for none. They need a calibration on windows of
             `smooth` frames, and are "uncalibrated" otherwise and for the first frames.
+        ground: the ground that the camera sees, for people per square metre; those of a frame are not smoothed.
 
     Raises:
         InputError: `every` or `smooth` is below 1; or the file is not a video, has damaged frames or is cut off, in
@@ -49,7 +52,7 @@ def count_video(
     """
     frames = read_frames(path, every)
     info = video_info(path)
-    film = _Film(zones, smooth, None if info.frames is None else -(-info.frames // every), level)
+    film = _Film(zones, smooth, None if info.frames is None else -(-info.frames // every), level, ground)
     broken: InputError | None = None
     with _Annotation(annotated, _rate(info.fps / every)) as annotation:
         while True:
@@ -117,8 +120,15 @@ def _rate(fps: float) -> float:
 class _Film:
     """State carried from frame to frame: the mean of the counts, the chart and the colour scale."""
 
-    def __init__(self, zones: Sequence[Zone], smooth: int, expected: int | None, level: float | None = None) -> None:
-        self.zones, self.expected, self.level = zones, expected, level
+    def __init__(
+        self,
+        zones: Sequence[Zone],
+        smooth: int,
+        expected: int | None,
+        level: float | None = None,
+        ground: Ground | None = None,
+    ) -> None:
+        self.zones, self.expected, self.level, self.ground = zones, expected, level, ground
         self.smoother, self.scale = Smoother(smooth), ColourScale()
         self.bounds = WindowBounds(smooth)
         self.series: list[float] = []
@@ -128,6 +138,9 @@ class _Film:
         reading = self.smoother.reading(frame.index, frame.seconds, prediction.count, counts)
         self.series.append(reading.smoothed)
         self.bounds.add(prediction)
+        if self.ground is not None:
+            found = self.ground.measure(prediction, *frame.image.shape[:2], self.zones)
+            reading = replace(reading, ground=found.whole, zone_grounds=found.zones)
         if self.level is None:
             return reading
         return replace(reading, interval=self.bounds.interval(reading.smoothed, self.level))

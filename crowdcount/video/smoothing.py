@@ -4,12 +4,14 @@ import csv
 import io
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from crowdcount.checks import check_number
 from crowdcount.csv_cells import escaped_cell
+from crowdcount.ground import columns
+from crowdcount.ground.measure import GroundReading
 from crowdcount.intervals.calibration import Interval
 
 _OF_ZONE: Final = ("count", "smoothed")
@@ -27,6 +29,8 @@ class Reading:
         zones: people in each zone, by name.
         smoothed_zones: the same after smoothing.
         interval: interval of the mean over the window of smoothing; None if none was asked for.
+        ground: people per square metre of the whole frame; None without a camera.
+        zone_grounds: people per square metre of each zone, by name.
     """
 
     index: int
@@ -36,6 +40,8 @@ class Reading:
     zones: Mapping[str, float] = field(default_factory=dict)
     smoothed_zones: Mapping[str, float] = field(default_factory=dict)
     interval: Interval | None = None
+    ground: GroundReading | None = None
+    zone_grounds: Mapping[str, GroundReading] = field(default_factory=dict)
 
 
 class Smoother:
@@ -90,25 +96,31 @@ def csv_text(readings: Iterable[Reading]) -> str:
     return csv_header(names) + "".join(csv_row(row, names) for row in rows)
 
 
-def csv_header(zones: Iterable[str], intervals: bool = False) -> str:
+def csv_header(zones: Sequence[str], intervals: bool = False, ground: bool = False) -> str:
     """Return the names of the columns: frame, seconds, count, smoothed, "NAME count" and "NAME smoothed" of each zone.
 
-    With `intervals`, low, high and interval follow: the ends and the state of the interval of `smoothed`.
+    With `intervals`, low, high and interval follow: the ends and the state of the interval of `smoothed`. With
+    `ground`, people per square metre follow, of the frame and of each zone.
 
     A name that a spreadsheet would take for a formula begins with a quote, see `escaped_cell`.
     """
+    parts = ("", *(f"{zone} " for zone in zones)) if ground else ()
     return _line(
         ["frame", "seconds", "count", "smoothed", *(escaped_cell(f"{z} {of}") for z in zones for of in _OF_ZONE)]
         + (["low", "high", "interval"] if intervals else [])
+        + [escaped_cell(f"{zone}{column}") for zone in parts for column in columns.COLUMNS]
     )
 
 
-def csv_row(row: Reading, zones: Iterable[str], intervals: bool = False) -> str:
+def csv_row(row: Reading, zones: Sequence[str], intervals: bool = False, ground: bool = False) -> str:
     """Return the line of a frame in the table; numbers have three decimals."""
     cells = (values.get(name) for name in zones for values in (row.zones, row.smoothed_zones))
     low, high, state = row.interval or (None, None, "")
     ends = [_number(low), _number(high), state] if intervals else []
-    return _line([row.index, *map(_number, (row.seconds, row.count, row.smoothed, *cells)), *ends])
+    readings = (row.ground, *(row.zone_grounds.get(name) for name in zones)) if ground else ()
+    densities = [cell for reading in readings for cell in columns.cells(reading)]
+    known = [_number(cell) if isinstance(cell, float) else cell for cell in densities]
+    return _line([row.index, *map(_number, (row.seconds, row.count, row.smoothed, *cells)), *ends, *known])
 
 
 def _line(cells: Iterable[object]) -> str:

@@ -109,8 +109,7 @@ def heat_map(
     """
     top = top or scale_top(density, smooth=smooth)
     values = smooth_density(density, height, width, stride, smooth)
-    colours = _turbo()
-    return with_scale(_coloured(values / top, colours), colours, (0.0, top), f"people per {stride}x{stride} px block")
+    return with_density_scale(_coloured(values / top, _turbo()), top, f"people per {stride}x{stride} px block")
 
 
 def overlay(
@@ -190,6 +189,17 @@ def _dot_sizes(points: Points, height: int, width: int) -> NDArray[np.float64]:
     column, row = (points // cell).astype(np.int64).T
     spacing: NDArray[np.float64] = cell / np.sqrt(around[row, column].astype(np.float64))
     return np.clip(0.15 * spacing, 1.2, max(1.2, 0.005 * longest))
+
+
+def with_density_scale(image: Image, top: float, label: str) -> Image:
+    """Put the colour scale of densities under a drawing, from 0 to `top`; see `with_scale`."""
+    return with_scale(image, _turbo(), (0.0, top), label)
+
+
+def density_colour(share: float) -> tuple[int, int, int]:
+    """Return the RGB colour at a share of the scale of densities, from 0 to 1."""
+    red, green, blue = _coloured(np.array([share]), _turbo())[0].tolist()
+    return red, green, blue
 
 
 def error_map(

@@ -124,7 +124,7 @@ def test_a_head_is_drawn_around_its_point(monkeypatch, place):
 
 def test_whoever_is_in_front_hides_who_is_behind(monkeypatch):
     monkeypatch.setattr(scene_paint, "_expose", lambda rng, image: image)
-    people = scene_paint._People(
+    people = scene_paint.People(
         np.random.default_rng(0), Layout(100, 100, -20.0, 0.1, 0.8, as_points([[50, 40], [50, 44]]), ())
     )
     canvas = np.zeros((100, 100, 3), np.uint8)

@@ -2,4 +2,6 @@
 
 from crowdcount.lazy import lazy_names
 
-__getattr__ = lazy_names(__name__, {"scenes": ("Synthetic",), "referring": ("ReferringScenes",)})
+_NAMES = {"scenes": ("Synthetic",), "referring": ("ReferringScenes",), "walkers": ("Walkers",)}
+
+__getattr__ = lazy_names(__name__, _NAMES)

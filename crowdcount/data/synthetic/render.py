@@ -38,10 +38,10 @@ _PACK: Final = np.array([[0.8, 0.8], [1.1, 1.2], [1.15, 4.1], [0.9, 4.4]])
 
 def paint(rng: Generator, layout: Layout) -> Image:
     """Draw a scene: (height, width, 3) uint8, RGB."""
-    image = _ground(rng, layout)
+    image = ground(rng, layout)
     _backdrop(rng, image, layout)
     _shadows(rng, image, layout)
-    people, things = _People(rng, layout), list(layout.things)
+    people, things = People(rng, layout), list(layout.things)
     for number, y in enumerate(layout.points[:, 1].tolist()):
         while things and things[0].y < y:
             _thing(rng, image, layout, things.pop(0))
@@ -51,7 +51,7 @@ def paint(rng: Generator, layout: Layout) -> Image:
     return _expose(rng, image)
 
 
-def _ground(rng: Generator, layout: Layout) -> Image:
+def ground(rng: Generator, layout: Layout) -> Image:
     """Paint the ground in one colour with patches, streaks and grain, and often slabs."""
     base = _GROUND[rng.integers(len(_GROUND))] * rng.uniform(0.7, 1.15) + rng.normal(0, 5, 3)
     texture = np.full((layout.height, layout.width), 128, np.float32)
@@ -124,22 +124,32 @@ def _shadows(rng: Generator, image: Image, layout: Layout) -> None:
     cv2.multiply(image, cv2.merge([dark] * 3), dst=image, scale=1 / 255)
 
 
-class _People:
-    """People of a scene: vectorised colours and outlines, drawn one by one."""
+class People:
+    """People of a scene: vectorised colours and outlines, drawn one by one.
+
+    Args:
+        rng: of their looks.
+        layout: where they are.
+    """
 
     def __init__(self, rng: Generator, layout: Layout) -> None:
-        place = layout.points.astype(np.float64)
-        count, unit = len(place), layout.slope * (place[:, 1] - layout.horizon)
+        count, unit = len(layout.points), layout.slope * (layout.points[:, 1].astype(np.float64) - layout.horizon)
         self._air = (rng.uniform(150, 215), rng.uniform(0, 0.3) * (1 - unit / layout.unit(layout.height)))
-        self._place, self._unit, self._tall = place, unit, layout.tall
-        self._broad, self._lean = rng.uniform(0.85, 1.15, count) * unit, rng.normal(0, 0.05, count)
+        self._count, self._width, self._lean = count, rng.uniform(0.85, 1.15, count), rng.normal(0, 0.05, count)
         self.light = float(rng.choice([-1, 1]))
         facing = rng.uniform(0, 2 * np.pi) + rng.normal(0, rng.choice([0.5, 3.0]), count)
         self.turn, self.toward = np.sin(facing).tolist(), np.cos(facing).tolist()
-        self.heads = np.column_stack([place, unit]).tolist()
         self.cover = rng.choice(5, size=count, p=rng.dirichlet([9, 0.6, 0.4, 0.4, 0.6])).tolist()
         self.pack = (rng.random(count) < 0.15).tolist()
         self._dress(rng)
+        self.move(layout)
+
+    def move(self, layout: Layout) -> None:
+        """Let the same people, in the same order, stand elsewhere."""
+        self._place, self._tall = layout.points.astype(np.float64), layout.tall
+        self._unit = layout.slope * (self._place[:, 1] - layout.horizon)
+        self._broad = self._width * self._unit
+        self.heads = np.column_stack([self._place, self._unit]).tolist()
         self._cut()
 
     def _dress(self, rng: Generator) -> None:
@@ -153,8 +163,8 @@ class _People:
         self.bag = self._seen(self._pick(rng, _CLOTH * 0.8, 6))
 
     def _pick(self, rng: Generator, palette: Floats, spread: float) -> Floats:
-        chosen = palette[rng.integers(len(palette), size=len(self._unit))]
-        return chosen + rng.normal(0, spread, (len(self._unit), 3))
+        chosen = palette[rng.integers(len(palette), size=self._count)]
+        return chosen + rng.normal(0, spread, (self._count, 3))
 
     def _seen(self, colour: Floats) -> list[Colour]:
         """Return colours (N, 3) with haze, which increases with distance."""
