@@ -9,6 +9,7 @@
     crowdcount benchmark predict --threads 1
     crowdcount benchmark windows --threads 1
     crowdcount benchmark training --threads 1
+    crowdcount benchmark service --image photo.jpg
     crowdcount benchmark contrastive --threads 1
     crowdcount benchmark contrastive_table --at blocks
     crowdcount benchmark flow --threads 1 --model ebc/efficientnet_lite0_mixed
@@ -38,6 +39,7 @@ from benchmarks import (
     losses,
     matching,
     predict,
+    service,
     tiles,
     training,
     windows,
@@ -54,6 +56,7 @@ BENCHMARKS = (
     localisation,
     tiles,
     predict,
+    service,
     training,
     windows,
     default_model,

@@ -264,18 +264,32 @@ def read_json(path: Path, unique: bool = False) -> object:
     Raises:
         InputError: if it is not JSON (the message names line and column), or a key is repeated.
     """
+    return parse_json(read_text(path), str(path), unique)
+
+
+def parse_json(text: str, name: str, unique: bool = False) -> object:
+    """Return the content of a JSON text; see `read_json`.
+
+    Args:
+        text: the text.
+        name: of its source, for messages.
+        unique: see `read_json`.
+
+    Raises:
+        InputError: see `read_json`.
+    """
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         table: dict[str, object] = {}
         for key, value in pairs:
             if key in table:
-                raise InputError(f"{path}: has the key {key!r} twice; keep the one that holds")
+                raise InputError(f"{name}: has the key {key!r} twice; keep the one that holds")
             table[key] = value
         return table
 
     try:
-        return json.loads(read_text(path), object_pairs_hook=once if unique else None)
+        return json.loads(text, object_pairs_hook=once if unique else None)
     except InputError:
         raise
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and thousands of brackets
-        raise InputError(f"{path}: not readable as JSON ({error}); correct it, or copy it again") from error
+        raise InputError(f"{name}: not readable as JSON ({error}); correct it, or copy it again") from error

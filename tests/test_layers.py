@@ -20,6 +20,7 @@ FLOORS = (  # a package imports itself and those on earlier floors; single files
     {"predictor"},
     {"evaluation", "video", "doctor", "training"},
     {"live", "labelling"},
+    {"service"},
     {"cli"},
     {"__main__"},
 )
@@ -36,6 +37,10 @@ ONLY_IN = {  # third-party packages with a home
     "timm": ("models/",),
     "open_clip": ("models/",),
     "av": ("video/", "live/connection.py"),
+    "fastapi": ("service/",),
+    "prometheus_client": ("service/",),
+    "starlette": ("service/",),
+    "uvicorn": ("service/",),
 }
 
 

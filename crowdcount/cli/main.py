@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "count": (
         Command("predict", "crowdcount.cli.predict", "count people in images and videos"),
         Command("watch", "crowdcount.cli.watch", "count people in live streams and cameras, with alarms"),
+        Command("serve", "crowdcount.cli.serve", "count over HTTP: a page for the browser, an API, metrics"),
         Command("visualize", "crowdcount.cli.visualize", "draw densities and points over images, beside annotations"),
     ),
     "square metres": (Command("camera", "crowdcount.cli.camera", "calibrate a camera for people per square metre"),),

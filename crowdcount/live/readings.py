@@ -212,6 +212,20 @@ class Readings:
         zones = self._zones(rows[0][0], rows[-1][0]) if rows else {}
         return [_reading(source, row, zones.get(row[0], [])) for row in rows]
 
+    def summary(self, source: str, since: float, width: float) -> list[tuple[int, float, float, float]]:
+        """Return the readings of a source after `since`, summarised over spans of `width` seconds, in order of time.
+
+        Returns:
+            For each span with readings: its number, counted from 1970; the mean of the smoothed counts; the smallest and
+            the largest count.
+        """
+        rows = self._select(
+            "SELECT CAST(time / ? AS INTEGER) AS span, avg(smoothed), min(count), max(count) FROM readings "
+            "JOIN sources ON sources.id = source WHERE name = ? AND time > ? GROUP BY span ORDER BY span",
+            (width, source, since),
+        )
+        return [(int(span), mean, low, high) for span, mean, low, high in rows]
+
     def outages(self, source: str, since: float = 0.0) -> list[Outage]:
         """Return the outages of a source that last beyond `since`, in order of time."""
         rows = self._select(

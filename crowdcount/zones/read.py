@@ -8,7 +8,7 @@ import shapely
 from shapely import MultiPolygon, Polygon
 
 from crowdcount.errors import InputError
-from crowdcount.files import read_json
+from crowdcount.files import parse_json, read_text
 from crowdcount.images.formats import IMAGE_SUFFIXES
 from crowdcount.images.mask import read_mask
 from crowdcount.json_fields import as_list, as_numbers, as_object, as_text, get, image_size
@@ -58,28 +58,37 @@ def _read(path: Path) -> list[Zone]:
         raise InputError(f"{path}: no such zone file")
     ending = path.suffix.lower()
     if ending in (".json", ".geojson"):
-        return _polygons(path)
+        return parse_zones(read_text(path), str(path))
     if ending not in IMAGE_SUFFIXES:
         raise InputError(f"{path}: zones are .json and .geojson files, and masks such as .png")
     return [Zone(path.stem, read_mask(path))]
 
 
-def _polygons(path: Path) -> list[Zone]:
-    table = as_object(f"{path}: the top", read_json(path, unique=True))
+def parse_zones(text: str, name: str) -> list[Zone]:
+    """Return the zones of a JSON text in one of the forms of `read_zones`.
+
+    Args:
+        text: the text.
+        name: of its source, for messages.
+
+    Raises:
+        InputError: see `read_zones`.
+    """
+    table = as_object(f"{name}: the top", parse_json(text, name, unique=True))
     parts: dict[str, list[Polygon]] = {}
-    for name, part in _reader(table)(str(path), table):
-        parts.setdefault(name, []).append(part)
+    for zone, part in _reader(table)(name, table):
+        parts.setdefault(zone, []).append(part)
     if not parts:
-        raise InputError(f'{path}: holds no zone; draw polygons, or write {{"name": [[x, y], ...]}}')
-    return [Zone(name, _union(pieces), _stated_size(path, table)) for name, pieces in parts.items()]
+        raise InputError(f'{name}: holds no zone; draw polygons, or write {{"name": [[x, y], ...]}}')
+    return [Zone(zone, _union(pieces), _stated_size(name, table)) for zone, pieces in parts.items()]
 
 
-def _stated_size(path: Path, table: dict[str, Any]) -> Size | None:
+def _stated_size(file: str, table: dict[str, Any]) -> Size | None:
     """Return the size of the image that a LabelMe file states."""
     width, height = table.get("imageWidth"), table.get("imageHeight")
     if _reader(table) is not _labelme or width is None or height is None:
         return None
-    return image_size(str(path), width, height)
+    return image_size(file, width, height)
 
 
 def _union(parts: list[Polygon]) -> Polygon | MultiPolygon:

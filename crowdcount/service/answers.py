@@ -1,0 +1,87 @@
+"""Answers of the service, as they stand in its OpenAPI description."""
+
+import math
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from crowdcount.inference.density import Prediction
+from crowdcount.intervals.calibration import Interval, State
+
+
+class Error(BaseModel):
+    """Why there is no other answer."""
+
+    error: str = Field(description="In plain words.")
+
+
+class IntervalAnswer(BaseModel):
+    """An interval of the true count; see docs/intervals.md."""
+
+    low: float
+    high: float | None = Field(description="null where nothing can be said.")
+    state: State
+    level: float = Field(
+        description="Probability with which it holds the true count, for images like those calibrated on."
+    )
+
+
+class ZoneAnswer(BaseModel):
+    """The count of a zone."""
+
+    name: str
+    count: float
+    interval: IntervalAnswer | None = None
+
+
+class DensityAnswer(BaseModel):
+    """People per block; the sum is the count. The last blocks may reach beyond the image."""
+
+    block_width: float = Field(description="In pixels of the image.")
+    block_height: float
+    values: list[list[float]] = Field(description="Rows from top to bottom.")
+
+
+class CountAnswer(BaseModel):
+    """The count of an image."""
+
+    image: str = Field(description="Name of the file.")
+    count: float
+    width: int = Field(description="In pixels of the upright image.")
+    height: int
+    interval: IntervalAnswer | None = Field(None, description="null without a calibration.")
+    zones: list[ZoneAnswer] = Field(default_factory=list)
+    doubtful: bool = Field(description="Whether most of the count is in blocks that probably hold nobody.")
+    exact: bool = Field(description="Whether this equals the output for the whole image in one pass.")
+    model: str
+    points: list[tuple[float, float]] | None = Field(None, description="Peaks of the density, strongest first.")
+    density: DensityAnswer | None = None
+    frame: str | None = Field(None, description="The image as a JPEG in base64, of a camera and on request.")
+
+
+class Information(BaseModel):
+    """What the service counts with, and its limits."""
+
+    model: str
+    version: str
+    level: float | None = Field(description="Level of the intervals; null without a calibration.")
+    max_bytes: int
+    max_pixels: int
+    cameras: list[str] = Field(description="Names of cameras that can be counted in.")
+    readings: bool = Field(description="Whether there are readings of watched streams.")
+
+
+def interval_answer(interval: Interval, level: float) -> IntervalAnswer:
+    """Return an interval as an answer; JSON has no infinity."""
+    high = interval.high if math.isfinite(interval.high) else None
+    return IntervalAnswer(low=interval.low, high=high, state=interval.state, level=level)
+
+
+def density_answer(prediction: Prediction, height: int, width: int) -> DensityAnswer:
+    """Return the density of a prediction for an image of this size in pixels, rounded to 1e-5 people."""
+    values = np.round(prediction.density.astype(np.float64), 5).tolist()
+    return DensityAnswer(
+        block_width=prediction.stride * width / prediction.width,
+        block_height=prediction.stride * height / prediction.height,
+        values=values,
+    )

@@ -1,0 +1,283 @@
+# ruff: noqa: E402 (what the extra lacks is skipped before it is imported)
+"""The page in a real browser: upload, zones by mouse, touch and keyboard, errors, the token, what is downloaded."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra `serve`")
+playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser; it comes with the extra `test`")
+
+from crowdcount.service.app import create_app
+from crowdcount.service.settings import Settings
+from crowdcount.zones import parse_zones
+from tests.support.service import TOKEN, image_bytes, listening, tiny_predictor
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+QUIET += ["--disable-component-update", "--disable-sync"]
+WIDTH, HEIGHT = 288, 192
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as player:
+        own = player.chromium.executable_path
+        found = own if Path(own).is_file() else next(filter(None, map(shutil.which, BROWSERS)), None)
+        if found is None:
+            pytest.skip("no browser is here: playwright install chromium")
+        browser = player.chromium.launch(executable_path=found, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    return tiny_predictor(tmp_path_factory.mktemp("counter") / "release", calibrated=True)
+
+
+@pytest.fixture(scope="module")
+def address(predictor):
+    with listening(create_app(predictor, Settings(rate=0))) as address:
+        yield address
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """A function that opens the page; it must ask no other host for anything, and have no error of its own."""
+    contexts, asked, wrong = [], [], []
+
+    def open_page(url=address, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda line: wrong.append(line.text) if "Content Security Policy" in line.text else None)
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+    assert all(re.match(r"http://127\.0\.0\.1:|blob:http://127\.0\.0\.1:|data:", url) for url in asked), asked
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos") / "square.png"
+    path.write_bytes(image_bytes(height=HEIGHT, width=WIDTH))
+    return path
+
+
+def ask(address, data, zones=None):
+    """Return what the API answers."""
+    query = "?zones=" + urllib.request.quote(json.dumps(zones)) if zones else ""
+    with urllib.request.urlopen(urllib.request.Request(f"{address}/count{query}", data)) as answer:
+        return json.load(answer)
+
+
+def counted(page, *files):
+    page.set_input_files("#choose", [str(file) for file in files])
+    page.wait_for_function("!/–|^$/.test(document.getElementById('number').textContent)")
+    return page
+
+
+def place(page, x, y):
+    box = page.locator("#drawing").bounding_box()
+    return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+
+def downloaded(page, button):
+    with page.expect_download() as waiting:
+        page.click(button)
+    return Path(waiting.value.path()).read_text()
+
+
+def zone_title(page, number=0):
+    return page.locator("#zones output").nth(number).get_attribute("title")
+
+
+def test_an_image_is_counted_and_its_density_shown(open_page, address, photo):
+    page = counted(open_page(), photo)
+    answer = ask(address, photo.read_bytes())
+    assert page.text_content("#number") == f"{answer['count']:.0f}"
+    low, high = re.match(r"(\d+)–(\d+) at 90 %", page.text_content("#interval")).groups()
+    assert int(low) <= answer["count"] <= int(high)
+    painted = page.evaluate("""() => {
+        const canvas = document.getElementById("density");
+        const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        return [canvas.width * canvas.height, data.filter((value, index) => index % 4 === 3 && value > 0).length];
+    }""")
+    assert painted[1] > painted[0] / 10
+    assert page.evaluate("document.getElementById('image').naturalWidth") == WIDTH
+    page.uncheck("#show")
+    assert not page.is_visible("#density")
+    assert "tiny" in page.text_content("#model")
+
+
+def test_a_zone_is_drawn_with_the_mouse(open_page, address, photo):
+    page = counted(open_page(), photo)
+    page.click("#draw")
+    for x, y in ((0.1, 0.2), (0.7, 0.1), (0.8, 0.9), (0.3, 0.6)):
+        page.mouse.click(*place(page, x, y))
+    page.mouse.click(*place(page, 0.1, 0.2))  # its first corner closes it
+    zones = json.loads(downloaded(page, "#save-zones"))
+    [zone] = parse_zones(json.dumps(zones), "zones.json")
+    assert zone.name == "zone 1" and len(zones["zone 1"]) == 4
+    assert zones["zone 1"][2] == pytest.approx([0.8 * WIDTH, 0.9 * HEIGHT], abs=1)
+    [expected] = ask(address, photo.read_bytes(), zones)["zones"]
+    assert zone_title(page).startswith(f"{expected['count']:.1f} people")
+    page.mouse.move(*place(page, 0.8, 0.9))  # a corner is moved
+    page.mouse.down()
+    page.mouse.move(*place(page, 0.5, 0.5), steps=4)
+    page.mouse.up()
+    moved = json.loads(downloaded(page, "#save-zones"))
+    assert moved["zone 1"][2] == pytest.approx([0.5 * WIDTH, 0.5 * HEIGHT], abs=1.5)
+    [expected] = ask(address, photo.read_bytes(), moved)["zones"]
+    assert zone_title(page).startswith(f"{expected['count']:.1f} people")
+
+
+def test_a_rectangle_is_dragged_and_named_and_removed(open_page, photo):
+    page = counted(open_page(), photo)
+    page.click("#draw")
+    page.mouse.move(*place(page, 0, 0))
+    page.mouse.down()
+    page.mouse.move(*place(page, 0.999, 0.999), steps=4)
+    page.mouse.up()
+    page.fill("#zones input", "=everything")
+    page.press("#zones input", "Enter")
+    whole = float(page.text_content("tbody td:nth-of-type(1)"))
+    assert float(zone_title(page).split()[0]) == pytest.approx(whole, rel=0.02)
+    [head, line] = list(csv.reader(io.StringIO(downloaded(page, "#csv"))))
+    row = dict(zip(head, line, strict=True))
+    assert row["image"] == "square.png" and float(row["count"]) == pytest.approx(whole, abs=0.06)
+    assert "'=everything" in head  # a spreadsheet must not calculate it
+    page.click("#zones button")
+    assert page.locator("#zones li").count() == 0 and page.is_visible("#no-zones")
+
+
+def test_a_zone_is_drawn_from_the_keyboard(open_page, address, photo):
+    page = counted(open_page(), photo)
+    page.focus("#draw")
+    keys = ["Enter", "Space", "Shift+ArrowRight", "Space", "Space", "Backspace", "Shift+ArrowDown", "Space", "Enter"]
+    for key in keys:
+        page.keyboard.press(key)
+    zones = json.loads(downloaded(page, "#save-zones"))
+    middle = [WIDTH / 2, HEIGHT / 2]
+    assert zones["zone 1"][0] == pytest.approx(middle, abs=0.01) and len(zones["zone 1"]) == 3
+    [expected] = ask(address, photo.read_bytes(), zones)["zones"]
+    assert zone_title(page).startswith(f"{expected['count']:.1f} people")
+    page.focus("#drawing circle.dot")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")  # the corner keeps the focus
+    moved = json.loads(downloaded(page, "#save-zones"))
+    assert moved["zone 1"][0][0] == pytest.approx(middle[0] - 2 * WIDTH / 100, abs=0.1)
+    page.click("#draw")
+    page.keyboard.press("Escape")
+    assert page.get_attribute("#draw", "aria-pressed") == "false"
+
+
+def test_zones_are_drawn_by_touch_on_a_phone(open_page, photo):
+    page = counted(open_page(viewport={"width": 375, "height": 720}, has_touch=True, is_mobile=True), photo)
+    page.tap("#draw")
+    page.locator("#drawing").scroll_into_view_if_needed()
+    for x, y in ((0.2, 0.2), (0.8, 0.2), (0.5, 0.8)):
+        page.touchscreen.tap(*place(page, x, y))
+    page.tap("#finish")
+    assert page.locator("#zones li").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    small = page.evaluate("""() => [...document.querySelectorAll("button, .button, input")]
+        .filter((each) => each.offsetParent && !each.classList.contains("hidden") && each.type !== "range"
+            && each.type !== "checkbox" && !each.classList.contains("link"))
+        .map((each) => [each.id || each.className, each.getBoundingClientRect().height]).filter(([, height]) => height < 40)""")
+    assert small == []
+
+
+def test_a_text_file_is_refused_in_plain_words_and_the_others_are_counted(open_page, photo, tmp_path):
+    (tmp_path / "notes.txt").write_text("Dear reader")
+    page = open_page()
+    page.set_input_files("#choose", [str(tmp_path / "notes.txt"), str(photo)])
+    page.wait_for_selector("tr.shown")
+    assert page.get_attribute("#error", "role") == "alert"
+    assert page.text_content("#error").startswith("notes.txt is not an image that can be read here")
+    assert page.locator("tbody tr").count() == 2
+    [_, first, second] = list(csv.reader(io.StringIO(downloaded(page, "#csv"))))
+    assert first[-1].startswith("notes.txt is not") and second[-1] == "" and first[1] == ""
+
+
+def test_an_image_is_pasted_and_dropped(open_page, photo):
+    page = open_page()
+    give = """(kind) => fetch("icon.svg").then(async () => {
+        const canvas = new OffscreenCanvas(120, 90), pen = canvas.getContext("2d");
+        for (let x = 0; x < 120; x += 10) { pen.fillStyle = x % 20 ? "#222" : "#dda"; pen.fillRect(x, 0, 10, 90); }
+        const files = new DataTransfer();
+        files.items.add(new File([await canvas.convertToBlob()], kind + ".png", { type: "image/png" }));
+        const event = kind === "paste" ? new ClipboardEvent("paste", { clipboardData: files, bubbles: true })
+            : new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true });
+        document.body.dispatchEvent(event);
+    })"""
+    for number, kind in enumerate(("paste", "drop"), 1):
+        page.evaluate(give, kind)
+        page.wait_for_function(f"document.querySelectorAll('tbody tr').length === {number}")
+    assert page.locator("tbody button").all_text_contents() == ["paste.png", "drop.png"]
+
+
+def test_the_token_is_asked_for(open_page, predictor, photo):
+    with listening(create_app(predictor, Settings(token=TOKEN))) as address:
+        page = open_page(address)
+        page.wait_for_selector("#ask[open]")
+        page.fill("#token", "a wrong token of the tests")
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.getElementById('ask-why').textContent.includes('wrong')")
+        page.fill("#token", TOKEN)
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.getElementById('model').textContent.includes('tiny')")
+        counted(page, photo)
+        assert TOKEN not in page.content() and TOKEN not in page.url
+        page.close()
+
+
+def test_light_and_dark_have_contrast(open_page, photo):
+    lights = {}
+    for scheme in ("light", "dark"):
+        page = counted(open_page(color_scheme=scheme), photo)
+        for where in ("#number", "#interval", "#draw", "footer"):
+            ratio = page.evaluate(CONTRAST, where)
+            assert ratio >= 4.5, (scheme, where, ratio)
+        lights[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert lights["light"] != lights["dark"]
+
+
+CONTRAST = """(where) => {
+    const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map((each) => each / 255)
+        .map((each) => (each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, each, index) => sum + each * [0.2126, 0.7152, 0.0722][index], 0);
+    let element = document.querySelector(where), behind = element;
+    const ink = light(numbers(getComputedStyle(element).color));
+    while ((numbers(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 0) behind = behind.parentElement;
+    const paper = light(numbers(getComputedStyle(behind).backgroundColor));
+    return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+}"""
+
+
+def test_everything_has_a_name(open_page, photo):
+    page = counted(open_page(), photo)
+    page.click("#draw")
+    for x, y in ((0.2, 0.2), (0.8, 0.2), (0.5, 0.8)):
+        page.mouse.click(*place(page, x, y))
+    page.click("#finish")
+    nameless = page.evaluate("""() => [...document.querySelectorAll("button, input, canvas, img, [tabindex='0']")]
+        .filter((each) => each.getAttribute("aria-hidden") !== "true" && !each.closest("[hidden], dialog:not([open])"))
+        .filter((each) => !(each.labels?.length || each.ariaLabel || each.textContent.trim() || each.hasAttribute("alt")))
+        .map((each) => each.outerHTML)""")
+    assert [each for each in nameless if 'width="128"' not in each] == []  # the colour scale has a text beside it
