@@ -1,8 +1,8 @@
 """The service under load: simultaneous uploads, answers meanwhile, memory, and damaged files.
 
-`crowdcount serve` runs in a process of its own, on this machine, with its default limits but that of the rate. All clients
-begin at once, each with a connection of its own; seconds are those that a client waits for its count. Memory is the
-largest resident memory of the process, with the model and the libraries.
+`crowdcount serve` runs in a process of its own on this machine, with its default limits but those of rate and time. All
+clients begin at once, each with a connection of its own; seconds are those that a client waits for its count. Memory is
+the resident memory of the process, with the model and the libraries.
 """
 
 import argparse

@@ -216,8 +216,8 @@ class Readings:
         """Return the readings of a source after `since`, summarised over spans of `width` seconds, in order of time.
 
         Returns:
-            For each span with readings: its number, counted from 1970; the mean of the smoothed counts; the smallest and
-            the largest count.
+            For each span with readings: its number, counted from 1970; the mean of the smoothed counts; the smallest
+            and the largest count.
         """
         rows = self._select(
             "SELECT CAST(time / ? AS INTEGER) AS span, avg(smoothed), min(count), max(count) FROM readings "

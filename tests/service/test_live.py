@@ -1,4 +1,4 @@
-# ruff: noqa: E402 (what the extra lacks is skipped before it is imported)
+
 """Cameras to count in, and readings over time."""
 
 import base64

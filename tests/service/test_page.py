@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import time
 import urllib.request
 from pathlib import Path
 
@@ -14,10 +15,16 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser; it comes with the extra `test`")
 
+from crowdcount.live.log import LiveReading, Outage
+from crowdcount.live.readings import Readings
+from crowdcount.live.source import parse_sources
 from crowdcount.service.app import create_app
+from crowdcount.service.cameras import Cameras
 from crowdcount.service.settings import Settings
+from crowdcount.video.smoothing import Reading
 from crowdcount.zones import parse_zones
 from tests.support.service import TOKEN, image_bytes, listening, tiny_predictor
+from tests.support.video import frame_image, write_video
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -87,7 +94,7 @@ def ask(address, data, zones=None):
 
 def counted(page, *files):
     page.set_input_files("#choose", [str(file) for file in files])
-    page.wait_for_function("!/–|^$/.test(document.getElementById('number').textContent)")
+    page.wait_for_selector("tr.shown")
     return page
 
 
@@ -110,7 +117,7 @@ def test_an_image_is_counted_and_its_density_shown(open_page, address, photo):
     page = counted(open_page(), photo)
     answer = ask(address, photo.read_bytes())
     assert page.text_content("#number") == f"{answer['count']:.0f}"
-    low, high = re.match(r"(\d+)–(\d+) at 90 %", page.text_content("#interval")).groups()
+    low, high = re.match(r"(\d+)\W(\d+) at 90 %", page.text_content("#interval")).groups()
     assert int(low) <= answer["count"] <= int(high)
     painted = page.evaluate("""() => {
         const canvas = document.getElementById("density");
@@ -198,7 +205,8 @@ def test_zones_are_drawn_by_touch_on_a_phone(open_page, photo):
     small = page.evaluate("""() => [...document.querySelectorAll("button, .button, input")]
         .filter((each) => each.offsetParent && !each.classList.contains("hidden") && each.type !== "range"
             && each.type !== "checkbox" && !each.classList.contains("link"))
-        .map((each) => [each.id || each.className, each.getBoundingClientRect().height]).filter(([, height]) => height < 40)""")
+        .map((each) => [each.id || each.className, each.getBoundingClientRect().height])
+        .filter(([, height]) => height < 40)""")
     assert small == []
 
 
@@ -277,7 +285,37 @@ def test_everything_has_a_name(open_page, photo):
         page.mouse.click(*place(page, x, y))
     page.click("#finish")
     nameless = page.evaluate("""() => [...document.querySelectorAll("button, input, canvas, img, [tabindex='0']")]
-        .filter((each) => each.getAttribute("aria-hidden") !== "true" && !each.closest("[hidden], dialog:not([open])"))
-        .filter((each) => !(each.labels?.length || each.ariaLabel || each.textContent.trim() || each.hasAttribute("alt")))
+        .filter((each) => each.getAttribute("aria-hidden") !== "true")
+        .filter((each) => !each.closest("[hidden], dialog:not([open])"))
+        .filter((each) => !each.labels?.length && !each.ariaLabel)
+        .filter((each) => !each.textContent.trim() && !each.hasAttribute("alt"))
         .map((each) => each.outerHTML)""")
     assert [each for each in nameless if 'width="128"' not in each] == []  # the colour scale has a text beside it
+
+
+def test_a_camera_is_counted_and_its_readings_are_drawn(open_page, predictor, tmp_path):
+    write_video(tmp_path / "walk.mp4", [frame_image(index) for index in range(8)], "mpeg4")
+    now = time.time()
+    with Readings(tmp_path / "readings.sqlite") as readings:
+        readings.begin("gate", "0", now - 3000)
+        for moment in range(0, 3000, 20):
+            readings.add(
+                LiveReading("gate", now - 3000 + moment, Reading(0, 0.0, 10 + moment / 100, 10 + moment / 100))
+            )
+        readings.add(Outage("gate", now - 2000, now - 1500, "no answer"))
+        cameras = Cameras(parse_sources([f"gate={tmp_path / 'walk.mp4'}"]))
+        with listening(create_app(predictor, Settings(rate=0), cameras, readings)) as address:
+            page = open_page(address)
+            page.wait_for_selector("#series .line")
+            assert page.text_content("#latest").startswith("40 people at ")
+            assert page.locator("#series .outage").count() == 1
+            page.focus("#series")
+            page.keyboard.press("End")
+            page.keyboard.press("ArrowLeft")
+            assert re.search(r": 39\.\d \(39\.\d to ", page.text_content("#series .value"))
+            page.select_option("#hours", "1")
+            page.click("#count-camera")
+            page.wait_for_selector("tr.shown")
+            assert page.evaluate("document.getElementById('image').naturalWidth") == 160
+            assert page.text_content("tbody button").startswith("gate ")
+            page.close()
