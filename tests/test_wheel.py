@@ -61,6 +61,7 @@ def test_the_wheel_has_what_belongs_to_it(wheel):
     }
     assert {f"crowdcount/{name}" for name in files_below("zoo_configs", "*.yaml")} <= names
     assert files_below("crowdcount", "*.py", "*.safetensors", "*.ttf", "py.typed") <= names
+    assert files_below("crowdcount/service/page", "*.html", "*.js", "*.css", "*.svg") <= names
     assert wheel.read("crowdcount/weights_index.json") == (ROOT / "weights_index.json").read_bytes()
     entry = next(name for name in names if name.endswith("entry_points.txt"))
     assert wheel.read(entry).decode().split() == ["[console_scripts]", "crowdcount", "=", "crowdcount.cli.main:main"]

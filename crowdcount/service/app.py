@@ -33,6 +33,9 @@ from crowdcount.service.worker import Worker
 PAGE: Final = Path(__file__).parent / "page"
 """Folder of the page's files."""
 
+_CAMERAS: Final = 4
+"""Cameras that are opened at the same time."""
+
 _WRONG_TOKENS: Final = 10
 """Wrong tokens that a client may send per minute."""
 
@@ -72,6 +75,7 @@ class Service:
     ) -> None:
         self.predictor, self.settings, self.metrics = predictor, settings, Metrics()
         self.cameras, self.readings = cameras, readings
+        self.opening = asyncio.Semaphore(_CAMERAS)
         self.worker = Worker(settings.workers, settings.queue, self.metrics)
         self.memory = Memory(max(settings.upload_memory, settings.max_bytes))
         self.rate, self.wrong = RateLimit(settings.rate), RateLimit(_WRONG_TOKENS)
@@ -138,8 +142,11 @@ class Service:
         self.rate.take(_client(request))
         self.cameras.check(name)
 
+        async with self.opening:  # a camera that is off must not keep the threads that count from others
+            image = await asyncio.to_thread(self.cameras.frame, name)
+
         def answer() -> Response:
-            counted = count_image(self.predictor, self.cameras.frame(name), name, zones, self.settings.level)
+            counted = count_image(self.predictor, image, name, zones, self.settings.level)
             return Response(counted.json(density=density, frame=frame), media_type="application/json")
 
         return await self.worker.run(answer, self.settings.count_seconds, partial(_left, request))

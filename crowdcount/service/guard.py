@@ -96,9 +96,9 @@ def check_source(headers: Headers, settings: Settings, page: bool) -> None:
         raise Refused(421, "host", message)
     if page:
         return
-    origin = headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != host
-    if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    origin = headers.get("origin", f"http://{host}")
+    own = origin in (f"http://{host}", f"https://{host}")
+    if not own or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise Refused(403, "site", "pages of other sites may not use this service")
 
 

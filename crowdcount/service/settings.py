@@ -60,7 +60,7 @@ class Settings:
         if self.token is not None and (len(self.token) < LEAST_TOKEN or not self.token.isascii()):
             raise InputError(
                 f"the token: has {len(self.token)} characters; give {LEAST_TOKEN} or more, without accents, such as "
-                'those of python3 -c "import secrets; print(secrets.token_urlsafe())"'
+                "those of: openssl rand -base64 24"
             )
 
 

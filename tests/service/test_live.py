@@ -1,4 +1,3 @@
-
 """Cameras to count in, and readings over time."""
 
 import base64
@@ -64,7 +63,7 @@ def test_only_cameras_that_were_named_are_opened(predictor, video, name):
         raise AssertionError(f"{source} was opened")
 
     client = client_of(predictor, cameras=Cameras(parse_sources([f"walk={video}"]), refuse))
-    assert client.post(f"/cameras/{name}/count").status_code == 404
+    assert client.post(f"/cameras/{name}/count").status_code in (404, 405)
 
 
 def test_a_camera_that_is_off_is_told_without_its_password(predictor, monkeypatch):

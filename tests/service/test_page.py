@@ -128,7 +128,7 @@ def test_an_image_is_counted_and_its_density_shown(open_page, address, photo):
     assert page.evaluate("document.getElementById('image').naturalWidth") == WIDTH
     page.uncheck("#show")
     assert not page.is_visible("#density")
-    assert "tiny" in page.text_content("#model")
+    page.wait_for_selector("#model:has-text('tiny')")
 
 
 def test_a_zone_is_drawn_with_the_mouse(open_page, address, photo):
@@ -235,7 +235,7 @@ def test_an_image_is_pasted_and_dropped(open_page, photo):
     })"""
     for number, kind in enumerate(("paste", "drop"), 1):
         page.evaluate(give, kind)
-        page.wait_for_function(f"document.querySelectorAll('tbody tr').length === {number}")
+        page.wait_for_selector(f"tbody tr:nth-child({number})")
     assert page.locator("tbody button").all_text_contents() == ["paste.png", "drop.png"]
 
 
@@ -245,10 +245,10 @@ def test_the_token_is_asked_for(open_page, predictor, photo):
         page.wait_for_selector("#ask[open]")
         page.fill("#token", "a wrong token of the tests")
         page.keyboard.press("Enter")
-        page.wait_for_function("document.getElementById('ask-why').textContent.includes('wrong')")
+        page.wait_for_selector("#ask-why:has-text('wrong')")
         page.fill("#token", TOKEN)
         page.keyboard.press("Enter")
-        page.wait_for_function("document.getElementById('model').textContent.includes('tiny')")
+        page.wait_for_selector("#model:has-text('tiny')")
         counted(page, photo)
         assert TOKEN not in page.content() and TOKEN not in page.url
         page.close()
@@ -307,7 +307,7 @@ def test_a_camera_is_counted_and_its_readings_are_drawn(open_page, predictor, tm
         with listening(create_app(predictor, Settings(rate=0), cameras, readings)) as address:
             page = open_page(address)
             page.wait_for_selector("#series .line")
-            assert page.text_content("#latest").startswith("40 people at ")
+            assert re.match(r"(39|40) people at .*; at most 40, at ", page.text_content("#latest"))
             assert page.locator("#series .outage").count() == 1
             page.focus("#series")
             page.keyboard.press("End")
