@@ -1,4 +1,3 @@
-
 """What the benchmark of the service measures is there, with a small counter and few clients."""
 
 import argparse
