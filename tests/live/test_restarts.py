@@ -1,6 +1,5 @@
 """A stream that is killed and restarted, watched all the while: pytest -m long tests/live does so 100 times."""
 
-import math
 import os
 import threading
 from itertools import pairwise
@@ -72,12 +71,12 @@ def check(times, path):
     assert [each.counts.count for each in readings] == [round(each.counts.count) for each in readings]
     breaks = [each for each in outages if each.reason != "connecting"]
     assert len(breaks) == times and all(each.ended is not None for each in outages)
-    began = {each.began for each in outages}
-    missing = 0  # readings that are neither there, nor in an outage
-    for one, other in pairwise(readings):
-        if one.time not in began:
-            missing += math.floor((other.time - one.time) / EVERY + 0.5) - 1
-    assert missing <= channel.late + len(readings) // 10  # times of frames are up to a frame before those of readings
+    spans = list(pairwise(each.time for each in readings))
+    away = {(each.began, each.ended) for each in breaks}
+    assert away <= set(spans)  # from the last frame before to the first one after
+    watched = sum(end - begin for begin, end in spans if (begin, end) not in away)
+    # nothing else is missing: frames are read up to two periods after they came, each time that watching goes on
+    assert watched <= EVERY * (len(spans) + channel.late + 2 * (times + 1))
     return readings, memory
 
 
@@ -88,5 +87,5 @@ def test_three_restarts(tmp_path):
 @pytest.mark.long
 def test_a_hundred_restarts(tmp_path):
     readings, memory = check(100, tmp_path / "readings.sqlite")
-    print(f"{len(readings)} readings, MiB after 10 restarts {memory[10]:.1f}, after 100 {memory[-1]:.1f}")
+    print(f"{len(readings)} readings; MiB after 10 restarts {memory[10]:.1f}, after 100 {memory[-1]:.1f}")
     assert memory[-1] - memory[10] < 20
