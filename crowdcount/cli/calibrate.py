@@ -42,10 +42,10 @@ from crowdcount.evaluation.index_record import data_name
 from crowdcount.images.mask import IgnoreMask
 from crowdcount.inference.model import Model
 from crowdcount.intervals import SCALES, Calibration, Intervals, conformal_quantile, coverage_law
+from crowdcount.intervals.file import intervals_file
 from crowdcount.predictor import find_device
 from crowdcount.zones import Zone, read_zones
 from crowdcount.zoo.config import find_config
-from crowdcount.zoo.intervals import intervals_file
 
 LEVELS: Final = (0.8, 0.9, 0.95, 0.99)
 NOTE: Final = "Nothing is guaranteed for images of another kind."

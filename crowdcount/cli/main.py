@@ -50,7 +50,7 @@ COMMANDS: Final = {
     ),
     "data and weights": (
         Command("dataset", "crowdcount.cli.dataset", "check or download a data set, choose frames, import annotations"),
-        Command("weights", "crowdcount.cli.weights", "list, download and verify published weights"),
+        Command("weights", "crowdcount.cli.weights", "list, download, verify and publish weights"),
         Command("convert", "crowdcount.cli.convert", "turn a checkpoint into one safetensors file with a model card"),
     ),
     "develop": (
