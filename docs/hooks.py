@@ -32,6 +32,15 @@ TITLES = {
 }
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Give pages that the menu in mkdocs.yml does not list a place at its end."""
+    listed = set(re.findall(r"[\w/]+\.md", json.dumps(config.nav)))
+    more = sorted(path.name for path in Path(config.docs_dir).glob("*.md") if path.name not in listed)
+    if more and config.nav is not None:
+        config.nav.append({"More": more})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages."""
     for source, target in OUTSIDE.items():
@@ -94,6 +103,8 @@ def _figure(kind: str, figure: dict[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return str(round(value, 2))
     return "not known" if value is None else "none is stated" if value == "NONE" else str(value)
 
 

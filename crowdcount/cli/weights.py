@@ -128,7 +128,9 @@ def push_command(args: argparse.Namespace) -> int:
         half=args.half,
         **{key: value for key, value in stated.items() if value is not None},
     )
-    print(f"{page}\nCount with it: crowdcount predict photo.jpg --model {HubAddress(args.repository, args.branch)}")
+    print(page)
+    if not args.create_pr:
+        print(f"Count with it: crowdcount predict photo.jpg --model {HubAddress(args.repository, args.branch)}")
     return 0
 
 

@@ -140,4 +140,6 @@ def _terms(origin: dict[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return str(round(value, 2))
     return "not known" if value is None else "none is stated" if value == "NONE" else str(value)

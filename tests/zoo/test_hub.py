@@ -112,7 +112,7 @@ def test_the_command_uploads(hub, tmp_path, capsys):
     assert crowdcount.load_model("hf:who/counter@next").name == "who/counter"
 
 
-def test_published_files_of_zip(hub, local_index, tmp_path):
+def test_published_files_of_zip(local_index, hub, tmp_path):
     """A file as its authors saved it, at their address, with the facts of the index."""
     recipe = json.loads((GOLDEN / "zip" / "zip_p_sha16_state.json").read_text())
     content = zip_checkpoint(recipe)
@@ -136,7 +136,7 @@ def test_published_files_of_zip(hub, local_index, tmp_path):
         torch.testing.assert_close(density, torch.from_numpy(arrays["224/density"]), atol=2e-5, rtol=0)
 
 
-def test_published_files_of_clip_ebc(hub, local_index, tmp_path):
+def test_published_files_of_clip_ebc(local_index, hub, tmp_path):
     """A folder of the authors' repository: their names of weights, and a config.json that is not ours."""
     vision = {"layers": 2, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
     add_models(
@@ -168,7 +168,7 @@ def _authors_name(key):
     return rules.get(own, "") + key.removeprefix(own)
 
 
-def test_another_file_than_the_index_knows(hub, local_index, tmp_path, caplog):
+def test_another_file_than_the_index_knows(local_index, hub, tmp_path, caplog):
     network = crowdcount.create_model("zip/p_sha")
     torch.save(network.state_dict(), tmp_path / "zip.pth")
     path = "checkpoints/sha/best_mae.pth"
