@@ -61,7 +61,7 @@ def family_page(family: str) -> str:
     entries = json.loads((ROOT / "weights_index.json").read_text(encoding="utf-8"))["weights"]
     parts = [
         f"# {TITLES.get(family, family)}",
-        f"::: crowdcount.models.{family}.network\n    options: {{members: false}}",
+        f"::: crowdcount.models.{family}.network",
     ]
     for path in sorted((ZOO / family).glob("*.yaml")):
         name = f"{family}/{path.stem}"

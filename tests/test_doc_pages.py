@@ -66,7 +66,7 @@ def test_the_blocks_of_a_page_run(place, page, capsys):
     run(page)
     printed = capsys.readouterr().out
     if page == "own_data.md":
-        assert re.search(r"train_00000\.png: count -?\d+\.\d \(\d+-\d+\)", printed)
+        assert re.search(r"train_00000\.png: count -?\d+ \(-?\d+-\d+", printed)
         names = {"README.md", "config.json", "model.intervals.json", "model.safetensors"}
         assert {path.name for path in Path("my_counter").iterdir()} == names
     elif page == "hub.md":

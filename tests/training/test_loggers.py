@@ -20,6 +20,7 @@ def fit(tmp_path, monkeypatch):
     """A function that trains an epoch with the options of a logger, and returns the folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # who asks for something outside fails
 
     def run(logger):
