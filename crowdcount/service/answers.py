@@ -49,14 +49,14 @@ class CountAnswer(BaseModel):
     count: float
     width: int = Field(description="In pixels of the upright image.")
     height: int
-    interval: IntervalAnswer | None = Field(None, description="null without a calibration.")
+    interval: IntervalAnswer | None = Field(default=None, description="null without a calibration.")
     zones: list[ZoneAnswer] = Field(default_factory=list)
     doubtful: bool = Field(description="Whether most of the count is in blocks that probably hold nobody.")
     exact: bool = Field(description="Whether this equals the output for the whole image in one pass.")
     model: str
-    points: list[tuple[float, float]] | None = Field(None, description="Peaks of the density, strongest first.")
+    points: list[tuple[float, float]] | None = Field(default=None, description="Peaks of the density, strongest first.")
     density: DensityAnswer | None = None
-    frame: str | None = Field(None, description="The image as a JPEG in base64, of a camera and on request.")
+    frame: str | None = Field(default=None, description="The image as a JPEG in base64, of a camera and on request.")
 
 
 class Information(BaseModel):

@@ -57,7 +57,9 @@ _UPLOAD: Final[dict[str, Any]] = {
         },
     }
 }
-_REFUSALS: Final = {status: {"model": Error} for status in (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 502, 503)}
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": Error} for status in (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 502, 503)
+}
 
 
 class Service:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from crowdcount.service.limits import Refused
 from crowdcount.service.metrics import Metrics
@@ -56,7 +56,8 @@ class Worker:
         future = asyncio.wrap_future(self._submit(job))
         leaving = asyncio.ensure_future(gone())
         try:
-            await asyncio.wait({future, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            waiting: set[asyncio.Future[Any]] = {future, leaving}
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if future.done():
                 return future.result()
         finally:
