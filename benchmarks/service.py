@@ -109,10 +109,12 @@ def _load(address: str, image: bytes, clients: int) -> tuple[list[float], list[f
     done = threading.Event()
 
     def probe() -> None:
-        while not done.wait(_PROBE):
+        while True:
             start = time.perf_counter()
             with urllib.request.urlopen(f"{address}/health", timeout=_PATIENCE):
                 health.append(time.perf_counter() - start)
+            if done.wait(_PROBE):
+                return
 
     prober = threading.Thread(target=probe)
     prober.start()
