@@ -21,6 +21,7 @@ from crowdcount.models.layers import dilated_context, init_weights
 from crowdcount.models.timm_backbone import weights_file
 
 _HIDDEN = 512
+_EVEN = 0.01  # people per block, see average_with_half
 
 
 class Ebc(BlockwiseCounter):
@@ -99,14 +100,21 @@ class Ebc(BlockwiseCounter):
 def average_with_half(whole: CountMap, half: CountMap) -> CountMap:
     """Return a count map with the mean of its density and that of the same image at half size.
 
-    A block of the smaller image covers four of the larger one; each of them gets a quarter of its people.
+    A block of the smaller image covers four of the larger one. Its people h are spread over them in proportion to what
+    the larger image has there, d_i: h (d_i + e) / (d_1 + d_2 + d_3 + d_4 + 4 e) with e = 0.01, evenly where it has
+    nobody.
 
     Args:
         whole: densities (B, 1, rows, columns), both even.
         half: densities (B, 1, rows / 2, columns / 2).
     """
-    spread = functional.interpolate(half.density, scale_factor=2.0, mode="nearest") / 4
-    return replace(whole, density=(whole.density + spread) / 2)
+    weight = whole.density + _EVEN
+    share = weight / (4 * _doubled(functional.avg_pool2d(weight, 2)))
+    return replace(whole, density=(whole.density + share * _doubled(half.density)) / 2)
+
+
+def _doubled(density: Tensor) -> Tensor:
+    return functional.interpolate(density, scale_factor=2.0, mode="nearest")
 
 
 def _head(channels: int, classes: int) -> nn.Module:
