@@ -55,10 +55,11 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "crowdcount.module": ("training.base", "training.blockwise"),
     "crowdcount.point_inference": ("inference.points",),
     "crowdcount.receptive": ("inference.receptive_field",),
-    "crowdcount.release": ("zoo.release",),
+    "crowdcount.release": ("inference.release", "inference.card"),
     "crowdcount.schedule": ("training.schedule",),
     "crowdcount.tiles": ("inference.tiling",),
     "crowdcount.weight_cache": ("weights.cache",),
+    "crowdcount.zoo.release": ("inference.release", "inference.card"),
 }
 """Modules that moved, and where below `crowdcount` their names are now."""
 

@@ -24,8 +24,9 @@ from crowdcount.inference.density import Prediction
 from crowdcount.inference.model import CrowdModel, Model
 from crowdcount.inference.points import PointPrediction
 from crowdcount.inference.receptive_field import receptive_margin
-from crowdcount.zoo.intervals import intervals_file
-from crowdcount.zoo.models import RELEASE, load_model
+from crowdcount.inference.release import RELEASE
+from crowdcount.intervals.file import intervals_file
+from crowdcount.zoo.models import load_model
 
 logger = logging.getLogger(__name__)
 

@@ -57,7 +57,7 @@ def check_results(folder, release, image):
     summary = json.loads((folder / "results" / "summary.json").read_text())
     assert (folder / "results" / "report.html").is_file() and (folder / "results" / "images.csv").is_file()
     assert (folder / "pictures" / f"{image}_panel.png").is_file()
-    assert {path.name for path in (folder / release).iterdir()} == {"model.safetensors", "README.md"}
+    assert {path.name for path in (folder / release).iterdir()} == {"model.safetensors", "config.json", "README.md"}
     return summary
 
 

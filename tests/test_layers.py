@@ -41,6 +41,7 @@ ONLY_IN = {  # third-party packages with a home
     "prometheus_client": ("service/",),
     "starlette": ("service/",),
     "uvicorn": ("service/",),
+    "huggingface_hub": ("weights/hub.py",),
 }
 
 

@@ -42,10 +42,10 @@ from crowdcount.evaluation.index_record import data_name
 from crowdcount.images.mask import IgnoreMask
 from crowdcount.inference.model import Model
 from crowdcount.intervals import SCALES, Calibration, Intervals, conformal_quantile, coverage_law
+from crowdcount.intervals.file import intervals_file
 from crowdcount.predictor import find_device
 from crowdcount.zones import Zone, read_zones
 from crowdcount.zoo.config import find_config
-from crowdcount.zoo.intervals import intervals_file
 
 LEVELS: Final = (0.8, 0.9, 0.95, 0.99)
 NOTE: Final = "Nothing is guaranteed for images of another kind."
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     choices = Choices(data, args.about or data, scale, tuple(args.groups), args.seed)
     found = fit_intervals(model, images, choices, zones)
     found.save(path)
-    print(f"{path}: {described(found)}")
+    print(f"{path}: {_described(found)}")
     return 0
 
 
@@ -103,7 +103,7 @@ def _images(
     return data_name(data.source, args.split), count_records(model, split_records(data, args.split), zones)
 
 
-def described(found: Intervals) -> str:
+def _described(found: Intervals) -> str:
     """Return what was calibrated, for a terminal."""
     titles = {"image": "images", "zones": "images with zones", "window": f"windows of {found.frames} frames"}
     lines = [f"calibrated on {found.data}"]

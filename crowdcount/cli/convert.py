@@ -16,7 +16,8 @@ from pathlib import Path
 
 import crowdcount
 from crowdcount.cli.parser import MODEL, add_unverified, make_parser, reports_errors
-from crowdcount.zoo.release import save_release
+from crowdcount.inference.release import save_release
+from crowdcount.weights.checkpoint import read_metadata
 
 
 @reports_errors("convert")
@@ -28,9 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = crowdcount.load_model(args.source, allow_unverified=args.allow_unverified)
     else:
         model = crowdcount.load_model(args.model, weights=args.source, allow_unverified=args.allow_unverified)
-    name = args.name or model.origin.get("name") or args.output.resolve().name
-    path = save_release(model, args.output, name, half=args.half)
-    print(f"{path}: {name}, {path.stat().st_size / 1e6:.1f} MB")
+    path = save_release(model, args.output, args.name, half=args.half)
+    print(f"{path}: {read_metadata(path)['name']}, {path.stat().st_size / 1e6:.1f} MB")
     if model.intervals is not None and args.half:
         print("Its intervals are left out, as rounded weights count differently; make them again: crowdcount calibrate")
     print(f"Look at what it counts: crowdcount visualize photo.jpg --model {path}")

@@ -45,13 +45,12 @@ COMMANDS: Final = {
     "square metres": (Command("camera", "crowdcount.cli.camera", "calibrate a camera for people per square metre"),),
     "train and evaluate": (
         Command("train", "crowdcount.cli.train", "train, validate or test a model from a configuration file"),
-        Command("adapt", "crowdcount.cli.adapt", "fit a counter to your camera with 5 to 50 labelled frames"),
         Command("evaluate", "crowdcount.cli.evaluate", "measure a model on a data set and write a report"),
         Command("calibrate", "crowdcount.cli.calibrate", "find how sure its counts are, from images with known counts"),
     ),
     "data and weights": (
         Command("dataset", "crowdcount.cli.dataset", "check or download a data set, choose frames, import annotations"),
-        Command("weights", "crowdcount.cli.weights", "list, download and verify published weights"),
+        Command("weights", "crowdcount.cli.weights", "list, download, verify and publish weights"),
         Command("convert", "crowdcount.cli.convert", "turn a checkpoint into one safetensors file with a model card"),
     ),
     "develop": (

@@ -18,7 +18,8 @@ Options = argparse.ArgumentParser | argparse._ArgumentGroup
 """A parser, or a group of one, that options are added to."""
 
 MODEL: Final = (
-    "a checkpoint of `crowdcount train`, what `crowdcount convert` wrote, or a name in the zoo (NAME or NAME.TAG)"
+    "a checkpoint of `crowdcount train`, what `crowdcount convert` wrote, a name in the zoo (NAME or NAME.TAG), or "
+    "hf:OWNER/NAME[@REVISION] on the Hugging Face hub"
 )
 """Help of --model."""
 
@@ -98,7 +99,9 @@ def help_options(doc: str | None, name: str) -> dict[str, str]:
 def add_weights(parser: Options) -> None:
     """Add --weights, for a model that another argument names."""
     parser.add_argument(
-        "--weights", metavar="FILE", help="weights for a model of the zoo: a file, or a tag (default: its first tag)"
+        "--weights",
+        metavar="FILE",
+        help="weights for a model of the zoo: a file, hf:OWNER/NAME/FILE, or a tag (default: its first tag)",
     )
 
 

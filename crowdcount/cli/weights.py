@@ -1,4 +1,4 @@
-"""List, download and verify published weights.
+"""List, download, verify and publish weights.
 
     crowdcount weights list "clip_ebc/*"
     crowdcount weights get clip_ebc/rn50_sha rec/swin_t
@@ -6,6 +6,7 @@
     crowdcount weights verify
     crowdcount weights remove "clip_ebc/*"
     crowdcount weights table --write docs/weights.md
+    crowdcount weights push RUN/checkpoints/best.ckpt OWNER/NAME --license MIT --data-terms "own images"
 
 Files are kept in $CROWDCOUNT_CACHE, or crowdcount in $XDG_CACHE_HOME or ~/.cache. Proxies are those of the environment;
 HF_ENDPOINT replaces huggingface.co. The exit status is 1 where `verify` found damage, 2 where something could not be
@@ -24,10 +25,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from crowdcount.cli.parser import add_unverified, make_parser, reports_errors
+import crowdcount
+from crowdcount.cli.parser import MODEL, add_unverified, make_parser, reports_errors
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 from crowdcount.weights.cache import TOOL, cache_folder, ensure_downloaded, file_path, import_file, remove, state
+from crowdcount.weights.hub import HubAddress
 from crowdcount.weights.index import Measured, Reported, WeightEntry, find_entry, list_weights, read_index, terms
 
 UNKNOWN = "\N{EN DASH}"
@@ -109,6 +112,25 @@ def remove_command(args: argparse.Namespace) -> int:
     """Remove cached files, and what is recorded of them."""
     for entry in _chosen(args.names):
         print(f"{entry.name}: {'removed' if remove(entry) else 'was not in the cache'}")
+    return 0
+
+
+def push_command(args: argparse.Namespace) -> int:
+    """Upload a model to the Hugging Face hub, and print how to load it."""
+    model = crowdcount.load_model(args.model)
+    stated = {"license": args.license, "data_terms": args.data_terms}
+    page = model.push_to_hub(
+        args.repository,
+        commit_message=args.message,
+        private=args.private or None,
+        branch=args.branch,
+        create_pr=args.create_pr,
+        half=args.half,
+        **{key: value for key, value in stated.items() if value is not None},
+    )
+    print(page)
+    if not args.create_pr:
+        print(f"Count with it: crowdcount predict photo.jpg --model {HubAddress(args.repository, args.branch)}")
     return 0
 
 
@@ -240,6 +262,18 @@ def _parser() -> argparse.ArgumentParser:
     out = commands.add_parser("remove", help="remove cached files")
     out.add_argument("names", nargs="+", metavar="NAME", help="as with get")
     out.set_defaults(run=remove_command)
+
+    push = commands.add_parser("push", help="upload a model to the Hugging Face hub, with a model card")
+    push.add_argument("model", metavar="MODEL", help=MODEL)
+    push.add_argument("repository", metavar="OWNER/NAME", help="repository; created if missing")
+    push.add_argument("--license", metavar="SPDX", help="licence of the weights, such as MIT or CC-BY-NC-4.0")
+    push.add_argument("--data-terms", metavar="TEXT", help="terms of the data they were trained on")
+    push.add_argument("--private", action="store_true", help="make a new repository private")
+    push.add_argument("--branch", metavar="NAME", help="branch, created if missing (default: the main one)")
+    push.add_argument("--create-pr", action="store_true", help="propose the commit as a pull request")
+    push.add_argument("--message", default="Add a model of crowdcount", metavar="TEXT", help="message of the commit")
+    push.add_argument("--half", action="store_true", help="store the weights as float16: half the size, rounded")
+    push.set_defaults(run=push_command)
 
     table = commands.add_parser("table", help="print the table of docs/weights.md")
     table.add_argument("--write", type=Path, metavar="FILE", help="replace it in this file, between its marks")

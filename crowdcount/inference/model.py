@@ -29,6 +29,7 @@ from crowdcount.intervals.file import Intervals
 from crowdcount.models.base import CrowdNetwork, DensityNetwork
 from crowdcount.models.image_text.network import ImageText
 from crowdcount.models.rec.network import ReferringDetector
+from crowdcount.weights.hub import HubAddress
 
 
 @dataclass
@@ -83,6 +84,68 @@ class CrowdModel(ABC):
         Raises:
             InputError: the array is not such an image, an expression is empty or too long, or the model reads no text.
         """
+
+    def save_pretrained(self, folder: str | Path, name: str | None = None, half: bool = False, **terms: str) -> Path:
+        """Write the model to a folder that `crowdcount.load_model` reads; see `crowdcount.inference.release`.
+
+        Args:
+            folder: target folder, created if missing.
+            name: name of the model; None takes that of its weights in the index, or the folder's.
+            half: store the weights as float16.
+            **terms: `license`, an SPDX identifier of the licence of the weights, and `data_terms`, the terms of the
+                data they were trained on, for the card, where they are not known or others.
+
+        Returns:
+            Path of the weights file.
+
+        Raises:
+            InputError: the folder already holds a model, the disk is full, or a value is invalid.
+
+        Example:
+            >>> import crowdcount, tempfile
+            >>> model = crowdcount.load_model("ebc/efficientnet_lite0_mixed")
+            >>> model.save_pretrained(f"{tempfile.mkdtemp()}/counter", license="MIT").name
+            'model.safetensors'
+        """
+        from crowdcount.inference.release import save_release, with_terms  # which import this module
+
+        return save_release(with_terms(self, **terms), Path(folder), name, half)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Add a model of crowdcount",
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        half: bool = False,
+        **terms: str,
+    ) -> str:
+        """Upload the model to the Hugging Face hub, where `crowdcount.load_model("hf:OWNER/NAME")` finds it.
+
+        Args:
+            repo_id: OWNER/NAME; created if missing.
+            commit_message: message of the commit.
+            private: whether a new repository is private; None takes the default of its owner.
+            token: token of a user; None takes that of `hf auth login` or HF_TOKEN.
+            branch: branch, created if missing; None takes the main one.
+            create_pr: propose the commit as a pull request.
+            half: store the weights as float16.
+            **terms: see `save_pretrained`.
+
+        Returns:
+            Address of the page of the commit or pull request.
+
+        Raises:
+            InputError: the licence of the weights is not known and the upload is not private, the hub refuses it, or
+                there is no connection.
+        """
+        from crowdcount.inference.release import push_release, with_terms  # which import this module
+
+        address = HubAddress(repo_id, branch)
+        return push_release(with_terms(self, **terms), address, commit_message, private, token, create_pr, half)
 
     def density_model(self) -> "Model":
         """Return the model, typed as one that needs no text.

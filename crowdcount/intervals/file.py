@@ -86,6 +86,16 @@ class Intervals:
         return cls(**cast("dict[str, Any]", {**facts, **numbers, **parts, "areas": named}))
 
 
+def intervals_file(weights: Path) -> Path:
+    """Return the path of the intervals beside weights.
+
+    Example:
+        >>> intervals_file(Path("checkpoints/best.ckpt")).name
+        'best.intervals.json'
+    """
+    return weights.with_suffix(SUFFIX)
+
+
 def hash_counts(images: Iterable[tuple[str, float]]) -> str:
     """Return the SHA-256 of names and true counts of images, in any order."""
     lines = sorted(f"{name}\t{float(count)!r}\n" for name, count in images)

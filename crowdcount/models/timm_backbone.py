@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from crowdcount.errors import InputError
 from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
 from crowdcount.weights.checkpoint import read_checkpoint
+from crowdcount.weights.hub import local_file
 
 Channels = tuple[float, float, float]
 
@@ -109,8 +110,8 @@ def normalization(name: str) -> tuple[Channels, Channels]:
 
 
 def weights_file(pretrained: bool | str) -> Path | None:
-    """Return the file given by a network's option `pretrained`, None if the weights are to be downloaded."""
-    return Path(pretrained) if isinstance(pretrained, str) else None
+    """Return the file that an option `pretrained` names by path or address on the hub, None if it names none."""
+    return local_file(pretrained) if isinstance(pretrained, str) else None
 
 
 def fetch(weights: str, arguments: Mapping[str, Any], file: Path | None = None) -> nn.Module:

@@ -26,10 +26,12 @@ ATTEMPTS = 5
 BACKOFF = 1.0
 """Duration of the first pause in seconds; it doubles with each further request without progress."""
 
+HUB = "https://huggingface.co/"
+"""Begin of the addresses of the Hugging Face hub."""
+
 _CHUNK = 1 << 20
 _SPARE = 64 << 20  # bytes left free on the disk
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # what a later request may not meet any more
-_HUB = "https://huggingface.co/"
 
 
 class _Refused(Exception):
@@ -86,13 +88,21 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
+def mirror() -> str | None:
+    """Return the address in HF_ENDPOINT, which replaces huggingface.co; None if it is not set.
+
+    Raises:
+        InputError: it is no address.
+    """
+    found = os.environ.get("HF_ENDPOINT")
+    if found and not re.match("https?://", found):
+        raise InputError(f"HF_ENDPOINT: {found!r} is no address; it should begin with https://")
+    return found.rstrip("/") if found else None
+
+
 def _mirrored(url: str) -> str:
-    mirror = os.environ.get("HF_ENDPOINT")
-    if not mirror or not url.startswith(_HUB):
-        return url
-    if not re.match("https?://", mirror):
-        raise InputError(f"HF_ENDPOINT: {mirror!r} is no address; it should begin with https://")
-    return url.replace(_HUB, mirror.rstrip("/") + "/", 1)
+    other = mirror() if url.startswith(HUB) else None
+    return url.replace(HUB, f"{other}/", 1) if other else url
 
 
 def _checked(url: str, part: Path, sha256: str | None, size: int | None) -> str:

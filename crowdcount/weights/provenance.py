@@ -19,11 +19,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights, its SHA-256, and its entry in the index, if any."""
+    """A file of weights.
+
+    Attributes:
+        path: the file.
+        sha256: its SHA-256.
+        entry: its entry in the index, if any.
+        hub: its address on the Hugging Face hub with the commit, if it came from there.
+    """
 
     path: Path
     sha256: str
     entry: WeightEntry | None
+    hub: str | None = None
 
     @classmethod
     def inspect(cls, path: Path, entry: WeightEntry | None = None) -> "WeightsFile":
@@ -56,11 +64,12 @@ class WeightsFile:
 
     def origin(self) -> dict[str, Any]:
         """Return the known facts about the weights, including those of the index."""
+        own = {"file": self.path.name, "sha256": self.sha256, **({"hub": self.hub} if self.hub else {})}
         if self.entry is None:
-            return {"file": self.path.name, "sha256": self.sha256}
+            return own
         left_out = ("config", "arguments", "sha256", "bytes", "format")
         facts = {key: value for key, value in asdict(self.entry).items() if key not in left_out}
-        return {"file": self.path.name, "sha256": self.sha256, **facts, "download_sha256": self.entry.sha256}
+        return {**own, **facts, "download_sha256": self.entry.sha256}
 
 
 def stored_object(metadata: dict[str, str], key: str, path: Path) -> dict[str, Any]:

@@ -6,20 +6,10 @@ from pathlib import Path
 
 from crowdcount.errors import InputError
 from crowdcount.inference.model import CrowdModel
-from crowdcount.intervals.file import SUFFIX, Intervals
+from crowdcount.intervals.file import Intervals, intervals_file
 from crowdcount.weights.download import file_sha256
 
 logger = logging.getLogger(__name__)
-
-
-def intervals_file(weights: Path) -> Path:
-    """Return the path of the intervals beside weights.
-
-    Example:
-        >>> intervals_file(Path("checkpoints/best.ckpt")).name
-        'best.intervals.json'
-    """
-    return weights.with_suffix(SUFFIX)
 
 
 def with_intervals(model: CrowdModel, weights: Path, intervals: str | Path | None = None) -> CrowdModel:

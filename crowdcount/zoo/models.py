@@ -11,22 +11,21 @@ from torch import Tensor
 from crowdcount.errors import InputError
 from crowdcount.files import is_dir, is_file
 from crowdcount.inference.model import CrowdModel, Model, ReferringModel
+from crowdcount.inference.release import RELEASE, check_name, check_release
 from crowdcount.models.base import CrowdNetwork
 from crowdcount.weights.cache import ensure_downloaded
 from crowdcount.weights.checkpoint import read_checkpoint, read_metadata
+from crowdcount.weights.hub import HubAddress, is_address
 from crowdcount.weights.index import WeightEntry, entries_for, list_weights, read_index, terms
 from crowdcount.weights.provenance import WeightsFile, stored_object, training_origin
 from crowdcount.weights.state_dict import difference, find_state, unwrapped
 from crowdcount.zoo.config import build, list_models, network_class, read_config, stored_config
+from crowdcount.zoo.hub import hub_weights
 from crowdcount.zoo.intervals import with_intervals
 
 __all__ = ["Model", "ReferringModel", "create_model", "list_models", "list_weights", "load_model"]
 
 logger = logging.getLogger(__name__)
-
-RELEASE = "model.safetensors"
-"""Name of the weights file in the folder of a release."""
-_LONGEST_NAME = 200
 
 
 def create_model(
@@ -37,8 +36,9 @@ def create_model(
     Args:
         name: one of `list_models()`.
         weights: the tag of an entry of the index, such as "authors" (`list_weights(name + "*")` shows them), which is
-            downloaded once; or a local file: a checkpoint of `crowdcount train`, a safetensors file, or a published
-            checkpoint of the family. None leaves the network untrained; nothing is fetched.
+            downloaded once; or a local file or an address on the Hugging Face hub (see `load_model`): a checkpoint of
+            `crowdcount train`, a safetensors file, or a published checkpoint of the family. None leaves the network
+            untrained; nothing is fetched.
         allow_unverified: also download files without a SHA-256 in the index.
         **overrides: arguments of the network that replace those of the configuration.
 
@@ -48,8 +48,7 @@ def create_model(
     config = read_config(name)
     found = None
     if weights is not None:
-        entry = _resolve(name, weights)
-        found = WeightsFile.inspect(ensure_downloaded(entry, allow_unverified) if entry else Path(weights), entry)
+        found = _weights_file(weights, None if is_address(weights) else _resolve(name, weights), allow_unverified)
     checkpoint = read_checkpoint(found.path) if found else {}
     arguments = _stated_arguments(config, checkpoint, found, name) if found else {}
     config["model"]["init_args"]["network"]["init_args"].update({**arguments, **overrides})
@@ -68,8 +67,9 @@ def load_model(
     """Load a trained model, ready to count: a `Model`, or a `ReferringModel` for the family rec.
 
     Args:
-        source: a checkpoint of `crowdcount train`, or a file or folder of `crowdcount convert`, which contain their
-            configuration; or a name of `list_models()` or `list_weights()`.
+        source: a checkpoint of `crowdcount train`, or a file or folder of `crowdcount convert` or `save_pretrained`,
+            which contain their configuration; the same on the Hugging Face hub, `hf:OWNER/NAME[@REVISION][/PATH]`,
+            or a published file there that the index knows; or a name of `list_models()` or `list_weights()`.
         weights: weights for a name, see `create_model`; by default its first entry in the index. "pretrained" takes
             those that a training starts from, with which the family image_text counts.
         allow_unverified: see `create_model`.
@@ -78,28 +78,57 @@ def load_model(
     Raises:
         InputError: the source is none of these, or its weights or intervals cannot be obtained or do not fit.
     """
+    if is_address(source):
+        if weights is not None:
+            raise InputError(f"{source}: has weights of its own; leave weights out, or name its model instead")
+        return _load_hub(HubAddress.parse(str(source)), intervals)
     file = Path(source) / RELEASE if is_dir(Path(source)) else Path(source)
     if is_file(file):
         if weights is not None:
             raise InputError(f"{file}: is a file with weights of its own; leave weights out, or name its model instead")
+        check_release(file)
         return with_intervals(_load_file(file), file, intervals)
     if weights == "pretrained":
         if intervals is not None:
             raise InputError(f"intervals: {intervals} belongs to weights in a file; leave it out")
         return _zero_shot(str(source))
-    entry = _resolve(str(source), weights)
-    name = entry.model if entry else str(source)
-    config = read_config(name)
+    entry = None if is_address(weights) else _resolve(str(source), weights)
     if entry is not None:
         logger.info("%s: %s", entry.name, terms(entry))
-    found = WeightsFile.inspect(ensure_downloaded(entry, allow_unverified) if entry else Path(str(weights)), entry)
-    checkpoint = read_checkpoint(found.path)
-    arguments = _stated_arguments(config, checkpoint, found, name)
+    name = entry.model if entry else str(source)
+    found = _weights_file(weights, entry, allow_unverified)
+    return with_intervals(_load_named(name, entry.name if entry else name, found), found.path, intervals)
+
+
+def _load_hub(address: HubAddress, intervals: str | Path | None) -> CrowdModel:
+    found = hub_weights(address)
+    entry = found.entry
+    if entry is None:
+        return with_intervals(_load_file(found.path, found.hub), found.path, intervals)
+    if entry.config is None:
+        raise _starting_point(entry)
+    logger.info("%s is %s: %s", address, entry.name, terms(entry))
+    return with_intervals(_load_named(entry.config, entry.name, found), found.path, intervals)
+
+
+def _load_named(config_name: str, name: str, found: WeightsFile) -> CrowdModel:
+    """Load weights into the model of a configuration of the zoo, and call it `name`."""
+    config, checkpoint = read_config(config_name), read_checkpoint(found.path)
+    arguments = _stated_arguments(config, checkpoint, found, config_name)
     config["model"]["init_args"]["network"]["init_args"].update(arguments)
-    model = build(config, entry.name if entry else name, found.origin(), _source(name, found, arguments))
+    model = build(config, name, found.origin(), _source(config_name, found, arguments))
     model.network.to(memory_format=model.memory_format)
     _load_weights(model.network, checkpoint, found.path)
-    return with_intervals(model, found.path, intervals)
+    return model
+
+
+def _weights_file(weights: str | Path | None, entry: WeightEntry | None, allow_unverified: bool) -> WeightsFile:
+    """Return weights of a configuration: of an entry of the index, on the hub, or a local file."""
+    if entry is not None:
+        return WeightsFile.inspect(ensure_downloaded(entry, allow_unverified), entry)
+    return (
+        hub_weights(HubAddress.parse(str(weights))) if is_address(weights) else WeightsFile.inspect(Path(str(weights)))
+    )
 
 
 def _zero_shot(name: str) -> CrowdModel:
@@ -110,20 +139,22 @@ def _zero_shot(name: str) -> CrowdModel:
     return model
 
 
-def _load_file(path: Path) -> CrowdModel:
+def _load_file(path: Path, hub: str | None = None) -> CrowdModel:
+    """Load a file that contains its configuration; `hub` is its address on the hub, if it came from there."""
     checkpoint, about = read_checkpoint(path), read_metadata(path)
     text = about.get("config", checkpoint.get("config"))
     if not isinstance(text, str):  # published files may contain another kind of configuration
         raise InputError(
-            f"{path}: holds no configuration; name its model in the zoo: load_model(NAME, weights="
-            f"{str(path)!r}), or --model NAME on the command line"
+            f"{hub or path}: holds no configuration; name its model in the zoo: load_model(NAME, weights="
+            f"{hub or str(path)!r}), or --model NAME on the command line"
         )
     config = stored_config(text, path)
     if "origin" in about:
         origin = stored_object(about, "origin", path)
     else:
         origin = WeightsFile.inspect(path).origin() | training_origin(checkpoint, config)
-    name = str(path)
+    origin |= {"hub": hub} if hub else {}
+    name = hub or str(path)
     if "name" in about:
         name = about["name"]
         check_name(name, f"{path}: its metadata `name`")
@@ -134,16 +165,6 @@ def _load_file(path: Path) -> CrowdModel:
         _load_own(model.network, unwrapped(state, model.network.state_dict()))
         _restore_normalization(model.network, checkpoint, path)
     return model
-
-
-def check_name(name: str, key: str) -> None:
-    """Check that the name of a model is a line of text, as it stands in tables and messages.
-
-    Raises:
-        InputError: the name is too long, empty, or has characters that are not shown.
-    """
-    if not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
-        raise InputError(f"{key}: {name[:40]!r} ({len(name)} characters) should be 1 to {_LONGEST_NAME} visible ones")
 
 
 def _source(name: str, found: WeightsFile | None, arguments: dict[str, Any]) -> str | None:
@@ -167,8 +188,12 @@ def _resolve(name: str, weights: str | Path | None) -> WeightEntry | None:
         tags = ", ".join(each.tag for each in entries_for(name)) or "none"
         raise InputError(f"{str(weights)[:80]}: no such checkpoint, nor a tag of {name} in the index; its tags: {tags}")
     if entry is not None and entry.config is None:
-        raise InputError(f"{entry.name}: is a starting point for training, not a model that counts")
+        raise _starting_point(entry)
     return entry
+
+
+def _starting_point(entry: WeightEntry) -> InputError:
+    return InputError(f"{entry.name}: is a starting point for training, not a model that counts")
 
 
 def _stated_arguments(

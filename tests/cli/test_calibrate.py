@@ -25,13 +25,13 @@ from crowdcount.geometry import as_points
 from crowdcount.images.mask import IgnoreMask
 from crowdcount.inference.density import Inference
 from crowdcount.inference.model import Model
+from crowdcount.inference.release import save_release
 from crowdcount.intervals import Intervals, hash_counts
 from crowdcount.predictor import DEFAULT_MODEL, Predictor
 from crowdcount.visualize.density import image_bytes
 from crowdcount.weights.download import file_sha256
 from crowdcount.zones import read_zones, zone_counts, zone_intervals
 from crowdcount.zoo.config import build
-from crowdcount.zoo.release import save_release
 from tests.support.video import write_video
 
 SIDE, IMAGES = 48, 25

@@ -25,12 +25,12 @@ from crowdcount.images.read import read_image
 from crowdcount.inference.density import Prediction
 from crowdcount.inference.plotting import density_overlay
 from crowdcount.inference.points import PointInference
+from crowdcount.inference.release import save_release
 from crowdcount.predictor import Predictor, find_device
 from crowdcount.video.counting import count_video
 from crowdcount.visualize.density import image_bytes
 from crowdcount.zoo.config import build, read_config
 from crowdcount.zoo.models import Model
-from crowdcount.zoo.release import save_release
 from tests.support.video import with_zeros, write_video
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 
 import crowdcount
 from crowdcount.errors import InputError
+from crowdcount.inference.release import save_release
 from crowdcount.models import Bins, DensityNetwork, Ebc, Hmode
 from crowdcount.models.base import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from crowdcount.models.blockwise.loss import Dace
 from crowdcount.training import BlockwiseModule
 from crowdcount.weights.checkpoint import read_metadata
-from crowdcount.zoo.release import save_release
 
 BINS = {"intervals": [0, 1, "2+"]}
 HALVES = "tf_mobilenetv3_small_minimal_100"  # small, and pretrained on images normalised by 0.5

@@ -5,9 +5,9 @@ import numpy as np
 import PIL.Image
 import torch
 
+from crowdcount.inference.release import save_release
 from crowdcount.zoo.config import build
 from crowdcount.zoo.models import Model
-from crowdcount.zoo.release import save_release
 
 
 def counter_config():

@@ -14,11 +14,11 @@ from crowdcount.cli import train
 from crowdcount.data import Synthetic
 from crowdcount.errors import InputError
 from crowdcount.inference.receptive_field import receptive_margin, tile_multiple
+from crowdcount.inference.release import save_release
 from crowdcount.losses import CountL1
 from crowdcount.models import CountMap, DensityNetwork
 from crowdcount.models.blockwise.loss import Dace
 from crowdcount.training import BlockwiseModule, DensityModule, HmodeModule
-from crowdcount.zoo.release import save_release
 from tests.support.pages import files
 
 LOSSES = {

@@ -13,10 +13,10 @@ import torch
 
 import crowdcount
 from crowdcount.cli import weights as tool
+from crowdcount.inference.release import save_release
 from crowdcount.models.rec import network as rec_network
 from crowdcount.models.rec.outputs import Phrases
 from crowdcount.weights.download import file_sha256
-from crowdcount.zoo.release import save_release
 from tests.golden.fill import det_image, det_tensor, make_image
 from tests.support.hmode_checkpoint import published_weights
 from tests.support.rec_checkpoint import as_released, original_keys

@@ -10,11 +10,11 @@ import yaml
 
 import crowdcount
 from crowdcount.errors import InputError
+from crowdcount.inference.release import save_release
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.weights.cache import import_file
 from crowdcount.weights.download import file_sha256
 from crowdcount.weights.index import find_entry
-from crowdcount.zoo.release import save_release
 from tests.golden.fill import det_image, zip_state
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,6 +14,7 @@ from crowdcount.models.base import CLIP_MEAN, CLIP_STD
 from crowdcount.models.clip.towers import clip_config
 from crowdcount.weights.cache import ensure_downloaded
 from crowdcount.weights.checkpoint import read_checkpoint
+from crowdcount.weights.hub import is_address, local_file
 from crowdcount.weights.index import find_entry
 
 # sizes, and the causal mask, which is computed anew
@@ -28,7 +29,8 @@ def fetch_clip(name: str, pretrained: str, quick_gelu: bool | None = None) -> An
 
     Args:
         name: a model that open_clip knows.
-        pretrained: "openai" for the weights in the index, another of open_clip's tags, or the path of a checkpoint.
+        pretrained: "openai" for the weights in the index, another of open_clip's tags, or the path of a checkpoint
+            or its address on the hub, hf:OWNER/NAME/FILE.
         quick_gelu: whether the towers use QuickGELU; None takes open_clip's configuration of that name.
 
     Raises:
@@ -39,6 +41,8 @@ def fetch_clip(name: str, pretrained: str, quick_gelu: bool | None = None) -> An
         config["quick_gelu"] = quick_gelu
     if pretrained == "openai":
         return _openai(name, config)
+    if is_address(pretrained):
+        pretrained = str(local_file(pretrained))
     try:
         quick = config.get("quick_gelu", False)
         return open_clip.create_model(name, pretrained=pretrained, force_custom_text=True, force_quick_gelu=quick)

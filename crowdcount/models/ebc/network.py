@@ -32,8 +32,9 @@ class Ebc(BlockwiseCounter):
             maps, such as mobilenetv4_conv_small, with or without the tag of its weights.
         bins: count classes and their anchors.
         reduction: block side in pixels.
-        pretrained: start trainings from ImageNet weights, which are downloaded when a training starts; or the path of a
-            file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
+        pretrained: start trainings from ImageNet weights, which are downloaded when a training starts; or a file
+            with them, under timm's names, by its path or as hf:OWNER/NAME/FILE (see
+            `crowdcount.models.timm_backbone.fetch`).
         input_size: image side in pixels for which the position table of a vision transformer is stored. The vit_*
             backbones accept any size at run time; some timm models accept only this size.
         feature_level: index of the feature map of a timm model, from 0 (the finest); by default the last.

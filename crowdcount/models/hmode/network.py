@@ -63,8 +63,9 @@ class Hmode(DensityNetwork):
         strides: cell side of each expert in pixels, from the finest to the coarsest; at least two. With two experts,
             each group is a single expert and the first gate has no effect. The layer widths, and above all the size of
             the second gate, follow from the backbone's width at the coarsest stride.
-        pretrained: start trainings from ImageNet weights, which are downloaded when a training starts; or the path of a
-            file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
+        pretrained: start trainings from ImageNet weights, which are downloaded when a training starts; or a file
+            with them, under timm's names, by its path or as hf:OWNER/NAME/FILE (see
+            `crowdcount.models.timm_backbone.fetch`).
         compat: "released" reproduces the authors' code exactly, as their checkpoints require.
 
     Raises:

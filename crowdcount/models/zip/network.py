@@ -31,8 +31,9 @@ class Zip(ZeroInflatedNetwork):
         backbone_stride: stride of the feature map in pixels.
         context: dilations of residual blocks before the heads, on the block grid, such as [1, 2]; none in the published
             models.
-        pretrained: start trainings from ImageNet weights, which are downloaded when a training starts; or the path of a
-            file with them, under timm's names (see `crowdcount.models.timm_backbone.fetch`).
+        pretrained: start trainings from ImageNet weights, which are downloaded when a training starts; or a file
+            with them, under timm's names, by its path or as hf:OWNER/NAME/FILE (see
+            `crowdcount.models.timm_backbone.fetch`).
         clip_normalization: normalise images with CLIP's mean and deviation, as published, instead of the backbone's.
 
     Raises:

@@ -13,11 +13,13 @@ from safetensors.torch import save_file
 
 import crowdcount
 from crowdcount.errors import InputError
+from crowdcount.inference import release
+from crowdcount.inference.card import model_card
+from crowdcount.inference.preprocessing import preprocessing
+from crowdcount.inference.release import save_release, without_folders
 from crowdcount.weights.checkpoint import read_metadata
 from crowdcount.weights.download import file_sha256
 from crowdcount.weights.index import Measured, find_entry
-from crowdcount.zoo import release
-from crowdcount.zoo.release import model_card, preprocessing, save_release, without_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "ebc/vgg19ae_qnrf.v1"
@@ -50,7 +52,7 @@ def test_an_entry_becomes_a_release(published, tmp_path, capsys):
     folder = tmp_path / "vgg"
     assert convert.main([NAME, "--output", str(folder)]) == 0
     assert capsys.readouterr().out.endswith("read the terms in its README.md.\n")
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # whoever reads the card reads the weights
     about = read_metadata(folder / "model.safetensors")
     origin = json.loads(about["origin"])
@@ -95,7 +97,7 @@ def test_a_published_file_with_its_model(published, tmp_path, capsys):
 
 def test_a_release_is_not_overwritten(published, tmp_path, capsys):
     weights.main(["get", NAME, "--from", str(published)])
-    for file in ("model.safetensors", "README.md"):
+    for file in ("model.safetensors", "config.json", "README.md"):
         folder = tmp_path / f"with {file}"
         folder.mkdir()
         (folder / file).write_text("mine")
@@ -114,9 +116,14 @@ def test_the_card(published, tmp_path):
     save_release(model, tmp_path / "card", "my/model")
     text = (tmp_path / "card" / "README.md").read_text()
     head = yaml.safe_load(text.split("---\n")[1])
+    (result,) = head.pop("model-index")[0]["results"]  # measured figures alone
+    assert result["dataset"] == {"type": "qnrf", "name": "qnrf/test", "split": "test"}
+    assert result["metrics"] == [{"type": "mae", "value": 80.25}, {"type": "rmse", "value": 136.0}]
     assert head == {"library_name": "crowdcount", "license": "apache-2.0", "tags": ["crowd-counting", "pytorch"]}
-    assert "# my/model\n" in text and "| reported | qnrf/test | 81.5 | not known | a paper |" in text
-    assert "| measured | qnrf/test | 80.25 | 136.0 | `crowdcount evaluate x` |" in text
+    assert "# my/model\n" in text
+    reported, measured = text.index("Reported by a publication"), text.index("Measured with these weights")
+    assert reported < text.index("| qnrf/test | 81.5 | not known | a paper |") < measured
+    assert measured < text.index("| qnrf/test | 80.25 | 136.0 | `crowdcount evaluate x` |")
     assert (
         "the authors' code: MIT\n" in text and "of the weights: Apache-2.0\n" in text and find_entry(NAME).notes in text
     )
@@ -134,7 +141,7 @@ def test_a_card_of_weights_without_a_licence(tmp_path):
     assert "Licence of the weights: not known" in text and "None are known." in text
     # the code's licence is not that of the weights
     mit = crowdcount.Model(network, config={}, origin={"code_license": "MIT", "weights_license": None})
-    assert "license: other\n" in model_card(mit, "x")
+    assert "license: other\n" in model_card(mit, "x", "x")
     assert preprocessing(lone)["size_rule"] is None
 
 
