@@ -13,6 +13,7 @@
     crowdcount benchmark contrastive --threads 1
     crowdcount benchmark contrastive_table --at blocks
     crowdcount benchmark flow --threads 1 --model ebc/efficientnet_lite0_mixed
+    crowdcount benchmark adapt --start MODEL --shanghaitech DIR
     crowdcount benchmark default_model --threads 1 --shanghaitech DIR --nobody DIR --heads DIR
 
 All sides of a comparison run in the same process; the best of the repeats counts. Steps that take minutes run once.
@@ -29,6 +30,7 @@ import cv2
 import torch
 
 from benchmarks import (
+    adapt,
     contrastive,
     contrastive_table,
     default_model,
@@ -63,6 +65,7 @@ BENCHMARKS = (
     contrastive,
     contrastive_table,
     flow,
+    adapt,
 )
 
 

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     choices = Choices(data, args.about or data, scale, tuple(args.groups), args.seed)
     found = fit_intervals(model, images, choices, zones)
     found.save(path)
-    print(f"{path}: {_described(found)}")
+    print(f"{path}: {described(found)}")
     return 0
 
 
@@ -103,7 +103,7 @@ def _images(
     return data_name(data.source, args.split), count_records(model, split_records(data, args.split), zones)
 
 
-def _described(found: Intervals) -> str:
+def described(found: Intervals) -> str:
     """Return what was calibrated, for a terminal."""
     titles = {"image": "images", "zones": "images with zones", "window": f"windows of {found.frames} frames"}
     lines = [f"calibrated on {found.data}"]

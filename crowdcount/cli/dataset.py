@@ -27,7 +27,8 @@ from crowdcount.cli.word_order import Values
 from crowdcount.data.download_images import download_images
 from crowdcount.data.importers import FORMATS
 from crowdcount.data.importers.annotated import Choice
-from crowdcount.data.importers.image_matching import AnnotatedImage, ImageFolder, check_frames, checked
+from crowdcount.data.importers.export import read_export
+from crowdcount.data.importers.image_matching import AnnotatedImage, ImageFolder
 from crowdcount.data.importers.write import write_beside, write_folder
 from crowdcount.data.sources.captions import Captions
 from crowdcount.doctor import LEVELS, DataSet, examine
@@ -216,23 +217,13 @@ def _import(args: argparse.Namespace) -> int:
         raise InputError("--output gets the images, too: say whether by --copy or by --link")
     if args.keypoint is not None and args.format != "coco":
         raise InputError(f"--keypoint: {args.format} has no named keypoints; only coco has")
-    if not args.export.exists():
-        raise InputError(f"{args.export}: no such file or folder; give what the annotation tool exported")
-    pictures = ImageFolder(args.images or (args.export if args.export.is_dir() else args.export.parent))
-    choice = Choice(frozenset(args.label), args.keypoint, frozenset(path.stem for path in pictures.files))
-    annotated = FORMATS[args.format](args.export, choice)
-    choice.check(str(args.export))
-    bar = tqdm(annotated, file=sys.stderr, unit="image", disable=None)
-    found = list(checked(bar, pictures))
-    doubts = check_frames(found, args.export)
-    if not choice.taken.total():
-        reasons = "; ".join(f"{number} x {reason}" for reason, number in choice.left_out.most_common()) or "no shapes"
-        raise InputError(f"{args.export}: has no head to import ({reasons})")
+    export = read_export(args.format, args.export, args.images, args.label, args.keypoint)
+    found, pictures, choice = export.found, export.images, export.choice
     if args.output is None:
         written = write_beside(found, pictures, args.overwrite)
     else:
         written = write_folder(found, pictures, args.output, args.transfer)
-    lines = [_summary(found, choice), _left_out(found, pictures), *(f"check:    {text}\n" for text in doubts)]
+    lines = [_summary(found, choice), _left_out(found, pictures), *(f"check:    {text}\n" for text in export.doubts)]
     sys.stdout.write("".join(lines) + f"written: {written}\n")
     return 0
 

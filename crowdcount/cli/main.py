@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "square metres": (Command("camera", "crowdcount.cli.camera", "calibrate a camera for people per square metre"),),
     "train and evaluate": (
         Command("train", "crowdcount.cli.train", "train, validate or test a model from a configuration file"),
+        Command("adapt", "crowdcount.cli.adapt", "fit a counter to your camera with 5 to 50 labelled frames"),
         Command("evaluate", "crowdcount.cli.evaluate", "measure a model on a data set and write a report"),
         Command("calibrate", "crowdcount.cli.calibrate", "find how sure its counts are, from images with known counts"),
     ),

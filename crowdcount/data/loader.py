@@ -84,7 +84,7 @@ def systematic_sample(weights: NDArray[np.float64], size: int, rng: np.random.Ge
     draw: systematic sampling (Madow, Annals of Mathematical Statistics 20, 1949).
 
     Args:
-        weights: (N,) relative probabilities, above 0.
+        weights: (N,) relative probabilities, at least 0; their sum is above 0.
         size: number of indices.
         rng: source of randomness.
     """

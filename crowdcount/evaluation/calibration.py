@@ -1,6 +1,6 @@
 """Calibration of a model: counts of images with known numbers of people, and the intervals that they give."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -192,21 +192,34 @@ def _columns(images: Sequence[CalibrationImage]) -> tuple[list[float], list[floa
     return ([i.true for i in images], [i.predicted for i in images], [i.variance for i in images])
 
 
+def check_windows(names: Sequence[str]) -> None:
+    """Check that every frame is in a window, and that all windows have as many frames.
+
+    Args:
+        names: name of the window of each frame, empty for none.
+
+    Raises:
+        InputError: they do not.
+    """
+    frames = Counter(names)
+    if "" in frames or len(set(frames.values())) > 1:
+        sizes = ", ".join(map(str, sorted(set(frames.values()))))
+        raise InputError(
+            f"window: {len(frames)} windows of {sizes} frames; give every frame a window, and all windows the same "
+            "number of frames"
+        )
+
+
 def _windows(images: Sequence[CalibrationImage]) -> list[CalibrationImage]:
     """Return the mean of the frames of each window.
 
     Raises:
-        InputError: windows differ in their number of frames, or a frame is in none.
+        InputError: see `check_windows`.
     """
+    check_windows([each.window for each in images])
     frames: dict[str, list[CalibrationImage]] = defaultdict(list)
     for each in images:
         frames[each.window].append(each)
-    sizes = {len(own) for own in frames.values()}
-    if "" in frames or len(sizes) > 1:
-        raise InputError(
-            f"window: {len(frames)} windows of {', '.join(map(str, sorted(sizes)))} frames; give every frame a window, "
-            "and all windows the same number of frames"
-        )
     return [_mean(name, own) for name, own in frames.items()]
 
 

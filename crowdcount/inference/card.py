@@ -26,6 +26,7 @@ def model_card(model: CrowdModel, name: str, address: str, intervals: bool = Tru
     """
     origin = model.origin
     sections = {
+        **({"Adapted": _adapted(origin["adapted"])} if "adapted" in origin else {}),
         "Figures": _figures(origin),
         "Intervals": _intervals(model) if intervals else _NO_INTERVALS,
         "Preprocessing": f"```json\n{json.dumps(preprocessing(model), indent=2)}\n```",
@@ -92,6 +93,17 @@ def _usage(model: CrowdModel, address: str) -> str:
         f"```python\n{imports}from crowdcount.data import read_image\n\n"
         f'model = crowdcount.load_model("{address}")\nmodel.{model.example}\n```'
     )
+
+
+def _adapted(about: dict[str, Any]) -> str:
+    """Return what a model was adapted from, and the errors of all levels on how many frames."""
+    text = (
+        f"From `{about['from']}` to {about['frames']} frames with {about['labels']} of `{about['data']}`, by "
+        f"`crowdcount adapt`: level `{about['level']}` ({about['changed']}). Errors of the counts of those frames, "
+        f"held out in {about['parts']} parts: each was counted by a model that learned from the other parts."
+    )
+    rows = [f"| {level} | {each['mae']:.2f} | {each['bias']:+.2f} |" for level, each in about["held_out"].items()]
+    return "\n".join([text, "", "| level | MAE | mean of predicted - true |", "|---|--:|--:|", *rows])
 
 
 def _figures(origin: dict[str, Any]) -> str:

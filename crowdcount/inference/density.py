@@ -263,11 +263,32 @@ class Inference:
             return [_prediction(each, network, images.shape[-2:], exact=True) for each in maps]
         return [self._in_parts(network, image.unsqueeze(0), room) for image in images]
 
+    def density(self, network: DensityNetwork, image: Tensor) -> Tensor:
+        """Return the density of a whole image as `predict_batch` has it, with gradients; never in tiles.
+
+        Args:
+            network: in any mode, on the device of the image.
+            image: (1, 3, H, W) uint8, or float in [0, 1], RGB.
+
+        Returns:
+            (1, 1, rows, columns), people per block of `stride` pixels.
+        """
+        if self.window is None:
+            density = count_map(network, _pad(network.normalize(image), network.size_divisor)).density
+        else:
+            density = self._windows(network, image)[:, :1]
+        rows, columns = (-(-side // network.stride) for side in image.shape[-2:])
+        return density[..., :rows, :columns]
+
+    def _windows(self, network: DensityNetwork, image: Tensor) -> Tensor:
+        assert self.window is not None and self.step is not None, "is asked for with windows alone"
+        batch = self.window_batch or (4 if image.device.type == "cpu" else 16)
+        return count_windows(network, image, self.window, self.step, batch)
+
     def _in_parts(self, network: DensityNetwork, image: Tensor, room: float | None) -> Prediction:
         height, width = image.shape[-2:]
-        if self.window is not None and self.step is not None:
-            batch = self.window_batch or (4 if image.device.type == "cpu" else 16)
-            maps, exact = count_windows(network, image, self.window, self.step, batch), False
+        if self.window is not None:
+            maps, exact = self._windows(network, image), False
         elif room is None or height * width <= room:  # one at a time, if several do not fit
             maps, exact = _maps(count_map(network, _pad(network.normalize(image), network.size_divisor))), True
         else:
@@ -286,7 +307,6 @@ class Inference:
         return None if images.shape[-2] * images.shape[-1] * len(images) <= room else room
 
 
-@torch.inference_mode()
 def count_windows(network: DensityNetwork, image: Tensor, window: int, step: int, batch: int) -> Tensor:
     """Merge the maps of square windows as published: each cell is averaged over the windows that cover it.
 

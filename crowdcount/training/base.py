@@ -76,6 +76,10 @@ class TrainingModule(LightningModule):
             self.check_data(data)
             data.splits  # noqa: B018  reads the annotations
 
+    def keep_weights(self) -> None:
+        """Start from the weights that the network has, in place of the pretrained ones that it is configured with."""
+        self._restored = True
+
     def on_fit_start(self) -> None:
         """Fetch pretrained towers when a training starts from scratch; a checkpoint has brought its own weights."""
         self._prepare_processor()

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from crowdcount.errors import InputError
 from crowdcount.losses.precision import widen
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.blockwise.bins import Bins
@@ -32,6 +33,17 @@ class BlockwiseCounter(DensityNetwork):
         self.stride = stride
         # not in the state dict, like in published checkpoints: the anchors are part of the configuration
         self.register_buffer("anchors", torch.tensor(bins.values), persistent=False)
+
+    def use_bins(self, bins: Bins) -> None:
+        """Count with other anchors of the same classes.
+
+        Raises:
+            InputError: the number of classes differs.
+        """
+        if len(bins) != len(self.bins):
+            raise InputError(f"bins: {len(bins)} classes, but the head has {len(self.bins)}; change the anchors alone")
+        self.bins = bins
+        self.anchors.copy_(torch.tensor(bins.values))
 
     def decode(self, logits: Tensor) -> CountMap:
         """Convert class scores (B, K, H, W) to a count map, in float32 at least."""
