@@ -40,17 +40,13 @@ from crowdcount.config_errors import explain
 from crowdcount.data.datamodule import CrowdData
 from crowdcount.errors import InputError
 from crowdcount.legacy import upgrade_config, upgrade_option
+from crowdcount.signals import restored_sigterm
 from crowdcount.training.base import MakeOptimizer, MakeSchedule, TrainingModule
 from crowdcount.training.callbacks import PredictionPictures, SaveConfig
 from crowdcount.training.checkpoint_file import check_checkpoint, check_resumable
 from crowdcount.training.checkpoints import BestCheckpoint, LastCheckpoint
-from crowdcount.training.failures import (
-    TERMINATED,
-    end_at_sigterm,
-    failure_message,
-    restored_sigterm,
-    resume_advice,
-)
+from crowdcount.training.failures import failure_message, last_checkpoint, resume_advice
+from crowdcount.training.termination import TERMINATED
 from crowdcount.zoo.config import find_config, read_config_file
 
 logger = logging.getLogger("crowdcount")
@@ -125,7 +121,7 @@ class TrainCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say where the run is; test the best checkpoint where the configuration asks for it."""
-        if self.trainer.received_sigterm:
+        if last_checkpoint(self.trainer).termination.agreed(self.trainer):
             raise SystemExit(TERMINATED)
         best = next(each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint))
         if not best.best_model_path:
@@ -145,7 +141,7 @@ class TrainCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, ImportError) as error:
             raise InputError(f"trainer: {error}") from error
-        end_at_sigterm(trainer)
+        last_checkpoint(trainer).termination.install(trainer)
         return trainer
 
     def _set_seed(self) -> None:
@@ -165,7 +161,8 @@ class TrainCLI(LightningCLI):
                 error.add_note(advice)
             if isinstance(error, OSError) and error.filename is None:  # such as of a full disk
                 error.filename = self.trainer.log_dir
-            if self.trainer.received_sigterm:  # also where a worker process ended first, or another one of the training
+            # also where a worker process ended first, or another one of the training
+            if last_checkpoint(self.trainer).termination.received:
                 raise SystemExit(TERMINATED) from error
             raise
 
@@ -264,9 +261,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail("\n".join([message, *_notes(error)]))
     except SystemExit as end:
         _end(end)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # its threads may not outlive the interpreter: they would abort it
+    _leave_group()
     return 0
+
+
+def _leave_group() -> None:
+    """End the communication of several processes; its threads would abort an interpreter that ends before them."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 _load = get_loader("yaml")
@@ -312,6 +314,7 @@ def _end(end: SystemExit) -> NoReturn:
     """End the process after SIGTERM, Ctrl-C or an error that has been reported."""
     if end.code == TERMINATED or isinstance(end, SIGTERMException):
         sys.stderr.write("\n".join(["crowdcount train: ended by SIGTERM", *_notes(end)]) + "\n")
+        _leave_group()
         raise SystemExit(TERMINATED) from end
     for note in _notes(end):
         sys.stderr.write(f"{note}\n")

@@ -20,6 +20,7 @@ from crowdcount.training.checkpoint_file import (
     check_room,
     checkpoint_size,
 )
+from crowdcount.training.termination import Termination
 
 logger = logging.getLogger(__name__)
 
@@ -141,14 +142,15 @@ class LastCheckpoint(RunCheckpoint):
 
     Attributes:
         started: whether the training has begun.
-        stepping: whether a training step is running or about to, after which SIGTERM ends the training.
+        termination: SIGTERM, after which the step that is running is saved.
     """
 
     def __init__(self, every_n_train_steps: int = 0) -> None:
         check_number("last.every_n_train_steps", every_n_train_steps, 0)
         super().__init__(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
         self.steps = every_n_train_steps
-        self.started = self.stepping = False
+        self.started = False
+        self.termination = Termination()
         self._saved_step = self._first_step = self._step_before = 0
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -156,7 +158,7 @@ class LastCheckpoint(RunCheckpoint):
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Note that a step begins."""
-        self.stepping = True
+        self.termination.stepping = True
         self._step_before = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
@@ -169,24 +171,34 @@ class LastCheckpoint(RunCheckpoint):
         made = step != self._step_before  # with accumulated gradients, not by every batch
         if made and self._step_before == self._first_step and self._writes:
             check_room(self.file.parent, checkpoint_size(trainer), files=len(trainer.checkpoint_callbacks) + 1)
-        ended = trainer.received_sigterm and trainer.world_size == 1  # several processes stop at different steps
+        # with accumulated gradients, the batches up to the next step are still to come
+        ended = self.termination.agreed(trainer) and (made or trainer.is_last_batch)
         due = step == trainer.max_steps or (self.steps and step % self.steps == 0)
-        if ((due and step != self._saved_step) or (ended and made)) and not trainer.is_last_batch:
+        if ((due and step != self._saved_step) or ended) and not trainer.is_last_batch:
             self._saved_step = step
             trainer.save_checkpoint(self.file)
-        self.stepping = not trainer.is_last_batch
+        self.termination.stepping = not trainer.is_last_batch
         if ended:
             raise SIGTERMException
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the first step."""
         super().on_train_start(trainer, pl_module)
+        self.termination.enter_loop(trainer)
         self.started = True
         self._first_step = trainer.global_step
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that no step is running."""
-        self.stepping = False
+        self.termination.stepping = False
+        self.termination.enter_loop(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """End several processes together where one of them got SIGTERM."""
+        if self.termination.agreed(trainer):
+            raise SIGTERMException
+
+    on_test_start, on_test_batch_end = on_validation_start, on_validation_batch_end
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save a whole epoch; one cut short would be resumed as if it were whole."""

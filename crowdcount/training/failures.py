@@ -1,13 +1,9 @@
-"""The end of a training that did not succeed: what is the user's to mend, in one line, and SIGTERM."""
+"""The end of a training that did not succeed: what is the user's to mend, in one line, and how to go on."""
 
 import errno
-import signal
-import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -16,9 +12,6 @@ from lightning.pytorch import Trainer
 from crowdcount.errors import input_error
 from crowdcount.files import write_error
 from crowdcount.training.checkpoints import LastCheckpoint
-
-TERMINATED: Final = 128 + signal.SIGTERM
-"""Exit status after SIGTERM, as shells have it."""
 
 _SYSTEM: Final = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR, errno.ENAMETOOLONG,
@@ -82,32 +75,3 @@ def resume_advice(trainer: Trainer, resumed: str | None) -> str | None:
     if last.started and last.file.is_file():
         return f"go on with --ckpt_path {last.file}"
     return f"go on with --ckpt_path {resumed}" if last.started and resumed is not None else None
-
-
-def end_at_sigterm(trainer: Trainer) -> None:
-    """Have SIGTERM end the process with status 143: after the running training step, whose state is saved, or at once.
-
-    A second signal does not wait for the step. Does nothing outside the main thread, where Python allows no handlers.
-    """
-    last = last_checkpoint(trainer)
-    received = False
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal received
-        if received or not last.stepping:
-            raise SystemExit(TERMINATED)
-        received = True
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, end)
-
-
-@contextmanager
-def restored_sigterm() -> Iterator[None]:
-    """Restore how SIGTERM was handled."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
