@@ -3,9 +3,9 @@
 import errno
 import json
 import os
+import secrets
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -112,9 +112,11 @@ def write_error(path: Path, error: OSError) -> InputError:
 
 
 def temporary_path(path: Path, suffix: str = ".part") -> Path:
-    """Return the hidden name under which this process writes a file; no longer than that of the file may be."""
-    key = zlib.crc32(os.fsencode(path.name))
-    return path.with_name(f".{path.stem[:20]}.{key:08x}.{os.getpid()}{suffix}")
+    """Return a hidden name to write a file under; no longer than that of the file may be.
+
+    It is another one each time: on a shared disk the processes of several machines have the same numbers.
+    """
+    return path.with_name(f".{path.stem[:20]}.{secrets.token_hex(8)}{suffix}")
 
 
 def text_bytes(text: str) -> bytes:

@@ -1,5 +1,5 @@
 import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -126,6 +126,15 @@ def test_processes_may_share_a_folder(tmp_path, records):
         for image, right in zip(images, expected, strict=True):
             np.testing.assert_array_equal(image, right)
     assert len(files(tmp_path / "cache")) == 4  # nor a file of a temporary name
+
+
+def test_machines_may_share_a_folder(tmp_path, records):
+    """Threads stand for machines: they have the same number of the process."""
+    expected = read_all(tmp_path / "other", records)
+    with ThreadPoolExecutor(8) as pool:
+        results = [job.result() for job in [pool.submit(read_all, tmp_path / "cache", records) for _ in range(8)]]
+    assert all((image == right).all() for images in results for image, right in zip(images, expected, strict=True))
+    assert len(files(tmp_path / "cache")) == 4
 
 
 def test_a_failed_write_leaves_nothing_and_says_so(tmp_path, records, monkeypatch):
