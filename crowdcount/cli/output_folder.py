@@ -11,11 +11,9 @@ from types import TracebackType
 from typing import Final, Self
 from unicodedata import normalize
 
-from filelock import FileLock, Timeout
-
 from crowdcount.errors import InputError
+from crowdcount.folder_lock import alone_in
 
-LOCK: Final = ".crowdcount.lock"
 _MOST_BYTES: Final = 255
 """Length of a file name that common file systems allow."""
 
@@ -42,14 +40,7 @@ class OutputFolder:
         Raises:
             InputError: another call writes to it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._stack.enter_context(FileLock(self.folder / LOCK, timeout=0))
-        except Timeout as error:
-            raise InputError(
-                f"--output: another call writes to {self.folder}; wait for its end, or give another folder"
-            ) from error
-        self._stack.callback((self.folder / LOCK).unlink, missing_ok=True)  # while it is held
+        self._stack.enter_context(alone_in(self.folder))
         return self
 
     def __exit__(

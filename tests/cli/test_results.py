@@ -13,9 +13,10 @@ import pytest
 from filelock import FileLock
 
 from crowdcount.cli import count_run, predict
-from crowdcount.cli.output_folder import LOCK, OutputFolder, shortened
+from crowdcount.cli.output_folder import OutputFolder, shortened
 from crowdcount.cli.tables import CountResult, counts_csv, json_entry, read_entry
 from crowdcount.errors import InputError
+from crowdcount.folder_lock import LOCK
 from crowdcount.predictor import Predictor
 from crowdcount.visualize.drawing_mark import drawing_bytes, is_drawing
 from tests.support.counter import noise_image, save_counter, write_images
