@@ -6,6 +6,7 @@ from crowdcount.lazy import lazy_names
 from crowdcount.legacy import install
 
 if TYPE_CHECKING:
+    from crowdcount.batch import count_dataset
     from crowdcount.predictor import Predictor, count, predict
     from crowdcount.zoo import Model, ReferringModel, create_model, list_models, list_weights, load_model
 
@@ -16,6 +17,7 @@ __all__ = [
     "Predictor",
     "ReferringModel",
     "count",
+    "count_dataset",
     "create_model",
     "list_models",
     "list_weights",
@@ -28,6 +30,7 @@ install()
 __getattr__ = lazy_names(
     __name__,
     {
+        "batch.dataset": ("count_dataset",),
         "predictor": (
             "Predictor",
             "count",

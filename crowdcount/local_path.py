@@ -38,6 +38,16 @@ def local_path(name: Path | str) -> Path:
     return _alike(path)
 
 
+def is_address(name: str) -> bool:
+    """Return whether a name is an address, such as s3://bucket/photos.
+
+    Example:
+        >>> is_address("s3://bucket/photos"), is_address("photos/a.jpg")
+        (True, False)
+    """
+    return re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE) is not None
+
+
 def spelled_as(name: str, known: Collection[str]) -> str:
     """Return the one of known names that a name looks like, in whatever form its accents are, or else the name.
 

@@ -18,6 +18,7 @@ FLOORS = (  # a package imports itself and those on earlier floors; single files
     {"zones"},
     {"ground"},
     {"predictor"},
+    {"batch"},
     {"evaluation", "video", "doctor", "training"},
     {"live", "labelling"},
     {"service"},
@@ -29,6 +30,7 @@ APART = {  # imports that the floors would allow
     "losses": {"models", "data"},
     "zones": {"data"},
     "predictor": {"data", "evaluation"},
+    "batch": {"data"},
     "video": {"data"},
 }
 ONLY_IN = {  # third-party packages with a home
@@ -42,6 +44,9 @@ ONLY_IN = {  # third-party packages with a home
     "starlette": ("service/",),
     "uvicorn": ("service/",),
     "huggingface_hub": ("weights/hub.py",),
+    "pyarrow": ("batch/",),
+    "fsspec": ("batch/",),
+    "ray": ("batch/",),
 }
 
 

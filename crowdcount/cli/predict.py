@@ -12,6 +12,7 @@
     crowdcount predict photo.jpg --model REC_RUN/checkpoints/best.ckpt --expression "person in red"
 
     crowdcount predict photos/ --output results --resume
+    crowdcount predict 's3://bucket/photos' --engine ray --workers 8 --gpus 1 --output s3://bucket/counts
 
 Prints one line per file. --output FOLDER gets counts.csv, counts.json, NAME.npz (density, points, class probabilities)
 and NAME_overlay.png as --save asks for them; for a video NAME_counts.csv and NAME_counted.mp4, which holds the counted
@@ -22,6 +23,8 @@ The .csv tables and counts.jsonl, the record of the call, grow by a line as soon
 ends the call, they hold what was counted so far, and --resume goes on. A file that cannot be counted, or an output that
 cannot be written, is reported and the others are done; the exit status is then 2, also where a folder holds images in
 formats that are not read, which are named. After Ctrl-C it is 130, after SIGTERM 143.
+
+With --engine the files are a data set of any size: the result is one table of Parquet partitions (docs/scale.md).
 """
 
 import argparse
@@ -34,9 +37,11 @@ from typing import TextIO, get_args
 from tqdm import tqdm
 
 from crowdcount.cli.count_run import Run
+from crowdcount.cli.dataset_run import add_dataset_options, check_dataset_options, folder, run_dataset
 from crowdcount.cli.parser import (
     MODEL,
     Options,
+    Parser,
     add_camera,
     add_device,
     add_expression,
@@ -64,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = _arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    if args.engine is not None:
+        return _dataset(args)
     found = find_sources(args.sources)
     for line in found.left_out:
         _warn(line)
@@ -76,6 +83,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         _warn(error)
     with terminable(), run:
         return max(_report(run), 2 if found.missing else 0)
+
+
+def _dataset(args: argparse.Namespace) -> int:
+    try:
+        with terminable():
+            return run_dataset(args)
+    except KeyboardInterrupt as stop:
+        _warn("interrupted; --resume goes on")
+        return _status(stop)
+
+
+def _status(stop: KeyboardInterrupt) -> int:
+    """Return the exit status after Ctrl-C or SIGTERM, as shells have it."""
+    return 143 if isinstance(stop, Terminated) else 130
 
 
 def _report(run: Run) -> int:
@@ -101,7 +122,7 @@ def _report(run: Run) -> int:
     except KeyboardInterrupt as stop:
         resume = "; --resume goes on" if run.output is not None else ""
         _warn(f"interrupted after {done} of {total} files{resume}")
-        return 143 if isinstance(stop, Terminated) else 130  # as shells have it
+        return _status(stop)
     if wrong and total > 1:
         _warn(f"{wrong} of {total} files have errors")
     return 2 if wrong else 0
@@ -137,11 +158,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--save needs --output, the folder to write to")
     if args.resume and args.output is None:
         parser.error("--resume needs --output, the folder to go on in")
+    check_dataset_options(parser, args)
     args.save = args.save or ("csv", "overlay")
     return args
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = make_parser(__doc__, "predict", "FILE ... [OPTIONS]")
     parser.add_argument(
         "sources", nargs="+", metavar="FILE", help="images, videos, folders or patterns; - reads their names from stdin"
@@ -160,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="add people per square metre, with a camera calibrated by crowdcount camera",
     )
-    add("--output", type=Path, metavar="FOLDER", help="write results there; those of an earlier call are replaced")
+    add("--output", type=folder, metavar="FOLDER", help="write results there; those of an earlier call are replaced")
     add(
         "--save", action=Values, choices=KINDS, metavar="KIND", help=f"any of {', '.join(KINDS)} (default: csv overlay)"
     )
@@ -185,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("LOW", "HIGH"),
         help="values of black and white, 0 4095 for 12 bits (default: 0 65535, or 0 1 for floats)",
     )
+    add_dataset_options(parser.add_argument_group("data sets of any size"))
     _add_resources(parser.add_argument_group("speed and memory"))
     return parser
 

@@ -10,20 +10,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import torch
-
+from crowdcount.cli.dataset_run import DATASET_OPTIONS
 from crowdcount.cli.output_folder import OutputFolder
 from crowdcount.cli.tables import CountResult, counts_csv, counts_json, counts_row, json_entry, read_entry
 from crowdcount.errors import InputError
 from crowdcount.files import LineFile, atomic_write, read_text
 from crowdcount.geometry import as_points
 from crowdcount.inference.model import CrowdModel
+from crowdcount.weights.state_dict import state_digest
 
 RECORD: Final = "counts.jsonl"
 """The record of a call: its settings, then a line for each file."""
 
 _NO_SETTINGS: Final = frozenset(
-    ["sources", "output", "resume", "packages", "batch", "device", "weights", "zones", "camera"]
+    ["sources", "output", "resume", "packages", "batch", "device", "weights", "zones", "camera", *DATASET_OPTIONS]
 )
 """Arguments that change no number beyond rounding, or whose content is a setting instead."""
 
@@ -32,22 +32,19 @@ def call_settings(args: argparse.Namespace, model: CrowdModel) -> dict[str, Any]
     """Return what decides about the numbers of a call and its outputs, as JSON has it."""
     given = {name: value for name, value in vars(args).items() if name not in _NO_SETTINGS}
     zones = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in args.zones}
-    settings = {**given, "model": model.name, "protocol": model.protocol, "weights": _digest(model), "zones": zones}
+    settings = {
+        **given,
+        "model": model.name,
+        "protocol": model.protocol,
+        "weights": state_digest(model.network.state_dict()),
+        "zones": zones,
+    }
     if args.camera is not None:
         settings["camera"] = hashlib.sha256(args.camera.read_bytes()).hexdigest()
     if model.intervals is not None:
         settings["intervals"] = model.intervals.fingerprint
     parsed: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return parsed
-
-
-def _digest(model: CrowdModel) -> str:
-    """Return the SHA-256 of the weights of a model, wherever they came from."""
-    digest = hashlib.sha256()
-    for name, tensor in model.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 class Results:

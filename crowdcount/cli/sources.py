@@ -56,7 +56,7 @@ def find_sources(words: Sequence[str]) -> Found:
     """Return the files that are meant by names, folders, patterns, and - for those on standard input."""
     files: list[Path] = []
     result = Found()
-    for word in _expanded(words):
+    for word in expanded(words):
         try:
             found = find_files(_checked(word), (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
         except InputError as error:
@@ -96,8 +96,8 @@ def _checked(word: str) -> Path:
     return path
 
 
-def _expanded(words: Sequence[str]) -> Iterator[str]:
-    """Yield the words, those of standard input in place of a dash: lines, or what `find -print0` writes."""
+def expanded(words: Sequence[str]) -> Iterator[str]:
+    """Yield words, those of standard input in place of a dash: lines, or what `find -print0` writes."""
     for word in words:
         if word != "-":
             yield word

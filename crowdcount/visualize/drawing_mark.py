@@ -26,6 +26,11 @@ def is_drawing(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return file.read(_HEAD + len(_CHUNK)).endswith(_CHUNK)
+            return is_drawn(file.read(_HEAD + len(_CHUNK)))
     except (OSError, ValueError):  # whoever decodes it says why
         return False
+
+
+def is_drawn(data: bytes) -> bool:
+    """Return whether the bytes of a file, or its first ones, are those of `drawing_bytes`."""
+    return data[: _HEAD + len(_CHUNK)].endswith(_CHUNK)

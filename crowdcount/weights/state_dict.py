@@ -1,9 +1,11 @@
 """State dicts in the wrappers of other trainers, and the difference between a state dict and a network."""
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from crowdcount.errors import InputError
@@ -53,6 +55,15 @@ def unwrapped(state: Mapping[str, Any], own: Collection[str]) -> dict[str, Tenso
             break
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names and tensors, wherever they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
