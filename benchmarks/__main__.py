@@ -14,6 +14,7 @@
     crowdcount benchmark contrastive_table --at blocks
     crowdcount benchmark flow --threads 1 --model ebc/efficientnet_lite0_mixed
     crowdcount benchmark adapt --start MODEL --shanghaitech DIR
+    crowdcount benchmark scale --threads 1 --of stages
     crowdcount benchmark default_model --threads 1 --shanghaitech DIR --nobody DIR --heads DIR
 
 All sides of a comparison run in the same process; the best of the repeats counts. Steps that take minutes run once.
@@ -41,6 +42,7 @@ from benchmarks import (
     losses,
     matching,
     predict,
+    scale,
     service,
     tiles,
     training,
@@ -61,6 +63,7 @@ BENCHMARKS = (
     service,
     training,
     windows,
+    scale,
     default_model,
     contrastive,
     contrastive_table,

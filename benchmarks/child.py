@@ -88,14 +88,14 @@ class Peak:
             self._before = torch.cuda.memory_allocated(self.device)
         else:
             _forget_peak()
-            self._before = _resident("VmRSS")
+            self._before = resident("VmRSS")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         on_gpu = self.device.type == "cuda"
-        most = torch.cuda.max_memory_allocated(self.device) if on_gpu else _resident("VmHWM")
+        most = torch.cuda.max_memory_allocated(self.device) if on_gpu else resident("VmHWM")
         self.mebibytes = (most - self._before) / 2**20 if most else float("nan")
 
 
@@ -107,7 +107,7 @@ def _forget_peak() -> None:
         _CLEAR.write_text("5")
 
 
-def _resident(key: str) -> int:
+def resident(key: str) -> int:
     """Return an entry of /proc/self/status in bytes, 0 if it is missing."""
     lines = _STATUS.read_text().splitlines() if _STATUS.is_file() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), 0)
