@@ -148,9 +148,9 @@ def _proposed(start: str, records: Sequence[Record]) -> list[Record]:
 def measured(start: str, site: Site, frames: Sequence[Frame], seed: int) -> Row:
     """Adapt to frames of a site, and count in its other images."""
     model = crowdcount.load_model(start).density_model()
-    begin = time.perf_counter()
+    begin = time.process_time()
     found = adapt(model, frames, Plan(seed=seed))
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     errors, covered = _errors(found, site.others)
     return {
         "site": site.name,

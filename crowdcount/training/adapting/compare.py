@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,7 +153,7 @@ def _levels(model: Model, plan: Plan) -> list[Level]:
         InputError: the network has not all that are asked for, or none.
     """
     offered = offered_levels(model.network)
-    wanted = offered if plan.levels is None else ["start", *plan.levels]
+    wanted: list[Level] = offered if plan.levels is None else ["start", *plan.levels]
     missing = [level for level in wanted if level not in offered]
     if missing or len(set(wanted)) < 2:
         name, there = type(model.network).__name__, ", ".join(offered[1:]) or "none"
@@ -168,7 +169,7 @@ def _work(level: Level, plan: Plan) -> int:
 class _Learner:
     """A model that learns again and again from its start."""
 
-    def __init__(self, model: Model, frames: Sequence[Frame], plan: Plan, bar: "tqdm[None]") -> None:
+    def __init__(self, model: Model, frames: Sequence[Frame], plan: Plan, bar: "tqdm[Any]") -> None:
         self._model, self._frames, self._plan, self._bar = model, frames, plan, bar
         self._state = copy.deepcopy(model.network.state_dict())
         self._bins = model.network.bins if isinstance(model.network, BlockwiseCounter) else None
