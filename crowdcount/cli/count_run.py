@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 from tqdm import tqdm
 
+from crowdcount.cli.interval_options import check_calibrated
 from crowdcount.cli.output_folder import OutputFolder
 from crowdcount.cli.results import Results, call_settings
 from crowdcount.cli.sources import Source, read_sources
@@ -103,31 +104,12 @@ class Run:
         if self.texts and self.ground is not None:
             raise InputError(f"--camera: {model.name} has no density; give a model that counts without expressions")
         if args.interval is not None:
-            self._check_interval()
+            conformal_rank(0, args.interval)
+            check_calibrated(model.density_model(), "--interval")
         given = [*files, *args.zones, *filter(None, (args.model, args.weights, args.ignore, args.camera))]
         self.output = None if args.output is None else OutputFolder(args.output, given)
         self.results = Results(self.output, call_settings(args, model) if self.output else {}, self._parts())
         self._stack = ExitStack()
-
-    def _check_interval(self) -> None:
-        """Check that intervals can be given.
-
-        Raises:
-            InputError: the level is invalid, or the model has none.
-        """
-        conformal_rank(0, self.args.interval)
-        model = self.predictor.model
-        known = model.density_model().intervals
-        if known is None:
-            raise InputError(
-                f"--interval: {model.label} is not calibrated; make its intervals with crowdcount calibrate, beside "
-                "its weights or in a file for --intervals"
-            )
-        if known.protocol != model.protocol:
-            raise InputError(
-                f"--interval: {model.label} was calibrated with {known.protocol!r}, and counts here with "
-                f"{model.protocol!r}; calibrate with the same --image-scale, --long-side and --ignore"
-            )
 
     def _parts(self) -> list[str]:
         """Return the names of the numbers of a file beside its count."""

@@ -38,6 +38,7 @@ from tqdm import tqdm
 
 from crowdcount.cli.count_run import Run
 from crowdcount.cli.dataset_run import add_dataset_options, check_dataset_options, folder, run_dataset
+from crowdcount.cli.interval_options import add_intervals
 from crowdcount.cli.parser import (
     MODEL,
     Options,
@@ -193,9 +194,7 @@ def _parser() -> Parser:
         help="add an interval of each count at this level, such as 0.9; it holds for images like those of the "
         "calibration, nothing is guaranteed for others",
     )
-    add(
-        "--intervals", type=Path, metavar="FILE", help="written by `crowdcount calibrate` (default: beside the weights)"
-    )
+    add_intervals(results)
     add("--resume", action="store_true", help="keep what an earlier call with the same settings counted in --output")
     add = parser.add_argument_group("videos").add_argument
     add("--every", type=int, default=10, metavar="N", help="count every N-th frame (default: %(default)s)")

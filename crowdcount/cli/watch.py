@@ -5,6 +5,7 @@
     crowdcount watch 0 --zones zones.json --alarm "entrance>=50 off=40 for=30" --webhook https://host/path
     crowdcount watch rtsp://camera/1 --intervals camera.json --interval 0.9 --alarm "count>=500 miss=0.05"
     crowdcount watch walk.mp4 --output walk.csv --quiet
+    crowdcount watch rtsp://camera/1 --ignore posters.png --image-scale 0.5
 
 A source is an address (rtsp, http, rtmp, udp, srt ...), the number or device of a camera of this machine, or a video,
 which is played once at its own pace; NAME=SOURCE names it. Only the newest frame is counted. A connection that ends or
@@ -32,11 +33,13 @@ from pathlib import Path
 from typing import get_args
 
 from crowdcount.checks import check_number
-from crowdcount.cli.parser import MODEL, add_device, add_weights, make_parser, reports_errors
+from crowdcount.cli.interval_options import add_intervals, check_calibrated
+from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights, make_parser, reports_errors
 from crowdcount.cli.signals import Stop
 from crowdcount.errors import InputError
+from crowdcount.inference.model import Model
 from crowdcount.intervals.conformal import conformal_rank
-from crowdcount.live.alarms import parse_rule
+from crowdcount.live.alarms import Rule, parse_rule
 from crowdcount.live.channel import Channel, Counting, Record
 from crowdcount.live.clock import SystemClock
 from crowdcount.live.log import LiveReading, Log, Outage, utc_text
@@ -64,12 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_number("--every", args.every, 0, above=True, hint="in seconds")
     check_number("--smooth", args.smooth, 1)
     check_number("--snapshot-every", args.snapshot_every, 0, above=True, hint="in seconds")
-    predictor = Predictor(args.model, args.weights, args.device, args.precision, None, args.long_side, args.intervals)
-    model = predictor.model.density_model()
-    if args.interval is not None:
-        conformal_rank(0, args.interval)
-        if model.intervals is None:
-            raise InputError(f"--interval: {model.label} is not calibrated; make its intervals: crowdcount calibrate")
+    predictor, model = _predictor(args, rules)
     names = {source.name: [zone.name for zone in zones[source.name]] for source in sources}
     check_rules(rules, names, args.smooth, model.intervals)
 
@@ -79,12 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         notifiers = [Notifier(each, _warn) for each in deliver]
         for notifier in notifiers:
             stack.callback(notifier.close)
-        counting = Counting(
-            lambda image: predictor.predict_batch([predictor.limit_size(image)])[0],
-            args.every,
-            args.smooth,
-            args.interval,
-        )
+        counting = Counting(lambda image: predictor.predict_batch([image])[0], args.every, args.smooth, args.interval)
         clock = SystemClock()
         readers = [stack.enter_context(StreamReader(source, args.patience)) for source in sources]
         channels = [Channel(each, counting, zones[each.source.name], rules, clock.time()) for each in readers]
@@ -98,6 +91,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in _summary(channels, notifiers, log):
         print(line, file=sys.stderr)
     return stop.status or (2 if failed else 0)
+
+
+def _predictor(args: argparse.Namespace, rules: Sequence[Rule]) -> tuple[Predictor, Model]:
+    """Return what counts, and its model.
+
+    Raises:
+        InputError: there is no such model, or it is not calibrated for --interval or for a rule with a miss rate.
+    """
+    if args.ignore is not None and len(args.sources) > 1:
+        raise InputError("--ignore: a mask is for one source; watch each with a call of its own")
+    predictor = Predictor(
+        args.model,
+        args.weights,
+        args.device,
+        args.precision,
+        long_side=args.long_side,
+        intervals=args.intervals,
+        image_scale=args.image_scale,
+        ignore=args.ignore,
+    )
+    model = predictor.model.density_model()
+    if args.interval is not None:
+        conformal_rank(0, args.interval)
+        check_calibrated(model, "--interval")
+    for rule in rules:
+        if rule.miss is not None:
+            check_calibrated(model, repr(rule.text))
+    return predictor, model
 
 
 class _Teller:
@@ -195,12 +216,10 @@ def _parser() -> argparse.ArgumentParser:
     model = parser.add_argument_group("model")
     model.add_argument("--model", help=f"{MODEL} (default: the model in the package)")
     add_weights(model)
-    model.add_argument(
-        "--intervals", type=Path, metavar="FILE", help="written by `crowdcount calibrate` (default: beside the weights)"
-    )
+    add_intervals(model)
     add_device(model)
     model.add_argument("--precision", choices=get_args(Precision), default="float32", help="(default: %(default)s)")
-    model.add_argument("--long-side", type=int, metavar="PIXELS", help="shrink larger frames to this side")
+    add_camera(parser.add_argument_group("camera"))
     _add_counting(parser.add_argument_group("counting"))
     _add_outputs(parser.add_argument_group("outputs"))
     return parser

@@ -62,7 +62,8 @@ class GroundBlocks:
     def image_shares(self) -> Floats:
         """(rows, columns) share of each block of the image."""
         pixels = np.outer(np.diff(self.ys), np.diff(self.xs))
-        return pixels / pixels.sum()
+        shares: Floats = pixels / pixels.sum()
+        return shares
 
 
 def ground_blocks(camera: Camera, prediction: "Prediction", height: int, width: int) -> GroundBlocks:

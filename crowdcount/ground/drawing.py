@@ -143,9 +143,8 @@ def _measured_ground(camera: Camera) -> Floats:
 
 
 def _round_step(extent: float) -> float:
-    return next(
-        step for power in range(7) for step in (10**power, 2 * 10**power, 5 * 10**power) if extent / step <= _MOST_LINES
-    )
+    steps = (first * 10.0**power for power in range(7) for first in (1, 2, 5))
+    return next(step for step in steps if extent / step <= _MOST_LINES)
 
 
 def _line(axis: int, at: float, low: Floats, high: Floats) -> Floats:

@@ -99,8 +99,9 @@ class MetricGrid:
         shares = np.ones(len(owners))
         split = np.bincount(owners, minlength=len(quads))[owners] > 1
         low = self.origin + cells[split] * self.cell
+        shapes = np.asarray(shapely.polygons(quads))
         boxes = shapely.box(low[:, 0], low[:, 1], low[:, 0] + self.cell, low[:, 1] + self.cell)
-        shares[split] = shapely.area(shapely.intersection(shapely.polygons(quads)[owners[split]], boxes))
+        shares[split] = shapely.area(shapely.intersection(shapes[owners[split]], boxes))
         shares /= np.bincount(owners, shares, len(quads))[owners]
         at = np.minimum(cells[:, 1], rows - 1) * columns + np.minimum(cells[:, 0], columns - 1)
         return csr_array((shares, (at, owners)), shape=(rows * columns, len(quads)))

@@ -134,12 +134,13 @@ class _Film:
         self.series: list[float] = []
 
     def reading(self, frame: Frame, prediction: Prediction) -> Reading:
-        counts = zone_counts(prediction, self.zones, *frame.image.shape[:2])
+        height, width = frame.image.shape[:2]
+        counts = zone_counts(prediction, self.zones, height, width)
         reading = self.smoother.reading(frame.index, frame.seconds, prediction.count, counts)
         self.series.append(reading.smoothed)
         self.bounds.add(prediction)
         if self.ground is not None:
-            found = self.ground.measure(prediction, *frame.image.shape[:2], self.zones)
+            found = self.ground.measure(prediction, height, width, self.zones)
             reading = replace(reading, ground=found.whole, zone_grounds=found.zones)
         if self.level is None:
             return reading

@@ -16,7 +16,7 @@ How far it is off: docs/ground.md, measured by `crowdcount benchmark flow`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -132,7 +132,10 @@ class OpticalFlow:
             way = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC
             grey = cv2.resize(grey, None, fx=self.scale, fy=self.scale, interpolation=way)
         before, self._before = self._before, np.asarray(grey, np.uint8)
-        return None if before is None else np.asarray(self._search.calc(before, self._before, None), np.float64)
+        if before is None:
+            return None
+        motion = self._search.calc(before, self._before, None)  # type: ignore[call-overload]  # None: no first guess
+        return np.asarray(motion, np.float64)
 
 
 class LineFlow:
@@ -184,7 +187,7 @@ class LineFlow:
             parts.append(np.where(still, 0, cubes / np.maximum(squares, _LEAST_MOTION**2)))
         return parts[0], parts[1]
 
-    def _along(self, values: NDArray[np.floating]) -> Floats:
+    def _along(self, values: NDArray[np.integer[Any] | np.floating[Any]]) -> Floats:
         x, y = np.minimum(self._places.astype(np.int64), np.array(values.shape[::-1]) - 1).T
         found: Floats = np.asarray(values, np.float64)[y, x]
         return found
@@ -209,8 +212,9 @@ def count_flow(path: Path, predictor: "Predictor", line: Line, every: int = 5) -
     total = np.zeros(2)
     for frame in read_frames(path):
         if flow is None:
-            optical = OpticalFlow(*frame.image.shape[:2])
-            flow = optical, LineFlow(line, *frame.image.shape[:2], optical.scale)
+            height, width = frame.image.shape[:2]
+            optical = OpticalFlow(height, width)
+            flow = optical, LineFlow(line, height, width, optical.scale)
         motion, counted = flow[0](frame.image), frame.index % every == 0
         if counted or motion is None:
             prediction = predictor.predict(frame.image)

@@ -106,6 +106,20 @@ def test_a_video_is_watched_to_its_end(model, folder, capsys):
     assert shown.out.count("street: count") == len(readings) and "readings of 20 frames" in shown.err
 
 
+def test_what_is_known_of_a_camera(model, folder, capsys):
+    path = write_video(folder / "walk.mp4", [frame_image(index) for index in range(5)], "mpeg4")
+    mask = 0 * frame_image(0)
+    mask[:, :128] = 255
+    cv2.imwrite("left.png", mask)
+    (folder / "zones.json").write_text('{"left": [[0, 0], [96, 0], [96, 120], [0, 120]]}')
+    words = ["--every", "0.1", "--image-scale", "0.5", "--long-side", "128", "--ignore", "left.png"]
+    assert main([str(path), "--model", model, "--zones", "zones.json", "--output", "log.csv", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "left 0.0" in shown and "count 0.0" not in shown
+    assert main([f"a={path}", f"b={path}", "--model", model, *words]) == 2
+    assert "--ignore" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
