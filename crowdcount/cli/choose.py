@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tqdm import tqdm
 
+from crowdcount.checks import check_number
 from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights
 from crowdcount.cli.sources import find_sources
 from crowdcount.cli.word_order import Values
@@ -56,7 +57,7 @@ def choose(args: argparse.Namespace) -> int:
     """Run the command and return its exit status: 2 where a file could not be read.
 
     Raises:
-        InputError: there is no frame, the folder has files, or the model cannot be had.
+        InputError: there is no frame, the folder has files, a number is below 1, or the model cannot be had.
     """
     import numpy as np
 
@@ -67,6 +68,8 @@ def choose(args: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     check_new_folder(args.output)
+    check_number("--number", args.number, 1, hint="the frames to choose")
+    check_number("--every", args.every, 1, hint="which looks at all frames")
     found = find_sources(args.sources)
     unread = [*found.missing]
     predictor = Predictor(

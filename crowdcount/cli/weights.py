@@ -268,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument("repository", metavar="OWNER/NAME", help="repository; created if missing")
     push.add_argument("--license", metavar="SPDX", help="licence of the weights, such as MIT or CC-BY-NC-4.0")
     push.add_argument("--data-terms", metavar="TEXT", help="terms of the data they were trained on")
-    push.add_argument("--private", action="store_true", help="make a new repository private")
+    push.add_argument("--private", action="store_true", help="make a new repository private; refuse a public one")
     push.add_argument("--branch", metavar="NAME", help="branch, created if missing (default: the main one)")
     push.add_argument("--create-pr", action="store_true", help="propose the commit as a pull request")
     push.add_argument("--message", default="Add a model of crowdcount", metavar="TEXT", help="message of the commit")

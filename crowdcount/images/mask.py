@@ -88,7 +88,7 @@ class IgnoreMask:
         if isinstance(value, IgnoreMask):
             return value
         if isinstance(value, np.ndarray):
-            return cls(value)
+            return cls(value.copy())  # a caller may go on painting
         return cls(read_mask(local_path(value)), str(value))
 
     @cached_property

@@ -128,7 +128,7 @@ class CrowdModel(ABC):
         Args:
             repo_id: OWNER/NAME; created if missing.
             commit_message: message of the commit.
-            private: whether a new repository is private; None takes the default of its owner.
+            private: whether a new repository is private; a public one is refused. None takes the default of its owner.
             token: token of a user; None takes that of `hf auth login` or HF_TOKEN.
             branch: branch, created if missing; None takes the main one.
             create_pr: propose the commit as a pull request.

@@ -60,7 +60,7 @@ def save_release(
     name = name or str(model.origin.get("name") or folder.resolve().name)
     check_name(name, "name")
     path, config, card = (folder / each for each in (RELEASE, CONFIG, CARD))
-    for file in (path, config, card):
+    for file in (path, config, card, intervals_file(path)):
         if file.exists():
             raise InputError(f"{file}: already exists; give another folder, or remove it")
     if folder.exists() and not folder.is_dir():
@@ -78,12 +78,12 @@ def save_release(
         digest = file_sha256(part)
         atomic_write(card, model_card(model, name, address or RELEASE, intervals=not half))
         atomic_write(config, json.dumps(_description(model, name, part, digest), indent=2) + "\n")
+        if model.intervals is not None and not half:
+            replace(model.intervals, sha256=digest).save(intervals_file(path))
         part.chmod(0o666 & ~umask())  # safetensors lets nobody but the owner read what it writes
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    if model.intervals is not None and not half:
-        replace(model.intervals, sha256=digest).save(intervals_file(path))
     return path
 
 

@@ -59,10 +59,13 @@ class HubAddress:
             HubAddress(repository='owner/name', revision='v1.0', path='folder/model.safetensors')
         """
         match = _ADDRESS.fullmatch(text)
-        if match is None or ".." in (match["path"] or "").split("/"):
-            raise InputError(f"{text[:120]!r}: an address of the hub is hf:OWNER/NAME, hf:OWNER/NAME@REVISION/PATH")
-        revision = match["revision"]
-        return cls(match["repository"], revision and unquote(revision), (match["path"] or "").strip("/"))
+        if match is None:
+            raise _no_address(text)
+        revision, path = match["revision"] and unquote(match["revision"]), (match["path"] or "").strip("/")
+        for part in (match["repository"], revision, path):  # they become folders of the cache
+            if part and not {"", ".", ".."}.isdisjoint(part.split("/")):
+                raise _no_address(text)
+        return cls(match["repository"], revision, path)
 
     def __str__(self) -> str:
         special = self.revision is not None and self.revision.startswith("refs/")
@@ -78,6 +81,10 @@ class HubAddress:
     def beside(self, name: str) -> "HubAddress":
         """Return the address of another file in the same folder."""
         return replace(self, path=str(PurePosixPath(self.path).with_name(name)))
+
+
+def _no_address(text: str) -> InputError:
+    return InputError(f"{text[:120]!r}: an address of the hub is hf:OWNER/NAME, hf:OWNER/NAME@REVISION/PATH")
 
 
 def is_address(source: object) -> bool:
@@ -187,12 +194,12 @@ def upload(
         folder: the folder.
         address: where to; a missing repository is created, a missing revision (a branch) as well.
         message: message of the commit.
-        private: whether a new repository is private; None takes the default of its owner.
+        private: whether a new repository is private; a public one is refused. None takes the default of its owner.
         token: token of a user; None takes that of `hf auth login` or HF_TOKEN.
         create_pr: whether to propose the commit as a pull request.
 
     Raises:
-        InputError: it is not allowed, or there is no connection.
+        InputError: it is not allowed, there is no connection, or `private` is asked for and the repository is public.
     """
     if offline():
         raise InputError(f"{address}: uploads are forbidden (offline)")
@@ -201,6 +208,8 @@ def upload(
     with _explained(address):
         api = _api(token)
         api.create_repo(address.repository, private=private, exist_ok=True)
+        if private and not api.model_info(address.repository).private:  # one that exists stays what it is
+            raise InputError(f"{address}: exists and is public; make it private in its settings, or name another")
         if address.revision is not None and not create_pr:
             api.create_branch(address.repository, branch=address.revision, exist_ok=True)
         done = api.upload_folder(
@@ -231,14 +240,17 @@ def _listed(address: HubAddress) -> str:
 
 
 def _verify(path: Path, address: HubAddress) -> None:
-    """Check a file against the hash that the hub states, which the cache has as the name of the file linked to.
+    """Check a file against the hash that the hub states, which the cache has as the name that it links to.
 
-    Large files have their SHA-256, others their id in git. Where the system has no links, only `config.json` states it.
+    Large files have their SHA-256, others their id in git. That name may be a link itself, into a store for all
+    repositories, under a hash of another kind. Where the system has no links, only `config.json` states a hash.
 
     Raises:
         InputError: the bytes are others; the file is removed from the cache.
     """
-    blob = path.resolve()
+    if not path.is_symlink():
+        return
+    blob = path.parent / path.readlink()
     if re.fullmatch("[0-9a-f]{64}", blob.name):
         found = file_sha256(blob)
     elif _COMMIT.fullmatch(blob.name):
@@ -248,8 +260,8 @@ def _verify(path: Path, address: HubAddress) -> None:
         return
     if found != blob.name:
         size = blob.stat().st_size
-        path.unlink()
-        blob.unlink()
+        for each in (path.resolve(), blob, path):
+            each.unlink(missing_ok=True)
         raise InputError(
             f"{address}: arrived damaged or was damaged since: its hash is {found} ({size} bytes) instead of "
             f"{blob.name}; it is removed from the cache, try again"
@@ -278,6 +290,8 @@ def _reason(error: Exception, address: HubAddress) -> str:
 
     login = "log in with `hf auth login`, or set HF_TOKEN to a token that may"
     status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.HFValidationError):
+        return f"is no name of a repository ({_line(error)})"
     if isinstance(error, errors.GatedRepoError):
         return f"is gated; accept its terms at its page, and {login} read it"
     if isinstance(error, errors.RepositoryNotFoundError) or status == 401:
@@ -297,8 +311,8 @@ def _reason(error: Exception, address: HubAddress) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """Return the innermost cause of an error in one line."""
+    """Return the innermost cause of an error in one line, without tokens, passwords and signatures of addresses."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = " ".join(str(error).split())
+    text = re.sub(r"Bearer [^\s'\"]+|(?<=://)[^\s/@]+@|\?[^\s'\"]+", "", " ".join(str(error).split()))
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -123,6 +123,14 @@ def test_models_and_predictors_count_outside_the_mask(tmp_path):
         Predictor(model, ignore=tmp_path / "mask.png").predict(image[:, 1:])
 
 
+def test_a_mask_is_not_that_array_any_more():
+    painted = np.zeros((8, 8), bool)
+    painted[:4] = True
+    mask = IgnoreMask.make(painted)
+    painted[:] = True
+    assert mask.pixels.sum() == 32
+
+
 def test_a_drawing_hatches_the_marked_pixels_alone():
     marked = np.zeros((40, 56), bool)
     marked[8:24, 16:40] = True

@@ -54,6 +54,10 @@ def test_a_folder_to_label(release, tmp_path, capsys):
     assert [row["output"] for row in rows(tmp_path / "same")] == [row["output"] for row in table]
     capsys.readouterr()
     assert main([str(word) for word in [*words, "--output", out]]) == 2 and "exists" in capsys.readouterr().err
+    for option in ("--number", "--every"):  # at once, not after hours of counting
+        assert main([str(word) for word in [*words, "--output", tmp_path / "none", option, 0]]) == 2
+        printed = capsys.readouterr()
+        assert f"{option}: 0 must be at least 1" in printed.err and "counting" not in printed.err
 
 
 def test_chosen_frames_are_written_without_loss_and_their_points_come_back(release, tmp_path, capsys):

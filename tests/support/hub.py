@@ -68,6 +68,7 @@ class Hub:
             r"/api/models/([\w.-]+/[\w.-]+)/commit/([^/]+)": self._commit,
             r"/([\w.-]+/[\w.-]+)\.git/info/lfs/objects/batch": self._batch,
             r"/(upload)/([0-9a-f]{64})": self._put,
+            r"/api/models/([\w.-]+/[\w.-]+)": self._about,
             r"/api/(repos)/create": self._create,
             r"/api/(validate-yaml)": lambda *_: _send(handler, {"errors": [], "warnings": []}),
         }
@@ -116,16 +117,19 @@ class Hub:
             files = self.commits[repository, commit].items()
             _send(handler, [{"type": "file", "path": p, "size": len(c), "oid": blob_id(p, c)} for p, c in files])
 
+    def _about(self, handler, _body, repository):
+        _send(handler, {"id": repository, "private": repository in self.private})
+
     def _create(self, handler, body, _repos):
         wanted = json.loads(body)
         repository = f"{wanted['organization']}/{wanted['name']}"
         if repository in self.forbidden:
             _send(handler, {}, 403, **{"X-Error-Message": "You have no right to write here"})
             return
-        if wanted.get("visibility") == "private" or wanted.get("private"):
-            self.private.add(repository)
         if (repository, "main") not in self.refs:
             self.commit(repository, {})
+            if wanted.get("visibility") == "private" or wanted.get("private"):
+                self.private.add(repository)
         _send(handler, {"url": f"http://{handler.headers['Host']}/{repository}"})
 
     def _branch(self, handler, _body, repository, branch):
@@ -221,6 +225,8 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # a protocol of the real hub alone
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hosts = getattr(constants, "HF_URL_HOSTS", frozenset())  # has that of HF_ENDPOINT when a process starts
+    monkeypatch.setattr(constants, "HF_URL_HOSTS", hosts | {"127.0.0.1"}, raising=False)
     monkeypatch.setattr("time.sleep", lambda _: None)  # between requests to a server that fails
     found = Hub()
     with serving(found) as address:

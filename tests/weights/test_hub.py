@@ -1,6 +1,7 @@
 """Files of the Hugging Face hub: addresses, revisions, hashes, access, and what is there without a network."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,21 @@ def test_addresses(text, parts):
 
 
 @pytest.mark.parametrize(
-    "text", ["hf:", "hf:counter", "hf:a/b@", "hf:a/b@x y", "hf:a/b/../../c", "hf:a b/c", "hf:a/b@c@d"]
+    "text",
+    [
+        "hf:",
+        "hf:counter",
+        "hf:a/b@",
+        "hf:a/b@x y",
+        "hf:a/b/../../c",
+        "hf:a b/c",
+        "hf:a/b@c@d",
+        "hf:../..",
+        "hf:a/b/c//d",
+        "hf:a/b@..%2F..%2Fc",
+        "hf:a/b@%2Fetc",
+        "hf:a/b/./c",
+    ],
 )
 def test_what_is_no_address(text):
     with pytest.raises(InputError, match="an address of the hub is hf:OWNER/NAME"):
@@ -79,6 +94,8 @@ def test_what_is_not_there(hub):
         fetch(HubAddress("who/counter", "v9", "model.safetensors"))
     with pytest.raises(InputError, match=r"hf:who/else/x\.pth: there is no such repository, or it is private"):
         fetch(HubAddress("who/else", path="x.pth"))
+    with pytest.raises(InputError, match=r"hf:who/a--b/x\.pth: is no name of a repository \(HFValidationError: "):
+        fetch(HubAddress("who/a--b", path="x.pth"))
     hub.commit("who/empty", {"README.md": b"#"})
     with pytest.raises(InputError, match="it has no file of weights"):
         fetch_weights(HubAddress("who/empty", path="model.safetensors"))
@@ -98,6 +115,21 @@ def test_other_bytes_than_stated(hub, path):
     with pytest.raises(InputError, match="was damaged since"):
         fetch(address)
     assert fetch(address).read_bytes() == b"right"
+
+
+def test_a_store_that_repositories_share(hub, tmp_path):
+    """The library keeps files that came by its protocol Xet once, under their hash of Xet."""
+    hub.commit("who/counter", {"model.safetensors": b"right"})
+    blob = fetch(WEIGHTS).resolve()
+    store = tmp_path / "hf" / "blobs" / "ab" / ("ab" * 32)
+    store.parent.mkdir(parents=True)
+    blob.rename(store)
+    blob.symlink_to(Path("../../blobs/ab") / store.name)
+    assert fetch(WEIGHTS).read_bytes() == b"right" and fetch(WEIGHTS).resolve() == store
+    store.write_bytes(b"wrong")
+    with pytest.raises(InputError, match="was damaged since"):
+        fetch(WEIGHTS)
+    assert not store.exists() and fetch(WEIGHTS).read_bytes() == b"right"
 
 
 def test_a_file_that_breaks_off(hub, tmp_path):
@@ -169,6 +201,13 @@ def test_uploads(hub, tmp_path, monkeypatch):
         upload(folder, HubAddress("who/new", "next"), "x", create_pr=True)
     upload(folder, HubAddress("who/hidden"), "x", private=True, token=TOKEN)
     assert "who/hidden" in hub.private
+    before = hub.files("who/new")
+    with pytest.raises(InputError, match="hf:who/new: exists and is public"):
+        upload(folder, HubAddress("who/new"), "x", private=True)
+    assert hub.files("who/new") == before
+    with pytest.raises(InputError) as refused:
+        upload(folder, HubAddress("who/new"), "x", token="hf_secret\nof mine")
+    assert "hf_secret" not in str(refused.value) and "of mine" not in str(refused.value)
     hub.forbidden.add("who/new")
     with pytest.raises(InputError, match="hf:who/new: access is forbidden; log in"):
         upload(folder, HubAddress("who/new"), "x")

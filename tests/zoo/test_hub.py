@@ -53,6 +53,10 @@ def test_a_folder_is_read_back(counter, tmp_path):
     assert about["model"]["init_args"]["network"]["class_path"].endswith("Ebc") and about["name"] == "mine"
     with pytest.raises(InputError, match="license: 'free for all' is no SPDX identifier"):
         counter.save_pretrained(tmp_path / "other", license="free for all")
+    (tmp_path / "left").mkdir()
+    path.with_name("model.intervals.json").rename(tmp_path / "left/model.intervals.json")  # of other weights
+    with pytest.raises(InputError, match=r"model\.intervals\.json: already exists"):
+        counter.save_pretrained(tmp_path / "left")
 
 
 def test_weights_that_are_not_those_of_the_folder(counter, tmp_path):
@@ -190,7 +194,7 @@ def test_files_that_are_no_model(hub, tmp_path):
     config = yaml.safe_dump({"model": {"init_args": {"network": {"class_path": "os.system"}}}})
     save_file({"weight": torch.zeros(1)}, tmp_path / "bad.safetensors", metadata={"config": config})
     hub.commit("who/bad", {"model.safetensors": (tmp_path / "bad.safetensors").read_bytes()})
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="os"):
         crowdcount.load_model("hf:who/bad")
 
 
