@@ -70,6 +70,6 @@ class Job:
         """Return what decides about the numbers, as JSON has it."""
         own = {key: self.options.get(key) for key in _NUMBERS}
         weights = state_digest(model.network.state_dict())
-        settings = {"model": model.name, "protocol": model.protocol, "weights": weights, **own}
+        settings = {"model": model.name, "protocol": model.protocol, "weights": weights, "column": self.column, **own}
         parsed: dict[str, Any] = json.loads(json.dumps(settings))
         return parsed

@@ -56,7 +56,8 @@ class Column:
             raise self._empty(row)
         if row < self._next or self._next == 0:
             self._values, self._next = self._iterate(), 0
-        value = next(islice(self._values, row - self._next, None))
+        skipped, self._next = row - self._next, 0  # after an error the table is read from its start again
+        value = next(islice(self._values, skipped, None))
         self._next = row + 1
         data = value["bytes"] if isinstance(value, dict) else value
         if not isinstance(data, bytes):

@@ -161,6 +161,28 @@ def test_another_table_is_not_gone_on_with(tmp_path, model, images):
     assert count_dataset(images, output, model, resume=True).kept == 0
 
 
+def test_another_column_of_a_table_is_not_gone_on_with(tmp_path, model, images):
+    table, data = tmp_path / "t.parquet", [path.read_bytes() for path in images]
+    pq.write_table(pa.table({"left": data, "right": data[::-1]}), table)
+    count_dataset(table, tmp_path / "out", model, column="left")
+    with pytest.raises(InputError, match=r"another column \('left', now 'right'\)"):
+        count_dataset(table, tmp_path / "out", model, column="right", resume=True)
+
+
+def test_a_damaged_part_of_a_table_is_rows_with_errors(tmp_path, model, images, expected):
+    table, data = tmp_path / "t.parquet", [path.read_bytes() for path in images for _ in range(8)]
+    pq.write_table(pa.table({"image": data}), table, row_group_size=16, compression="none", use_dictionary=False)
+    start = pq.ParquetFile(table).metadata.row_group(1).column(0).data_page_offset
+    content = bytearray(table.read_bytes())
+    content[start : start + 64] = b"\xff" * 64
+    table.write_bytes(content)
+    report = count_dataset(table, tmp_path / "out", model)
+    found = list(rows(tmp_path / "out").values())
+    assert (report.images, report.errors) == (40, 24) and len(found) == 40
+    assert [row["count"] for row in found[:16]] == [expected[str(path)] for path in images[:2] for _ in range(8)]
+    assert all("is no readable Parquet table" in row["error"] for row in found[16:])
+
+
 def test_an_interrupted_call_keeps_what_it_counted(tmp_path, model, images, expected, monkeypatch):
     original, calls = crowdcount.Predictor.predict_batch, []
 
