@@ -1,5 +1,6 @@
 """Models, data sets and losses of an outside package: trained, counted with, measured, drawn and converted."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -80,9 +81,12 @@ CONFIG = {
 CHECKPOINT = "run/version_0/checkpoints/best.ckpt"
 
 
-def write_folder(folder, name):
-    """Write the module, a data set of noise and a configuration that names the classes alone."""
-    (folder / f"{name}.py").write_text(MODULE)
+def write_folder(folder, name, mark=""):
+    """Write the module, a data set of noise and a configuration that names the classes alone.
+
+    `mark` ends the names of the classes: those of an earlier module are known to the process for ever.
+    """
+    (folder / f"{name}.py").write_text(marked(MODULE, mark))
     rng = np.random.default_rng(0)
     for split, images in (("train", 3), ("val", 1), ("test", 1)):
         (folder / "station" / split).mkdir(parents=True)
@@ -90,8 +94,12 @@ def write_folder(folder, name):
             path = folder / "station" / split / f"{number}.jpg"
             cv2.imwrite(str(path), rng.integers(0, 256, (72, 96, 3), np.uint8))
             np.save(path.with_suffix(".npy"), rng.uniform(0, 70, (5, 2)))
-    (folder / "mine.yaml").write_text(yaml.safe_dump(CONFIG))
-    (folder / "named.yaml").write_text(yaml.safe_dump({"import": name, **CONFIG}))
+    (folder / "mine.yaml").write_text(marked(yaml.safe_dump(CONFIG), mark))
+    (folder / "named.yaml").write_text(marked(yaml.safe_dump({"import": name, **CONFIG}), mark))
+
+
+def marked(text, mark):
+    return re.sub(r"\b(TinyMcnn|HalfMse|Station)\b", rf"\g<1>{mark}", text)
 
 
 @pytest.fixture(scope="module")
@@ -185,14 +193,9 @@ def test_a_run_replays_and_is_tested(folder):
 @pytest.mark.parametrize("place", [1, 2, 4])
 def test_training_with_the_option(tmp_path, monkeypatch, place):
     name = f"outsidemodels{place}"
-    write_folder(tmp_path, name)
+    write_folder(tmp_path, name, f"Option{place}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    # several modules have classes of these names by now
-    text = Path("mine.yaml").read_text()
-    for each in ("TinyMcnn", "HalfMse", "Station"):
-        text = text.replace(f"class_path: {each}", f"class_path: {name}.{each}")
-    Path("mine.yaml").write_text(text)
     words = ["train", "fit", "--config", "mine.yaml"]
     words = [*words[:place], "--import", name, *words[place:]]
     assert cli.main(words) == 0

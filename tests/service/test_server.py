@@ -120,8 +120,10 @@ print("ended", flush=True)
 """
 
 
-@pytest.mark.parametrize(("ending", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
-def test_a_signal_ends_it_after_the_running_request(ending, status):
+@pytest.mark.parametrize(
+    ("ending", "statuses"), [(signal.SIGTERM, {0}), (signal.SIGINT, {0, 1, -signal.SIGINT})]
+)  # after Ctrl-C, uvicorn raises the signal again, which asyncio may have taken for itself
+def test_a_signal_ends_it_after_the_running_request(ending, statuses):
     command = [sys.executable, "-c", PROGRAM]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         port = int(process.stdout.readline())
@@ -131,5 +133,5 @@ def test_a_signal_ends_it_after_the_running_request(ending, status):
             process.send_signal(ending)
             assert received(client).endswith(b"done")
         rest = process.stdout.read()
-        assert process.wait(30) == status or (ending == signal.SIGINT and process.returncode == -signal.SIGINT)
+        assert process.wait(30) in statuses
         assert (rest == "ended\n") == (ending == signal.SIGTERM)

@@ -89,6 +89,7 @@ class Seen:
     stride: int
     height: int
     width: int
+    ignored: None = None
 
 
 def seen(height, width, cell=None, value=2.0, stride=8):
