@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, get_args
 
+from crowdcount.checks import check_number
 from crowdcount.cli.parser import MODEL, Options, add_device, add_weights, make_parser, reports_errors
 from crowdcount.errors import InputError
 from crowdcount.live.readings import Readings
@@ -52,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = Settings(
         token=token,
         host_names=tuple(args.host_name),
-        max_bytes=round(args.max_megabytes * 1e6),
-        max_pixels=round(args.max_megapixels * 1e6),
+        max_bytes=_millions("--max-megabytes", args.max_megabytes),
+        max_pixels=_millions("--max-megapixels", args.max_megapixels),
         rate=args.rate,
         workers=args.workers,
         queue=args.queue,
@@ -73,6 +74,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         serve(app, listener, lambda: _say(f"{where} counts with {predictor.model.label}; Ctrl-C ends it"), args.proxy)
     _say("ended")
     return 0
+
+
+def _millions(option: str, number: float) -> int:
+    """Return a number of millions as a whole number.
+
+    Raises:
+        InputError: it is not finite, or less than one millionth.
+    """
+    check_number(option, number, 1e-6)
+    return round(number * 1e6)
 
 
 def _opened(file: Path | None) -> AbstractContextManager[Readings | None]:
