@@ -34,7 +34,7 @@ PAGE: Final = Path(__file__).parent / "page"
 """Folder of the page's files."""
 
 _CAMERAS: Final = 4
-"""Cameras that are opened at the same time."""
+"""Requests for cameras that are answered at the same time; each holds a frame."""
 
 _WRONG_TOKENS: Final = 10
 """Wrong tokens that a client may send per minute."""
@@ -147,11 +147,11 @@ class Service:
         async with self.opening:  # a camera that is off must not keep the threads that count from others
             image = await asyncio.to_thread(self.cameras.frame, name)
 
-        def answer() -> Response:
-            counted = count_image(self.predictor, image, name, zones, self.settings.level)
-            return Response(counted.json(density=density, frame=frame), media_type="application/json")
+            def answer() -> Response:
+                counted = count_image(self.predictor, image, name, zones, self.settings.level)
+                return Response(counted.json(density=density, frame=frame), media_type="application/json")
 
-        return await self.worker.run(answer, self.settings.count_seconds, partial(_left, request))
+            return await self.worker.run(answer, self.settings.count_seconds, partial(_left, request))
 
     def history(
         self, request: Request, source: str | None = None, hours: Annotated[float, Query(gt=0, le=8784)] = 24

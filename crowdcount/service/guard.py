@@ -113,7 +113,7 @@ def is_own_host(host: str, names: Collection[str]) -> bool:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return False
-    if name == "localhost" or name in names:
+    if name == "localhost" or name in {each.lower() for each in names}:
         return True
     try:
         ipaddress.ip_address(name)

@@ -128,7 +128,8 @@ def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None], prox
         KeyboardInterrupt: Ctrl-C ended it.
     """
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # damaged uploads are answered, not printed
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    for library in ("uvicorn", "python_multipart"):
+        logging.getLogger(library).setLevel(logging.ERROR)  # a line for each damaged form would fill the log
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again at its end
     try:
         Server(app, ready, proxies).run(sockets=[listener])

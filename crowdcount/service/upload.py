@@ -86,7 +86,7 @@ async def _limited(request: Request, most: int, take: Callable[[int], None]) -> 
 
 
 def _too_large(most: int) -> Refused:
-    return Refused(413, "size", f"the upload is larger than {most / 2**20:.3g} MiB; shrink the image")
+    return Refused(413, "size", f"the upload is larger than {most / 1e6:.3g} MB; shrink the image")
 
 
 async def _read_form(request: Request, stream: AsyncGenerator[bytes, None]) -> Upload:
