@@ -4,8 +4,15 @@ const ask = document.getElementById("ask");
 const KEY = "crowdcount-token";
 const TRIES = 6;
 
+let asking = null; // requests that are refused together ask once
+
 /** Ask for the token; `why` says what is wrong with the last one. */
 function askForToken(why) {
+  asking ??= openDialog(why).finally(() => { asking = null; });
+  return asking;
+}
+
+function openDialog(why) {
   const input = document.getElementById("token"), note = document.getElementById("ask-why");
   note.textContent = why;
   note.hidden = !why;
@@ -13,7 +20,7 @@ function askForToken(why) {
   ask.showModal();
   return new Promise((resolve) => {
     ask.addEventListener("close", () => {
-      sessionStorage.setItem(KEY, input.value);
+      sessionStorage.setItem(KEY, input.value.trim());
       resolve();
     }, { once: true });
   });
@@ -30,6 +37,11 @@ export async function request(path, options = {}, onWait = () => {}) {
     const token = sessionStorage.getItem(KEY);
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     let answer;
+    if (token && !/^[\x20-\x7e]+$/.test(token)) { // no header can hold it
+      sessionStorage.removeItem(KEY);
+      await askForToken("A token has no accents or other signs; this one is wrong.");
+      continue;
+    }
     try {
       answer = await fetch(path, { ...options, headers });
     } catch {
@@ -37,7 +49,8 @@ export async function request(path, options = {}, onWait = () => {}) {
     }
     if (answer.status === 401) {
       if (token) why = "This token is wrong.";
-      sessionStorage.removeItem(KEY);
+      if (sessionStorage.getItem(KEY) === token) sessionStorage.removeItem(KEY);
+      else if (sessionStorage.getItem(KEY)) continue; // another request has asked meanwhile
       await askForToken(why);
       continue;
     }

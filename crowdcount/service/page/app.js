@@ -14,6 +14,7 @@ const zonesBySize = new Map();
 let shown = -1, limits = null, waiting = 0;
 
 const say = (text) => { $("say").textContent = text; };
+const millions = (number) => (number / 1e6).toLocaleString("en", { maximumSignificantDigits: 3 });
 const sizeKey = ({ width, height }) => `${width} x ${height}`;
 const zonesOf = (answer) => zonesBySize.get(sizeKey(answer)) ?? [];
 
@@ -69,7 +70,7 @@ function show(index) {
 }
 
 function intervalText(interval) {
-  if (!interval) return "This model is not calibrated, so there is no interval.";
+  if (!interval) return "An estimate. How far off it may be is not known, as this model is not calibrated.";
   if (interval.high === null) return `No interval: ${interval.state.replaceAll("_", " ")}.`;
   const level = Math.round(100 * interval.level);
   const beyond = interval.state === "outside_range" ? "; the count is outside the calibration" : "";
@@ -139,7 +140,7 @@ function rename(zone, input) {
 
 async function count(file) {
   if (limits && file.size > limits.max_bytes) {
-    throw new Error(`${file.name} is larger than ${(limits.max_bytes / 1e6).toFixed(0)} MB; shrink it.`);
+    throw new Error(`${file.name} is larger than ${millions(limits.max_bytes)} MB; shrink it.`);
   }
   const form = new FormData();
   form.append("image", file, file.name || "image");
@@ -252,7 +253,8 @@ $("count-camera").addEventListener("click", () => { const name = $("camera").val
 $("finish").addEventListener("click", () => editor.finish());
 $("show").addEventListener("change", () => { $("density").hidden = $("legend").hidden = !$("show").checked; });
 $("strength").addEventListener("input", () => { $("density").style.opacity = $("strength").value / 100; });
-$("image").addEventListener("error", () => say("This browser cannot show the image; its count is right all the same."));
+$("image").addEventListener("error", () => { $("unseen").hidden = false; });
+$("image").addEventListener("load", () => { $("unseen").hidden = true; });
 $("csv").addEventListener("click", () => download("counts.csv", csv(results, zoneNames(), inZones), "text/csv"));
 $("clear").addEventListener("click", () => location.reload());
 $("save-zones").addEventListener("click", () => {
@@ -264,8 +266,8 @@ paintScale($("legend").querySelector("canvas"));
 try {
   limits = await request("info");
   $("model").textContent = `counts with ${limits.model}`;
-  const megabytes = (limits.max_bytes / 1e6).toFixed(0), megapixels = (limits.max_pixels / 1e6).toFixed(0);
-  $("limits").textContent = `Up to ${megabytes} MB and ${megapixels} megapixels each. Nothing that you choose is stored.`;
+  const size = `${millions(limits.max_bytes)} MB and ${millions(limits.max_pixels)} megapixels`;
+  $("limits").textContent = `Up to ${size} each. Nothing that you choose is stored.`;
   options($("camera"), limits.cameras, limits.cameras[0]);
   $("cameras").hidden = limits.cameras.length === 0;
   if (limits.readings) startReadings();

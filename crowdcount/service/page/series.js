@@ -45,8 +45,9 @@ export class Series {
   }
 
   show(history) {
+    const marked = this.#history?.points[this.#at]?.time;
     this.#history = history;
-    this.#at = null;
+    this.#at = marked === undefined || !history.points.length ? null : this.#nearest((point) => Math.abs(point.time - marked));
     this.#draw();
   }
 
@@ -113,11 +114,15 @@ export class Series {
   }
 
   #point(event) {
-    const points = this.#history?.points ?? [];
-    if (!points.length) return;
+    if (!this.#history?.points.length) return;
     const x = event.clientX - this.#svg.getBoundingClientRect().left;
-    const distance = (index) => Math.abs(this.#x(points[index].time) - x);
-    this.#mark(points.reduce((best, _, index) => (distance(index) < distance(best) ? index : best), 0));
+    this.#mark(this.#nearest((point) => Math.abs(this.#x(point.time) - x)));
+  }
+
+  /** Return the index of the point with the smallest distance. */
+  #nearest(distance) {
+    const { points } = this.#history;
+    return points.reduce((best, point, index) => (distance(point) < distance(points[best]) ? index : best), 0);
   }
 
   #key(event) {

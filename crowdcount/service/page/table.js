@@ -65,7 +65,9 @@ export function fillTable(head, rows, results, zones, inZones, shown, open) {
     const counts = inZones(each), { count, interval } = each.answer;
     row.append(name, make("td", count.toFixed(1), { className: "number-cell" }));
     if (calibrated) row.append(make("td", interval ? range(interval) : "", { className: "number-cell" }));
-    row.append(...zones.map((zone) => make("td", zone in counts ? counts[zone].toFixed(1) : "–", { className: "number-cell" })));
+    row.append(...zones.map((zone) => make("td", zone in counts ? counts[zone].toFixed(1) : "–", {
+      className: "number-cell", title: zone in counts ? "" : "This zone is on images of another size, or its lines cross",
+    })));
     return row;
   }));
 }
