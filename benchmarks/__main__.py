@@ -8,6 +8,7 @@
     crowdcount benchmark tiles --threads 1
     crowdcount benchmark predict --threads 1
     crowdcount benchmark windows --threads 1
+    crowdcount benchmark runtimes --threads 1
     crowdcount benchmark training --threads 1
     crowdcount benchmark service --image photo.jpg
     crowdcount benchmark contrastive --threads 1
@@ -42,6 +43,7 @@ from benchmarks import (
     losses,
     matching,
     predict,
+    runtimes,
     scale,
     service,
     tiles,
@@ -64,6 +66,7 @@ BENCHMARKS = (
     training,
     windows,
     scale,
+    runtimes,
     default_model,
     contrastive,
     contrastive_table,

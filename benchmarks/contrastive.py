@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.child import Peak, in_child
+from benchmarks.child import in_child
+from benchmarks.peak import Peak
 from benchmarks.race import Commands, Row, positive
 from crowdcount.losses.contrastive import Pairs, cosines
 from crowdcount.losses.contrastive.recipes import RECIPES

@@ -20,7 +20,7 @@ from benchmarks.tiles import scene
 from crowdcount.data import Folder, HoldOut, Record, ShanghaiTech
 from crowdcount.images.read import Image
 from crowdcount.images.resize import cv_resized
-from crowdcount.inference.density import DOUBTFUL
+from crowdcount.inference.prediction import DOUBTFUL
 from crowdcount.metrics import count_errors
 from crowdcount.predictor import DEFAULT_MODEL
 from crowdcount.zoo.models import Model

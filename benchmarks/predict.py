@@ -14,7 +14,8 @@ from typing import Any, get_args
 import torch
 from tqdm import tqdm
 
-from benchmarks.child import Peak, in_child, opened
+from benchmarks.child import in_child, opened
+from benchmarks.peak import Peak
 from benchmarks.race import Commands, Row, positive
 from benchmarks.tiles import scene
 from crowdcount.cli.word_order import Values

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import cv2
 
-from benchmarks.child import opened, resident
+from benchmarks.child import opened
+from benchmarks.peak import resident
 from benchmarks.race import Commands, Row, positive
 from benchmarks.tiles import scene
 from crowdcount.batch import count_dataset

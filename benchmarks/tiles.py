@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.child import Peak, in_child, opened
+from benchmarks.child import in_child, opened
+from benchmarks.peak import Peak
 from benchmarks.race import Commands, Row, positive
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
-from crowdcount.inference.density import Inference, count_tiles
+from crowdcount.inference.density import Inference, TorchRunner
+from crowdcount.inference.parts import merge_tiles, pixels_that_fit
 from crowdcount.inference.receptive_field import receptive_margin, tile_multiple
 from crowdcount.inference.tiling import grid
 from crowdcount.predictor import DEFAULT_MODEL, Predictor
@@ -95,9 +97,9 @@ def _measured(source: str, path: Path, options: dict[str, Any]) -> Row:
 
 def _tiles(model: Model, height: int, width: int, max_memory: float) -> int:
     """Return the number of tiles in which an image of that size is counted."""
-    image = torch.empty((1, 3, height, width), dtype=torch.uint8, device="meta")
-    room = Inference(max_memory=max_memory)._room(model.network, image)
-    if room is None:
+    runner = TorchRunner(model.network, torch.empty((3, height, width), dtype=torch.uint8, device="meta"))
+    room = pixels_that_fit(max_memory, runner, runner.nbytes)
+    if room is None or height * width <= room:
         return 1
     step, margin = tile_multiple(model.network), receptive_margin(model.network)
     height, width = (-(-side // step) * step for side in (height, width))
@@ -110,9 +112,9 @@ def difference(model: Model, image: Image) -> float:
     The tiles are as small as the margins sensibly allow, with twice as many seams as at any practical limit.
     """
     pixels = torch.from_numpy(image).permute(2, 0, 1).to(next(model.network.parameters()).device)
-    whole = torch.from_numpy(Inference()(model.network, pixels).density)
-    tiled, _ = count_tiles(model.network, pixels[None], _room(model, pixels))
-    return float((tiled[0, 0, : whole.shape[0], : whole.shape[1]] - whole).abs().max() / whole.abs().max())
+    whole = Inference()(model.network, pixels).density
+    tiled, _ = merge_tiles(TorchRunner(model.network, pixels), _room(model, pixels))
+    return float(np.abs(tiled[0, : whole.shape[0], : whole.shape[1]] - whole).max() / np.abs(whole).max())
 
 
 def _room(model: Model, image: Tensor) -> float:

@@ -1,31 +1,32 @@
 """Counting in images of any kind, behind `crowdcount.count`, `crowdcount.predict` and the command `predict`."""
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict, Unpack, get_args
+from typing import Any, Final, TypedDict, Unpack, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from crowdcount.checks import check_choice, check_number
+from crowdcount.checks import check_choice
 from crowdcount.errors import InputError
 from crowdcount.files import is_dir, is_file
-from crowdcount.images.convert import Channels, ImageLike, as_image
-from crowdcount.images.levels import ValueRange, check_value_range
+from crowdcount.images.convert import Channels, ImageLike
+from crowdcount.images.levels import ValueRange
 from crowdcount.images.mask import IgnoreMask
 from crowdcount.images.read import Image
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.base_predictor import DEFAULT_MEMORY as DEFAULT_MEMORY
+from crowdcount.inference.base_predictor import BasePredictor, Ignore, all_finite
+from crowdcount.inference.base_predictor import Precision as Precision
 from crowdcount.inference.model import CrowdModel, Model
 from crowdcount.inference.points import PointPrediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.inference.receptive_field import receptive_margin
 from crowdcount.inference.release import RELEASE
-from crowdcount.intervals.file import intervals_file
+from crowdcount.intervals.file import Intervals, intervals_file
+from crowdcount.weights.state_dict import hash_state
 from crowdcount.zoo.models import load_model
 
 logger = logging.getLogger(__name__)
@@ -33,19 +34,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_MODEL: Final = "ebc/efficientnet_lite0_mixed"
 """Model whose weights are included in the package."""
 
-DEFAULT_MEMORY: Final = 2.0
-"""Memory limit in GiB for one image if tiles are exact."""
 
-_SMALL: Final = 2**20
-"""Number of pixels below which no network of the zoo reaches that limit."""
-
-Precision = Literal["float32", "bfloat16", "float16"]
-
-Ignore = Path | str | NDArray[np.bool_] | IgnoreMask
-"""A mask of pixels under which nobody is counted."""
-
-
-class Predictor:
+class Predictor(BasePredictor):
     """A model on a device, ready for images of any size.
 
     Args:
@@ -88,10 +78,7 @@ class Predictor:
         image_scale: float = 1.0,
         ignore: Ignore | None = None,
     ) -> None:
-        check_choice("channels", channels, get_args(Channels))
-        check_value_range(value_range)
-        if max_memory is not None:
-            check_number("max_memory", max_memory, 0, above=True, hint="in GiB")
+        super().__init__(max_memory, channels, value_range)
         self.device = find_device(device)
         self.precision = _checked(precision, self.device)
         if not isinstance(model, CrowdModel):
@@ -103,29 +90,36 @@ class Predictor:
             model = model.for_camera(image_scale, long_side, mask)
         self.model = model
         self.model.network.to(self.device).eval()
-        self.max_memory = max_memory
-        self.channels = channels
-        self.value_range = value_range
 
-    def read(self, image: ImageLike) -> Image:
-        """Return an image as (H, W, 3) uint8 RGB, with the order of channels, range and memory of this predictor.
+    @property
+    def label(self) -> str:
+        """Name of the model for messages."""
+        return self.model.label
+
+    @property
+    def protocol(self) -> str:
+        """Description of the protocol; see `CrowdModel.protocol`."""
+        return self.model.protocol
+
+    @property
+    def intervals(self) -> Intervals | None:
+        """Calibrations of the counts of the model, if there are any."""
+        return self.model.intervals
+
+    def hash_weights(self) -> str:
+        """Return the SHA-256 of the weights, wherever they came from."""
+        return hash_state(self.model.network.state_dict())
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Check that the model counts what expressions name, or, without any, that it needs none.
 
         Raises:
-            InputError: the image cannot be read; see `crowdcount.images.as_image`.
+            InputError: it does not.
         """
-        return as_image(image, channels=self.channels, value_range=self.value_range, max_memory=self.max_memory)
-
-    def predict(self, image: ImageLike) -> Prediction:
-        """Count in an image.
-
-        Raises:
-            InputError: the image cannot be read, the memory is too small for any tile, or a mask has another size.
-        """
-        pixels = self.read(image)
-        # a file is read again for drawing, so that the predictions of many files do not hold their pixels
-        plain = isinstance(image, str | Path) and self.value_range is None
-        kept = Path(str(image)) if plain else pixels
-        return replace(self.predict_batch([pixels])[0], image=kept)
+        if texts:
+            self.model.referring_model()
+        else:
+            self.model.density_model()
 
     def find(self, image: Image, texts: str | Sequence[str]) -> list[PointPrediction]:
         """Find what expressions name in an image (H, W, 3) uint8 RGB; the points are in its pixels.
@@ -151,10 +145,10 @@ class Predictor:
         model = replace(model, inference=replace(model.inference, max_memory=self._memory(model, images)))
         with self._autocast():
             found = _predict_within_memory(model, images)
-        if not _finite(found) and self.precision != "float32":
+        if not all_finite(found) and self.precision != "float32":
             logger.warning("%s: %s is not enough for this image; counted in float32", model.name, self.precision)
             found = _predict_within_memory(model, images)
-        if not _finite(found):
+        if not all_finite(found):
             raise InputError(f"{model.label} gives no finite count; its weights may be damaged")
         return found
 
@@ -165,18 +159,13 @@ class Predictor:
             yield
 
     def _memory(self, model: Model, images: Sequence[Image]) -> float | None:
-        """Return the memory limit; whether tiles are exact is only measured for large images."""
-        limit = model.inference.max_memory if self.max_memory is None else self.max_memory
-        if limit is not None or model.inference.window is not None:
-            return limit
+        """Return the memory limit of images of one size."""
         height, width = images[0].shape[:2]
         wide, high = (width, height) if model.resize is None else model.resize.target(width, height)
-        small = len(images) * wide * high <= _SMALL
-        return None if small or receptive_margin(model.network) is None else DEFAULT_MEMORY
-
-
-def _finite(found: Sequence[Prediction]) -> bool:
-    return all(math.isfinite(each.count) for each in found)
+        inference, pixels = model.inference, len(images) * wide * high
+        return self.memory_limit(
+            inference.max_memory, inference.window, pixels, lambda: receptive_margin(model.network)
+        )
 
 
 def _predict_within_memory(model: Model, images: Sequence[Image]) -> list[Prediction]:

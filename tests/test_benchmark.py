@@ -2,25 +2,28 @@
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import open_clip
+import PIL.Image
 import pytest
 import torch
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import default_model, learning_curve, localisation, predict, tiles, training, windows
-from benchmarks.child import Peak
+from benchmarks import default_model, learning_curve, localisation, predict, runtime_child, tiles, training, windows
+from benchmarks.peak import Peak
 from crowdcount.data import Folder, ShanghaiTech
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference
 from crowdcount.inference.model import Model
 from crowdcount.models.clip_ebc.network import ClipEbc
+from tests.support.block_mean import expected_density, write_onnx
 from tests.support.published_bins import published_bins
 
 TINY = {
@@ -204,3 +207,17 @@ def test_every_part_of_a_detectors_step_is_timed(side):
     times, losses = training.measure("rec/tiny_scenes", side, crop=96, batch=1, steps=1, threads=1)
     assert set(times) == set(training.PARTS) and min(times.values()) > 0
     assert len(losses) == 2 and losses[0] != losses[1]
+
+
+def test_a_runtime_is_measured_by_itself(tmp_path):
+    pytest.importorskip("onnx", reason="comes with the extra `export`")
+    pytest.importorskip("onnxruntime", reason="comes with the extra `onnx`")
+    image = tiles.scene(64, 96)
+    PIL.Image.fromarray(image).save(tmp_path / "image.png")
+    files = {"onnxruntime": write_onnx(tmp_path / "model.onnx")}
+    options = {"threads": 1, "repeats": 2, "files": files}
+    row = runtime_child.measured("", "onnxruntime", tmp_path / "image.png", options)
+    assert row["count"] == f"{expected_density(image).sum():.3f}" and row["images/s"] > 0
+    assert row["peak MiB of the process"] > row["peak MiB above the model"] >= 0
+    code = "import sys, benchmarks.runtime_child; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0

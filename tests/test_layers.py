@@ -17,9 +17,9 @@ FLOORS = (  # a package imports itself and those on earlier floors; single files
     {"zoo"},
     {"zones"},
     {"ground"},
-    {"predictor"},
+    {"predictor", "runtimes"},
     {"batch"},
-    {"evaluation", "video", "doctor", "training"},
+    {"evaluation", "video", "doctor", "training", "export"},
     {"live", "labelling"},
     {"service"},
     {"cli"},
@@ -32,6 +32,7 @@ APART = {  # imports that the floors would allow
     "predictor": {"data", "evaluation"},
     "batch": {"data"},
     "video": {"data"},
+    "runtimes": {"models", "losses", "data"},
 }
 ONLY_IN = {  # third-party packages with a home
     "albumentations": ("data/augment.py",),
@@ -47,6 +48,9 @@ ONLY_IN = {  # third-party packages with a home
     "pyarrow": ("batch/",),
     "fsspec": ("batch/",),
     "ray": ("batch/",),
+    "onnxruntime": ("runtimes/",),
+    "openvino": ("runtimes/", "export/"),
+    "nncf": ("export/",),
 }
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import crowdcount
+from crowdcount.images.read import read_image
+from tests.support.block_mean import expected_density, write_onnx
 
 pytest.importorskip("hatchling", reason="builds the wheel; it comes with the extra `test`")
 
@@ -34,6 +36,24 @@ crowdcount.create_model("ebc/resnet18_sha_scratch")
 print(len(crowdcount.list_models()), len(crowdcount.list_weights()))
 sys.exit(main(["predict", "image.jpg"]))
 """
+EXPORTED = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+
+from crowdcount.cli.main import main
+
+sys.exit(main(["predict", "image.jpg", "--model", "model.onnx", "--output", "out"]))
+"""
+ABSENT = (  # what is needed for training, for models in torch and for exporting
+    *("torch", "torchvision", "timm", "open_clip", "lightning", "torchmetrics", "transformers", "albumentations"),
+    *("jsonargparse", "safetensors", "onnx", "onnxscript", "openvino", "nncf"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +102,19 @@ def test_the_wheel_counts_without_a_network(wheel, tmp_path):
     assert numbers == f"{len(crowdcount.list_models())} {len(crowdcount.list_weights())}"
     assert counted == f"image.jpg: count {crowdcount.count(elsewhere / 'image.jpg'):.1f}"
     assert not (tmp_path / "none").exists()
+
+
+def test_an_exported_model_counts_where_torch_is_not_installed(wheel, tmp_path):
+    pytest.importorskip("onnx", reason="comes with the extra `export`")
+    pytest.importorskip("onnxruntime", reason="comes with the extra `onnx`")
+    installed, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
+    wheel.extractall(installed)
+    write_onnx(elsewhere / "model.onnx")
+    shutil.copy(ROOT / "docs" / "quickstart.jpg", elsewhere / "image.jpg")
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    command = [sys.executable, "-c", EXPORTED, ",".join(ABSENT)]
+    done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    people = expected_density(read_image(elsewhere / "image.jpg")).sum()
+    assert done.stdout == f"image.jpg: count {people:.1f}\n"
+    assert (elsewhere / "out" / "image_overlay.png").is_file()

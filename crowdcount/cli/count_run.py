@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from crowdcount.cli.interval_options import check_calibrated
 from crowdcount.cli.output_folder import OutputFolder
+from crowdcount.cli.predictors import make_predictor
 from crowdcount.cli.results import Results, call_settings
 from crowdcount.cli.sources import Source, read_sources
 from crowdcount.cli.tables import CountResult, npz_bytes
@@ -25,10 +26,9 @@ from crowdcount.ground.drawing import draw_density
 from crowdcount.ground.file import read_camera
 from crowdcount.ground.measure import Ground, GroundDensity
 from crowdcount.images.read import Image
-from crowdcount.inference.density import Prediction
 from crowdcount.inference.plotting import density_overlay
+from crowdcount.inference.prediction import Prediction
 from crowdcount.intervals.conformal import conformal_rank
-from crowdcount.predictor import Predictor
 from crowdcount.video.counting import AnnotationError, count_video
 from crowdcount.video.read import video_info
 from crowdcount.video.smoothing import Reading, csv_header, csv_row
@@ -84,31 +84,21 @@ class Run:
         self.args, self.files = args, list(files)
         self.zones = read_zones(args.zones)
         self.ground = None if args.camera is None else Ground(read_camera(args.camera))
-        self.predictor = Predictor(
-            args.model,
-            args.weights,
-            args.device,
-            args.precision,
-            args.max_memory,
-            args.long_side,
-            value_range=args.range,
-            intervals=args.intervals,
-            image_scale=args.image_scale,
-            ignore=args.ignore,
-        )
+        self.predictor = make_predictor(args)
         self.texts: list[str] = list(dict.fromkeys(args.expression or ()))
-        model = self.predictor.model
-        model.referring_model() if self.texts else model.density_model()
+        self.predictor.check_texts(self.texts)
         if self.texts and args.output is not None and "npz" in args.save:
-            raise InputError(f"{model.name}: has no density to save as npz; the points are in json")
+            raise InputError(f"{self.predictor.label}: has no density to save as npz; the points are in json")
         if self.texts and self.ground is not None:
-            raise InputError(f"--camera: {model.name} has no density; give a model that counts without expressions")
+            label = self.predictor.label
+            raise InputError(f"--camera: {label} has no density; give a model that counts without expressions")
         if args.interval is not None:
             conformal_rank(0, args.interval)
-            check_calibrated(model.density_model(), "--interval")
+            self.predictor.check_texts(())
+            check_calibrated(self.predictor, "--interval")
         given = [*files, *args.zones, *filter(None, (args.model, args.weights, args.ignore, args.camera))]
         self.output = None if args.output is None else OutputFolder(args.output, given)
-        self.results = Results(self.output, call_settings(args, model) if self.output else {}, self._parts())
+        self.results = Results(self.output, call_settings(args, self.predictor) if self.output else {}, self._parts())
         self._stack = ExitStack()
 
     def _parts(self) -> list[str]:

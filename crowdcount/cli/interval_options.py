@@ -4,7 +4,7 @@ from pathlib import Path
 
 from crowdcount.cli.parser import Options
 from crowdcount.errors import InputError
-from crowdcount.inference.model import Model
+from crowdcount.inference.base_predictor import BasePredictor
 
 
 def add_intervals(parser: Options) -> None:
@@ -14,24 +14,24 @@ def add_intervals(parser: Options) -> None:
     )
 
 
-def check_calibrated(model: Model, option: str) -> None:
+def check_calibrated(predictor: BasePredictor, option: str) -> None:
     """Check that a model is calibrated for the way in which it counts.
 
     Args:
-        model: the model.
+        predictor: counts with it.
         option: the option that needs it, for the message.
 
     Raises:
         InputError: it is not calibrated, or with another size rule, other windows or another mask.
     """
-    known = model.intervals
+    known = predictor.intervals
     if known is None:
         raise InputError(
-            f"{option}: {model.label} is not calibrated; make its intervals with crowdcount calibrate, beside "
+            f"{option}: {predictor.label} is not calibrated; make its intervals with crowdcount calibrate, beside "
             "its weights or in a file for --intervals"
         )
-    if known.protocol != model.protocol:
+    if known.protocol != predictor.protocol:
         raise InputError(
-            f"{option}: {model.label} was calibrated with {known.protocol!r}, and counts here with "
-            f"{model.protocol!r}; calibrate with the same --image-scale, --long-side and --ignore"
+            f"{option}: {predictor.label} was calibrated with {known.protocol!r}, and counts here with "
+            f"{predictor.protocol!r}; calibrate with the same --image-scale, --long-side and --ignore"
         )

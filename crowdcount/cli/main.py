@@ -53,6 +53,7 @@ COMMANDS: Final = {
         Command("dataset", "crowdcount.cli.dataset", "check or download a data set, choose frames, import annotations"),
         Command("weights", "crowdcount.cli.weights", "list, download, verify and publish weights"),
         Command("convert", "crowdcount.cli.convert", "turn a checkpoint into one safetensors file with a model card"),
+        Command("export", "crowdcount.cli.export", "write a model for ONNX, OpenVINO or torch.export, and compare it"),
     ),
     "develop": (
         Command("benchmark", "benchmarks.__main__", "measure speed and memory beside the published way", clone=True),

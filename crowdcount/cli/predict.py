@@ -10,6 +10,7 @@
     crowdcount predict street.jpg --ignore posters.png --image-scale 0.5 --output results
     crowdcount predict walk.mp4 --every 10 --smooth 5 --output results
     crowdcount predict photo.jpg --model REC_RUN/checkpoints/best.ckpt --expression "person in red"
+    crowdcount predict photos/ --model counter.onnx --output results
 
     crowdcount predict photos/ --output results --resume
     crowdcount predict 's3://bucket/photos' --engine ray --workers 8 --gpus 1 --output s3://bucket/counts
@@ -57,8 +58,8 @@ from crowdcount.cli.tables import CountResult
 from crowdcount.cli.word_order import Values
 from crowdcount.errors import InputError
 from crowdcount.ground.columns import density_text
-from crowdcount.inference.density import DOUBTFUL
-from crowdcount.predictor import DEFAULT_MEMORY, Precision
+from crowdcount.inference.base_predictor import DEFAULT_MEMORY, Precision
+from crowdcount.inference.prediction import DOUBTFUL
 from crowdcount.video.read import is_video
 from crowdcount.visualize import interval_text
 
@@ -170,7 +171,11 @@ def _parser() -> Parser:
         "sources", nargs="+", metavar="FILE", help="images, videos, folders or patterns; - reads their names from stdin"
     )
     model = parser.add_argument_group("model")
-    model.add_argument("--model", help=f"{MODEL} (default: the model in the package)")
+    model.add_argument(
+        "--model",
+        help=f"{MODEL}; or an .onnx or .xml file of `crowdcount export`, which counts without torch (default: the "
+        "model in the package)",
+    )
     add_weights(model)
     add_expression(model)
     add_camera(parser.add_argument_group("camera"))

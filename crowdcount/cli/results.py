@@ -16,8 +16,7 @@ from crowdcount.cli.tables import CountResult, counts_csv, counts_json, counts_r
 from crowdcount.errors import InputError
 from crowdcount.files import LineFile, atomic_write, read_text
 from crowdcount.geometry import as_points
-from crowdcount.inference.model import CrowdModel
-from crowdcount.weights.state_dict import state_digest
+from crowdcount.inference.base_predictor import BasePredictor
 
 RECORD: Final = "counts.jsonl"
 """The record of a call: its settings, then a line for each file."""
@@ -28,21 +27,17 @@ _NO_SETTINGS: Final = frozenset(
 """Arguments that change no number beyond rounding, or whose content is a setting instead."""
 
 
-def call_settings(args: argparse.Namespace, model: CrowdModel) -> dict[str, Any]:
+def call_settings(args: argparse.Namespace, predictor: BasePredictor) -> dict[str, Any]:
     """Return what decides about the numbers of a call and its outputs, as JSON has it."""
     given = {name: value for name, value in vars(args).items() if name not in _NO_SETTINGS}
     zones = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in args.zones}
-    settings = {
-        **given,
-        "model": model.name,
-        "protocol": model.protocol,
-        "weights": state_digest(model.network.state_dict()),
-        "zones": zones,
-    }
+    weights = predictor.hash_weights()
+    model = {"model": predictor.label, "protocol": predictor.protocol, "weights": weights}
+    settings = {**given, **model, "zones": zones}
     if args.camera is not None:
         settings["camera"] = hashlib.sha256(args.camera.read_bytes()).hexdigest()
-    if model.intervals is not None:
-        settings["intervals"] = model.intervals.fingerprint
+    if predictor.intervals is not None:
+        settings["intervals"] = predictor.intervals.fingerprint
     parsed: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return parsed
 

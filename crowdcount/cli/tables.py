@@ -14,7 +14,7 @@ from crowdcount.csv_cells import escaped_cell
 from crowdcount.geometry import Points, as_points
 from crowdcount.ground import columns
 from crowdcount.ground.measure import GroundReading
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.intervals.calibration import Interval
 from crowdcount.visualize import count_text, interval_text
 
@@ -32,12 +32,12 @@ class CountResult:
         parts: people in each zone, or found for each expression, by name.
         points: (K, 2) where they are, in pixels of the image.
         size: width and height of the image in pixels.
-        exact: see `crowdcount.inference.density.Prediction`; None for points of expressions and for videos.
+        exact: see `crowdcount.inference.Prediction`; None for points of expressions and for videos.
         error: why it could not be counted, or, with a count, what could not be written.
         outputs: names of the files written for it, in the folder of the table.
         interval: interval of the count; None if none was asked for.
         part_intervals: intervals of zones by name.
-        doubt: see `crowdcount.inference.density.Prediction`; None for models without probabilities.
+        doubt: see `crowdcount.inference.Prediction`; None for models without probabilities.
         ground: people per square metre of the image; None without a camera.
         part_grounds: people per square metre of zones by name.
     """

@@ -114,10 +114,10 @@ def _predictor(args: argparse.Namespace, rules: Sequence[Rule]) -> tuple[Predict
     model = predictor.model.density_model()
     if args.interval is not None:
         conformal_rank(0, args.interval)
-        check_calibrated(model, "--interval")
+        check_calibrated(predictor, "--interval")
     for rule in rules:
         if rule.miss is not None:
-            check_calibrated(model, repr(rule.text))
+            check_calibrated(predictor, repr(rule.text))
     return predictor, model
 
 

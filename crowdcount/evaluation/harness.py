@@ -15,9 +15,9 @@ from crowdcount.distributed import all_gather
 from crowdcount.errors import InputError
 from crowdcount.geometry import inside
 from crowdcount.images.read import Image
-from crowdcount.inference.density import Prediction
 from crowdcount.inference.model import CrowdModel
 from crowdcount.inference.points import PointPrediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.intervals.calibration import Interval
 from crowdcount.intervals.conformal import conformal_rank
 from crowdcount.metrics.game import GAME_LEVELS, game, point_cells

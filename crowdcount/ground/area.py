@@ -18,7 +18,7 @@ from crowdcount.ground.camera import Camera
 from crowdcount.ground.homography import Floats
 
 if TYPE_CHECKING:  # the ground needs no torch
-    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.prediction import Prediction
 
 
 @dataclass(frozen=True, eq=False)

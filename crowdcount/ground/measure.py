@@ -13,7 +13,7 @@ from crowdcount.ground.homography import Floats
 from crowdcount.ground.patch import SIDE, MetricGrid, Patch
 
 if TYPE_CHECKING:  # the ground needs no torch
-    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.prediction import Prediction
     from crowdcount.zones.zone import Zone
 
 

@@ -1,16 +1,15 @@
 """Conversion of files, arrays, tensors and Pillow images to RGB."""
 
 import logging
+import sys
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, Union, get_args
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import PIL.JpegImagePlugin
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from crowdcount.checks import check_choice
 from crowdcount.errors import InputError
@@ -18,9 +17,12 @@ from crowdcount.images.levels import ValueRange, to_uint8
 from crowdcount.images.read import Image, decode, decoder_message, pillow_values, read_image
 from crowdcount.local_path import local_path
 
+if TYPE_CHECKING:  # counting with an exported model needs no torch
+    from torch import Tensor
+
 logger = logging.getLogger(__name__)
 
-ImageLike = Path | str | NDArray[Any] | Tensor | PIL.Image.Image
+ImageLike = Union[Path, str, NDArray[Any], "Tensor", PIL.Image.Image]
 """A file, (H, W), (H, W, 3) or (H, W, 4) array, (3, H, W) tensor, or a Pillow image."""
 
 Channels = Literal["rgb", "bgr"]
@@ -55,11 +57,16 @@ def as_image(
         return read_image(local_path(image), max_memory=max_memory, value_range=value_range)
     if isinstance(image, PIL.Image.Image):
         return _of_pillow(image, value_range)
-    if isinstance(image, Tensor):
+    if _is_tensor(image):
         image = _of_tensor(image)
     if not isinstance(image, np.ndarray):
         raise InputError(f"an image is a file, an array, a tensor or a Pillow image; got {type(image).__name__}")
     return _of_array(image, value_range, channels)
+
+
+def _is_tensor(image: object) -> "TypeGuard[Tensor]":
+    torch = sys.modules.get("torch")  # there is no tensor without it
+    return torch is not None and isinstance(image, torch.Tensor)
 
 
 def _of_pillow(image: PIL.Image.Image, value_range: ValueRange | None) -> Image:
@@ -103,13 +110,13 @@ def _sixteen_bits(values: NDArray[np.int32], name: str) -> NDArray[np.uint16]:
     return values.astype(np.uint16)
 
 
-def _of_tensor(tensor: Tensor) -> NDArray[Any]:
+def _of_tensor(tensor: "Tensor") -> NDArray[Any]:
     if tensor.ndim != 3 or tensor.is_nested or tensor.shape[0] not in (1, 3, 4):
         shape = "a nested one" if tensor.is_nested else tuple(tensor.shape)
         raise InputError(f"a tensor is (3, H, W), or with 1 or 4 channels; got {shape}")
     try:
         array = tensor.detach().cpu().movedim(0, -1)
-        return (array.float() if array.dtype == torch.bfloat16 else array).numpy()  # NumPy has no bfloat16
+        return (array.float() if str(array.dtype) == "torch.bfloat16" else array).numpy()  # NumPy has no bfloat16
     # torch's own errors for tensors without plain values: meta, sparse, quantised, and types that NumPy lacks
     except (RuntimeError, TypeError, NotImplementedError) as error:
         raise InputError(

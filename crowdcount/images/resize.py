@@ -148,6 +148,22 @@ class ShortSide:
         return apply_rule(self, image, points)
 
 
+def sized_image(image: Image, rule: SizeRule | None) -> Image:
+    """Return an image (H, W, 3) uint8 RGB as a size rule has it; None keeps it.
+
+    Raises:
+        InputError: the array is not such an image.
+    """
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            f"an image is an array here, not {type(image).__name__}; read it with crowdcount.images.read_image, or "
+            "take crowdcount.predict, which also takes files"
+        )
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
+    return image if rule is None else rule(image, np.empty((0, 2), np.float32))[0]
+
+
 def cv_resized(image: Image, target: tuple[int, int], interpolation: Interpolation) -> Image:
     """Return an image (H, W, 3) resized by OpenCV to (width, height)."""
     return cv2.resize(image, target, interpolation=_FLAGS[interpolation]).astype(np.uint8, copy=False)

@@ -112,3 +112,19 @@ class LongSide:
     def __call__(self, image: Image, points: Points) -> tuple[Image, Points]:
         """Resize an image (H, W, 3) uint8 and scale its points (N, 2) by the ratio of each side."""
         return apply_rule(self, image, points)
+
+
+def camera_rule(rule: SizeRule | None, image_scale: float = 1.0, long_side: int | None = None) -> SizeRule | None:
+    """Return a model's size rule with what is known of the images of a camera; None keeps images as they are.
+
+    Args:
+        rule: the model's own.
+        image_scale: see `ImageScale`.
+        long_side: see `LongSide`; None for no limit.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+    if image_scale != 1:
+        rule = ImageScale(image_scale, rule)
+    return rule if long_side is None else LongSide(long_side, rule)

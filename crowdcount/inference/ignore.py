@@ -11,8 +11,8 @@ from crowdcount.geometry import Points, inside
 from crowdcount.images.mask import IgnoreMask
 
 if TYPE_CHECKING:
-    from crowdcount.inference.density import Prediction
     from crowdcount.inference.points import PointPrediction
+    from crowdcount.inference.prediction import Prediction
 
 _ROUNDING: Final = 1e-9
 """Share of a block below which it is none: edges that cut through pixels are summed with rounding."""

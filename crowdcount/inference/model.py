@@ -19,12 +19,14 @@ from torch import Tensor
 from crowdcount.errors import InputError
 from crowdcount.images.mask import IgnoreMask
 from crowdcount.images.read import Image
-from crowdcount.images.resize import SizeRule
-from crowdcount.images.view import ImageScale, LongSide
+from crowdcount.images.resize import SizeRule, sized_image
+from crowdcount.images.view import camera_rule
 from crowdcount.inference.captions import CaptionInference, CaptionPrediction
-from crowdcount.inference.density import Inference, Prediction
+from crowdcount.inference.density import Inference
 from crowdcount.inference.ignore import without_ignored, without_ignored_points
+from crowdcount.inference.parts import protocol_text
 from crowdcount.inference.points import PointInference, PointPrediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.intervals.file import Intervals
 from crowdcount.models.base import CrowdNetwork, DensityNetwork
 from crowdcount.models.image_text.network import ImageText
@@ -173,9 +175,7 @@ class CrowdModel(ABC):
     @property
     def protocol(self) -> str:
         """Description of the protocol: size rule, then one pass, windows, or thresholds of points, then a mask."""
-        rule = "images as they are" if self.resize is None else f"size rule {self.resize}"
-        mask = "" if self.ignored is None else f"; without the pixels of mask {self.ignored.digest[:12]}"
-        return f"{rule}; {self.inference.protocol}{mask}"
+        return protocol_text(self.resize, self.inference.protocol, self.ignored)
 
     def for_camera(
         self, image_scale: float = 1.0, long_side: int | None = None, ignored: IgnoreMask | None = None
@@ -193,11 +193,7 @@ class CrowdModel(ABC):
         Raises:
             InputError: a number is out of its range.
         """
-        rule = self.resize
-        if image_scale != 1:
-            rule = ImageScale(image_scale, rule)
-        if long_side is not None:
-            rule = LongSide(long_side, rule)
+        rule = camera_rule(self.resize, image_scale, long_side)
         return replace(self, resize=rule, ignored=ignored or self.ignored)
 
     def pixels(self, image: Image) -> Tensor:
@@ -209,17 +205,8 @@ class CrowdModel(ABC):
         Raises:
             InputError: the array is not such an image.
         """
-        if not isinstance(image, np.ndarray):
-            raise InputError(
-                f"an image is an array here, not {type(image).__name__}; read it with crowdcount.images.read_image, or "
-                "take crowdcount.predict, which also takes files"
-            )
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
-        if self.resize is not None:
-            image, _ = self.resize(image, np.empty((0, 2), np.float32))
-        # a view, not a copy: channels stay last in memory, which is faster for convolutions
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        sized = np.ascontiguousarray(sized_image(image, self.resize))
+        pixels = torch.from_numpy(sized).permute(2, 0, 1)  # a view: channels stay last in memory, faster to convolve
         return pixels.to(next(self.network.parameters()).device)
 
 

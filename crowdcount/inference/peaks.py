@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from crowdcount.geometry import Points, as_points
 
 if TYPE_CHECKING:
-    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.prediction import Prediction
 
 
 def density_peaks(prediction: "Prediction", threshold: float = 0.0) -> Points:

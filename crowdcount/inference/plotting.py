@@ -21,7 +21,7 @@ from crowdcount.visualize.density import EXPRESSION_COLOURS, image_bytes, overla
 from crowdcount.visualize.hatch import hatch
 
 if TYPE_CHECKING:
-    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.prediction import Prediction
 
 Colour = tuple[int, int, int]
 

@@ -11,7 +11,7 @@ from crowdcount.doctor.duplicates import Appearance, image_hash, is_copy
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points
 from crowdcount.images.read import Image
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.intervals.scale import SCALES
 from crowdcount.labelling.features import FeatureMoments, Features
 from crowdcount.predictor import Predictor

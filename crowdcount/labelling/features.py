@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.models.base import DensityNetwork
 
 Features = NDArray[np.float64]

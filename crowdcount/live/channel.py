@@ -7,7 +7,7 @@ from typing import Protocol
 
 from crowdcount.errors import InputError
 from crowdcount.images.read import Image
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.live.alarms import WHOLE, Alarm, Rule
 from crowdcount.live.coverage import Coverage
 from crowdcount.live.log import Event, LiveReading, Outage

@@ -14,7 +14,7 @@ from crowdcount.images.read import Image
 from crowdcount.visualize.drawing_mark import drawing_bytes
 
 if TYPE_CHECKING:  # inference imports torch
-    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.prediction import Prediction
 
 _CELLS: Final = 32
 """Cells along the longer side of a blurred image; a face over a quarter of it is 8 cells wide."""

@@ -1,7 +1,7 @@
 """Position of a tile in the whole image, for operations that depend on the image size."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -37,9 +37,14 @@ def current_tile() -> TileContext | None:
     return _tile.get()
 
 
+def whole_image() -> AbstractContextManager[None]:
+    """Make networks inside the context treat their input as a whole image, wherever it comes from."""
+    return tile_context(None)
+
+
 @contextmanager
-def tile_context(tile: TileContext) -> Iterator[None]:
-    """Make networks inside the context treat their input as a tile of a larger image."""
+def tile_context(tile: TileContext | None) -> Iterator[None]:
+    """Make networks inside the context treat their input as a tile of a larger image, or with None as a whole one."""
     token = _tile.set(tile)
     try:
         yield

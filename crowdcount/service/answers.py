@@ -5,7 +5,7 @@ import math
 import numpy as np
 from pydantic import BaseModel, Field
 
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.intervals.calibration import Interval, State
 
 

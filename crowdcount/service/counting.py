@@ -10,8 +10,8 @@ import numpy as np
 from crowdcount.errors import InputError
 from crowdcount.images.formats import image_format
 from crowdcount.images.read import Image, decode
-from crowdcount.inference.density import DOUBTFUL, Prediction
 from crowdcount.inference.plotting import density_overlay
+from crowdcount.inference.prediction import DOUBTFUL, Prediction
 from crowdcount.predictor import Predictor
 from crowdcount.service.answers import (
     CountAnswer,

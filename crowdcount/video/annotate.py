@@ -13,7 +13,7 @@ from crowdcount.visualize.density import overlay, scale_top, smooth_density
 from crowdcount.visualize.hatch import hatch
 
 if TYPE_CHECKING:  # inference imports torch
-    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.prediction import Prediction
 
 
 class ColourScale:

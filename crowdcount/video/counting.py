@@ -10,8 +10,8 @@ from typing import Any, Self
 from crowdcount.errors import InputError
 from crowdcount.ground.measure import Ground
 from crowdcount.images.read import Image
-from crowdcount.inference.density import Prediction
-from crowdcount.predictor import Predictor
+from crowdcount.inference.base_predictor import BasePredictor
+from crowdcount.inference.prediction import Prediction
 from crowdcount.video.annotate import ColourScale, annotate
 from crowdcount.video.read import Frame, read_frames, video_info
 from crowdcount.video.smoothing import Reading, Smoother
@@ -22,7 +22,7 @@ from crowdcount.zones import Zone, draw_zones, zone_counts
 
 def count_video(
     path: Path,
-    predictor: Predictor,
+    predictor: BasePredictor,
     every: int = 1,
     smooth: int = 1,
     zones: Sequence[Zone] = (),

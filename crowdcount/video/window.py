@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from crowdcount.intervals.calibration import Alarm, Calibration, Interval, alarm, interval
 
 if TYPE_CHECKING:  # inference imports torch
-    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.prediction import Prediction
 
 
 class WindowBounds:

@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 from typing import Final
 
+EXPORTED_SUFFIXES: Final = (".onnx", ".xml")
+"""Ends of the names of exported models that are counted with: of onnxruntime, and of OpenVINO."""
+
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _KINDS: Final = (  # first bytes in lower case, and what they belong to
     (rb"\s*(<!doctype html|<html|<head|<\?xml[^>]*>\s*<!doctype html)", "a web page (HTML), as servers send in place"

@@ -16,7 +16,7 @@ from crowdcount.geometry import Points
 from crowdcount.zones.zone import Zone
 
 if TYPE_CHECKING:  # zones need no torch
-    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.prediction import Prediction
 
 
 def zone_counts(prediction: "Prediction", zones: Sequence[Zone], height: int, width: int) -> dict[str, float]:

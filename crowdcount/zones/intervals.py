@@ -12,7 +12,7 @@ from crowdcount.zones.counts import zone_counts, zone_variances
 from crowdcount.zones.zone import Zone
 
 if TYPE_CHECKING:  # zones need no torch
-    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.prediction import Prediction
 
 
 def hash_area(zone: Zone) -> str:

@@ -19,7 +19,7 @@ from crowdcount.plausibility import Size, check_stated_size
 from crowdcount.zones.coverage import check_polygons, polygon_shares
 
 if TYPE_CHECKING:  # drawing zones needs no torch
-    from crowdcount.inference.density import Prediction
+    from crowdcount.inference.prediction import Prediction
 
 logger = logging.getLogger(__name__)
 

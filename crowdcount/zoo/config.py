@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -20,14 +20,10 @@ from crowdcount.bounded_yaml import parse_yaml
 from crowdcount.config_errors import explain
 from crowdcount.errors import InputError, input_error
 from crowdcount.files import is_file, read_text
-from crowdcount.images.resize import Resize, ShortSide
-from crowdcount.images.resize_presets import ResizePreset
+from crowdcount.images.size_rules import SIZE_RULES
 from crowdcount.inference.model import KINDS, CrowdModel
 from crowdcount.legacy import upgrade_config
 from crowdcount.models.base import CrowdNetwork
-
-SIZE_RULES: Final[dict[str, type]] = {"resize": Resize, "short_side": ShortSide, "resize_preset": ResizePreset}
-"""Keys of `data` that set a size rule; at most one may be given."""
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -15,6 +15,7 @@ from crowdcount.inference.release import RELEASE, check_name, check_release
 from crowdcount.models.base import CrowdNetwork
 from crowdcount.weights.cache import ensure_downloaded
 from crowdcount.weights.checkpoint import read_checkpoint, read_metadata
+from crowdcount.weights.file_kind import EXPORTED_SUFFIXES
 from crowdcount.weights.hub import HubAddress, is_address
 from crowdcount.weights.index import WeightEntry, entries_for, list_weights, read_index, terms
 from crowdcount.weights.provenance import WeightsFile, stored_object, training_origin
@@ -84,6 +85,11 @@ def load_model(
         return _load_hub(HubAddress.parse(str(source)), intervals)
     file = Path(source) / RELEASE if is_dir(Path(source)) else Path(source)
     if is_file(file):
+        if file.suffix.lower() in EXPORTED_SUFFIXES:
+            raise InputError(
+                f"{file}: is an exported model, which counts without torch: crowdcount predict --model {file}, or "
+                f"crowdcount.runtimes.RuntimePredictor({str(file)!r}) in Python"
+            )
         if weights is not None:
             raise InputError(f"{file}: is a file with weights of its own; leave weights out, or name its model instead")
         check_release(file)

@@ -22,9 +22,10 @@ from crowdcount.cli.tables import CountResult, counts_csv, counts_json, npz_byte
 from crowdcount.data import Resize
 from crowdcount.errors import InputError
 from crowdcount.images.read import read_image
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.base_predictor import DEFAULT_MEMORY
 from crowdcount.inference.plotting import density_overlay
 from crowdcount.inference.points import PointInference
+from crowdcount.inference.prediction import Prediction
 from crowdcount.inference.release import save_release
 from crowdcount.predictor import Predictor, find_device
 from crowdcount.video.counting import count_video
@@ -802,8 +803,8 @@ def test_the_memory_that_is_taken(model, monkeypatch):
     """Large pictures are counted in tiles where these are exact; the limit of a model's own configuration holds."""
     image = picture()
     assert Predictor(model)._memory(model, [image]) is None
-    monkeypatch.setattr(predictor_module, "_SMALL", 100)
-    assert Predictor(model)._memory(model, [image]) == predictor_module.DEFAULT_MEMORY
+    monkeypatch.setattr("crowdcount.inference.base_predictor.SMALL", 100)
+    assert Predictor(model)._memory(model, [image]) == DEFAULT_MEMORY
     assert Predictor(model, max_memory=0.5)._memory(model, [image]) == 0.5
     own = replace(model, inference=replace(model.inference, max_memory=0.25))
     assert Predictor(own)._memory(own, [image]) == 0.25

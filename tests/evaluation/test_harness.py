@@ -25,8 +25,8 @@ from crowdcount.evaluation.summary import Tables, summarise
 from crowdcount.evaluation.table import results_csv
 from crowdcount.evaluation.text import summary_text
 from crowdcount.geometry import as_points, inside
-from crowdcount.inference.density import Prediction
 from crowdcount.inference.peaks import density_peaks
+from crowdcount.inference.prediction import Prediction
 from crowdcount.metrics import boxes_to_heads, count_errors, hits, pairs_within
 from crowdcount.visualize.density import true_density
 from crowdcount.weights.cache import import_file

@@ -12,8 +12,8 @@ from crowdcount.ground import Ground, Settings, camera_of_tilt
 from crowdcount.ground.area import GroundBlocks, ground_blocks
 from crowdcount.ground.patch import MetricGrid
 from crowdcount.images.mask import IgnoreMask
-from crowdcount.inference.density import Prediction
 from crowdcount.inference.ignore import without_ignored
+from crowdcount.inference.prediction import Prediction
 from crowdcount.visualize.density import true_density
 from crowdcount.zones import Zone
 from tests.support.pinhole import project, quadrilateral_area

@@ -11,9 +11,9 @@ from shapely import box
 import crowdcount
 from crowdcount.errors import InputError
 from crowdcount.images.mask import IgnoreMask, read_mask
-from crowdcount.inference.density import Prediction
 from crowdcount.inference.ignore import ignored_points, without_ignored, without_ignored_points
 from crowdcount.inference.points import PointPrediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.predictor import Predictor
 from crowdcount.zones import Zone, zone_counts, zone_variances

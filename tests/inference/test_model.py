@@ -6,11 +6,12 @@ import torch
 
 import crowdcount
 from crowdcount.errors import InputError
-from crowdcount.inference.density import Inference, Prediction
+from crowdcount.inference.density import Inference
 from crowdcount.inference.model import KINDS, CrowdModel
 from crowdcount.inference.peaks import density_peaks
 from crowdcount.inference.plotting import comparison
 from crowdcount.inference.points import PointInference, PointPrediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.metrics.localisation import predicted_radius
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.visualize.captions import count_text, panel

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from crowdcount.inference.density import Prediction
 from crowdcount.inference.peaks import density_peaks
+from crowdcount.inference.prediction import Prediction
 
 
 def prediction(density, stride=8, count=None, size=None):

@@ -10,8 +10,8 @@ import crowdcount
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
 from crowdcount.images.read import read_image
-from crowdcount.inference.density import Prediction
 from crowdcount.inference.points import PointPrediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.visualize.captions import caption
 from crowdcount.visualize.density import image_bytes, overlay
 

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 import crowdcount
 from crowdcount.errors import InputError
-from crowdcount.inference.density import GIB, Inference, count_tiles
+from crowdcount.inference.density import Inference, TorchRunner
+from crowdcount.inference.parts import GIB, merge_tiles
 from crowdcount.inference.receptive_field import bytes_per_pixel, inexact_reason, receptive_margin, tile_multiple
 from crowdcount.inference.tiling import grid, spans
 from crowdcount.models.base import CountMap, DensityNetwork
@@ -91,13 +92,13 @@ def test_tiles_meet_in_both_directions():
 
 def check_tiles(network, image, room):
     whole = Inference()(network, image)
-    maps, exact = count_tiles(network, image[None], room)
+    maps, exact = merge_tiles(TorchRunner(network, image), room)
     rows, columns = whole.density.shape
     assert exact and whole.exact
-    assert np.abs(maps[0, 0, :rows, :columns].numpy() - whole.density).max() <= 1e-4 * whole.density.max()
+    assert np.abs(maps[0, :rows, :columns] - whole.density).max() <= 1e-4 * whole.density.max()
     if whole.probabilities is not None:
-        np.testing.assert_allclose(maps[0, 2:, :rows, :columns], whole.probabilities, atol=1e-4)
-        np.testing.assert_allclose(maps[0, 1, :rows, :columns], whole.variance, atol=1e-4)
+        np.testing.assert_allclose(maps[2:, :rows, :columns], whole.probabilities, atol=1e-4)
+        np.testing.assert_allclose(maps[1, :rows, :columns], whole.variance, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -105,8 +106,8 @@ def test_networks_that_see_the_whole_image_have_no_exact_tiles(name, caplog):
     network = trained(WHOLE[name]())
     assert receptive_margin(network) is None
     with caplog.at_level(logging.WARNING):
-        maps, exact = count_tiles(network, noise(100, 700)[None], 100 * 450)
-    assert not exact and torch.isfinite(maps).all()
+        maps, exact = merge_tiles(TorchRunner(network, noise(100, 700)), 100 * 450)
+    assert not exact and np.isfinite(maps).all()
     reason = (
         "does not count in the same way everywhere in an image" if name == "swin" else "sees the whole image at once"
     )
@@ -121,9 +122,9 @@ def test_the_halo_is_as_wide_as_it_must_be_and_no_wider(margin, monkeypatch):
     if margin == "less":
         monkeypatch.setattr("crowdcount.inference.density.receptive_margin", lambda _: wide - step)
     image = noise(4 * step, 12 * wide)
-    maps, _ = count_tiles(network, image[None], 4 * step * (2 * wide + 4 * step))
+    maps, _ = merge_tiles(TorchRunner(network, image), 4 * step * (2 * wide + 4 * step))
     whole = Inference()(network, image).density
-    assert (np.abs(maps[0, 0].numpy() - whole).max() <= 1e-5 * whole.max()) == (margin == "receptive_margin")
+    assert (np.abs(maps[0] - whole).max() <= 1e-5 * whole.max()) == (margin == "receptive_margin")
 
 
 class Chain(DensityNetwork):
@@ -204,10 +205,10 @@ class Enlarged(DensityNetwork):
 def test_corners_that_keep_their_centres_are_noticed(by_image, caplog):
     network, image = Enlarged(by_image).eval(), noise(640, 480)
     with caplog.at_level(logging.WARNING):
-        maps, exact = count_tiles(network, image[None], 300 * 300)
+        maps, exact = merge_tiles(TorchRunner(network, image), 300 * 300)
     whole = Inference()(network, image).density
     assert exact is by_image is (receptive_margin(network) is not None)
-    assert np.allclose(maps[0, 0], whole, rtol=1e-4) is by_image
+    assert np.allclose(maps[0], whole, rtol=1e-4) is by_image
     named = "Enlarged resizes relative to the size of its input (align_corners=True; use crowdcount.models.tile_context"
     assert (named in caplog.text) is not by_image and (inexact_reason(network) == "") is by_image
 
@@ -307,7 +308,7 @@ def test_tiles_that_waste_their_time_say_so(caplog):
     network = ebc("resnet18", feature_level=1)().eval()
     step, wide = tile_multiple(network), receptive_margin(network)
     with caplog.at_level(logging.WARNING):
-        count_tiles(network, noise(20 * step, 20 * step)[None], (2 * wide + step) ** 2)
+        merge_tiles(TorchRunner(network, noise(20 * step, 20 * step)), (2 * wide + step) ** 2)
     assert "compute each pixel" in caplog.text
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.live.backoff import Backoff
 from crowdcount.live.channel import Channel, Counting
 from crowdcount.live.clock import SystemClock

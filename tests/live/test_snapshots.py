@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from crowdcount.errors import InputError
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.live.snapshots import Snapshots, blurred
 
 

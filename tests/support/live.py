@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.live.reader import LiveFrame, StreamStatistics
 from crowdcount.live.source import Source
 

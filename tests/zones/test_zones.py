@@ -18,7 +18,7 @@ from shapely import MultiPolygon, Polygon, box
 from crowdcount.errors import InputError
 from crowdcount.geometry import as_points
 from crowdcount.images.read import read_image
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.visualize import labels as region_labels
 from crowdcount.zones import Zone, drawing, point_counts, read_zones, zone_counts
 

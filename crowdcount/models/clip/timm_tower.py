@@ -46,7 +46,7 @@ class TimmTower(nn.Module):
         if tokens.ndim != 3:
             return channels_first(self.trunk, [tokens])[0]
         patches = tokens[:, self.trunk.num_prefix_tokens :].transpose(1, 2)
-        return patches.reshape(len(image), self.channels, rows, columns)
+        return patches.reshape(image.shape[0], self.channels, rows, columns)
 
     def load(self, tower: Any) -> None:
         """Copy the weights of a freshly fetched tower."""

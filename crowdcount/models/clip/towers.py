@@ -196,11 +196,11 @@ class ClipVit(nn.Module):
         patches = tower.conv1(image)
         rows, columns = patches.shape[-2:]
         patches = patches.flatten(2).transpose(1, 2)
-        first = tower.class_embedding.to(patches.dtype).expand(len(image), 1, -1)
+        first = tower.class_embedding.to(patches.dtype).expand(image.shape[0], 1, -1)
         positions = self._positions(tower.positional_embedding, rows, columns)
         x = tower.ln_pre(torch.cat([first, patches], dim=1) + positions.to(patches.dtype))
         x = tower.ln_post(self._run_blocks(x))[:, 1:]
-        features: Tensor = x.transpose(1, 2).reshape(len(image), self.channels, rows, columns)
+        features: Tensor = x.transpose(1, 2).reshape(image.shape[0], self.channels, rows, columns)
         return features
 
     def _run_blocks(self, x: Tensor) -> Tensor:
@@ -210,7 +210,7 @@ class ClipVit(nn.Module):
             for index, block in enumerate(blocks):
                 x = prompted(block, x, self._prompts(index, x))
             return x
-        prompts = self._prompts(0, x).expand(len(x), -1, -1)
+        prompts = self._prompts(0, x).expand(x.shape[0], -1, -1)
         x = torch.cat([x, prompts], dim=1)
         for block in blocks:
             x = block(x)
@@ -220,7 +220,7 @@ class ClipVit(nn.Module):
         """Return a layer's prompts, (1, P, C), or (B, P, C) with dropout per image."""
         prompts = self.prompts[index].to(x.dtype).unsqueeze(0)
         if self.training and self.dropout.p:
-            prompts = prompts.expand(len(x), -1, -1)
+            prompts = prompts.expand(x.shape[0], -1, -1)
         dropped: Tensor = self.dropout(prompts)
         return dropped
 
@@ -238,7 +238,8 @@ class ClipVit(nn.Module):
 def resize_positions(table: Tensor, rows: int, columns: int, antialias: bool = False) -> Tensor:
     """Resize a position table (1 + side * side, C) to (1 + rows * columns, C), keeping the class token's row."""
     side = math.isqrt(len(table) - 1)
-    if (rows, columns) == (side, side):
+    # an exported graph is for any size: a comparison would hold it to that of its example
+    if not torch.compiler.is_compiling() and (rows, columns) == (side, side):
         return table
     grid = table[1:].reshape(side, side, -1).permute(2, 0, 1).unsqueeze(0)
     grid = functional.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False, antialias=antialias)

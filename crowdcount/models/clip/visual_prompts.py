@@ -16,9 +16,9 @@ def prompted(block: Any, x: Tensor, prompts: Tensor) -> Tensor:
     attention, width = block.attn, x.shape[-1]
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
     query, *own = functional.linear(block.ln_1(x), weight, bias).chunk(3, dim=-1)
-    shown = functional.linear(block.ln_1(prompts), weight[width:], bias[width:]).expand(len(x), -1, -1)
+    shown = functional.linear(block.ln_1(prompts), weight[width:], bias[width:]).expand(x.shape[0], -1, -1)
     key, value = (torch.cat(pair, dim=1) for pair in zip(own, shown.chunk(2, dim=-1), strict=True))
-    shape = (len(x), -1, attention.num_heads, width // attention.num_heads)
+    shape = (x.shape[0], -1, attention.num_heads, width // attention.num_heads)
     query, key, value = (each.reshape(shape).transpose(1, 2) for each in (query, key, value))
     seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
     x = x + block.ls_1(attention.out_proj(seen))

@@ -22,7 +22,7 @@ def upsampled_conv(conv: nn.Conv2d, features: Tensor, scale: float) -> Tensor:
     commute. So channels are mixed before upsampling, where there are fewer positions (4 times fewer at a scale of 2).
     Upsampling, shifting and adding the nine taps is then a small matrix for the rows and one for the columns.
     """
-    count, height, width = len(features), *features.shape[-2:]
+    count, _, height, width = features.shape
     places = features.permute(0, 2, 3, 1)
     down = _shifted(height, scale, features)
     along = _shifted(width, scale, features).flatten(1)
@@ -41,4 +41,4 @@ def _shifted(length: int, scale: float, like: Tensor) -> Tensor:
     old = torch.eye(length, dtype=like.dtype, device=like.device).unsqueeze(0)
     new = functional.interpolate(old, scale_factor=scale, mode="linear", align_corners=False)[0].t()
     padded = functional.pad(new, (0, 0, 1, 1))
-    return torch.stack([padded[tap : tap + len(new)] for tap in range(3)], dim=-1)
+    return torch.stack([padded[tap : tap + new.shape[0]] for tap in range(3)], dim=-1)

@@ -78,7 +78,7 @@ class Vit(Backbone):
         patches: Tensor = self.conv_proj(image)
         rows, columns = patches.shape[-2:]
         tokens = patches.flatten(2).mT
-        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         tokens = self.encoder(tokens, rows, columns)[:, 1:]
         return upsample(tokens.mT.reshape(-1, self.channels, rows, columns), self.scale)
 
@@ -108,7 +108,8 @@ class _Encoder(nn.Module):
         return normed
 
     def _positions(self, rows: int, columns: int) -> Tensor:
-        if rows == columns == self.grid:
+        # an exported graph is for any size: a comparison would hold it to that of its example
+        if not torch.compiler.is_compiling() and rows == columns == self.grid:
             return self.pos_embedding
         first, table = self.pos_embedding[:, :1], self.pos_embedding[:, 1:]
         table = table.mT.reshape(1, -1, self.grid, self.grid)

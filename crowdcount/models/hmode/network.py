@@ -152,8 +152,8 @@ class Hmode(DensityNetwork):
         if self.compat:
             within, between = functional.relu(within), functional.relu(between)
         groups, members = self.members.shape
-        shares = within.view(len(within), groups, members, *within.shape[-2:]).softmax(dim=2)
-        gates = _nearest(shares.flatten(1, 2), size).view(len(within), groups, members, *size)
+        shares = within.view(within.shape[0], groups, members, *within.shape[-2:]).softmax(dim=2)
+        gates = _nearest(shares.flatten(1, 2), size).view(within.shape[0], groups, members, *size)
         return gates, _nearest(between.softmax(dim=1), size), attention
 
     def _density(self, mixture: Tensor, image: Tensor) -> Tensor:

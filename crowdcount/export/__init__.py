@@ -1,0 +1,1 @@
+"""Export of density models to ONNX, OpenVINO and torch.export, with a run of each in its runtime."""

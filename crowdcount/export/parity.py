@@ -1,0 +1,132 @@
+"""Comparison of an exported graph in its runtime with the network in torch, at several sizes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crowdcount.errors import InputError
+from crowdcount.export.graph import Graph
+
+SIZES: Final = ((1, 1), (96, 160), (224, 224), (352, 256), (448, 672))
+"""Heights and widths in pixels at which graphs are compared, rounded up to what the network takes."""
+
+TOLERANCE: Final = 1e-4
+"""Largest difference of a graph from torch: of the count, and of a block as a share of the largest density."""
+
+_FEW: Final = 1.0
+"""Counts below this are compared as if they were this: a share of nearly nobody is no measure."""
+
+Run = Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
+"""Returns the outputs by name for a normalised image (1, 3, H, W)."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A graph beside torch at one size.
+
+    Attributes:
+        height: height of the input in pixels.
+        width: its width.
+        count: count in torch.
+        count_error: difference of the graph's count.
+        errors: largest difference of each output, by name, as a share of its largest value in torch.
+    """
+
+    height: int
+    width: int
+    count: float
+    count_error: float
+    errors: dict[str, float]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all differences are within `TOLERANCE`."""
+        count = abs(self.count_error) / max(abs(self.count), _FEW)
+        return max(count, *self.errors.values()) <= TOLERANCE  # False for NaN as well
+
+
+class ParityError(InputError):
+    """An exported graph that does not compute what the network computes."""
+
+
+def compare(graph: Graph, run: Run, least: int = 1) -> list[Parity]:
+    """Run a graph in its runtime and in torch, at `SIZES`.
+
+    Args:
+        graph: the graph in torch.
+        run: runs the exported one.
+        least: smallest side of the exported one, in size divisors.
+
+    Raises:
+        ParityError: the runtime fails at some size.
+    """
+    divisor = graph.divisor
+    sizes = [tuple(max(-(-side // divisor), least) * divisor for side in size) for size in SIZES]
+    return [_compared(graph, run, height, width) for height, width in sizes]
+
+
+def check(results: Sequence[Parity], name: str) -> None:
+    """Check that an exported graph computes what the network computes.
+
+    Raises:
+        ParityError: at some size it does not.
+    """
+    wrong = [each for each in results if not each.passed]
+    if wrong:
+        worst = wrong[0]
+        raise ParityError(
+            f"{name}: the exported graph counts {worst.count + worst.count_error:.6g} where torch counts "
+            f"{worst.count:.6g}, at {worst.width} x {worst.height} pixels, and {len(wrong)} of {len(results)} sizes "
+            "differ by more than rounding; no file was written. Please report it with the name of the model"
+        )
+
+
+def parity_table(results: Sequence[Parity]) -> str:
+    """Return a line for each size: count in torch, difference, largest difference of each output."""
+    names = list(results[0].errors)
+    head = ["size", "count in torch", "difference", *(f"{name}, largest difference" for name in names)]
+    lines = [
+        [f"{each.width} x {each.height}", f"{each.count:.4f}", f"{each.count_error:+.1e}"]
+        + [f"{each.errors[name]:.1e}" for name in names]
+        for each in results
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in (head, *lines)
+    )
+
+
+def _compared(graph: Graph, run: Run, height: int, width: int) -> Parity:
+    image = noise(height, width)
+    with torch.inference_mode():
+        expected = {name: value.numpy() for name, value in graph.outputs(torch.from_numpy(image)).items()}
+    try:
+        found = run(image)
+    except (RuntimeError, AssertionError, ValueError) as error:  # an InputError is a ValueError
+        raise ParityError(
+            f"the exported graph fails at {width} x {height} pixels ({error}); no file was written. Please report it "
+            "with the name of the model"
+        ) from error
+    count, other = (float(each["density"].sum(dtype=np.float64)) for each in (expected, found))
+    errors = {name: _error(found[name], value) for name, value in expected.items()}
+    return Parity(height, width, count, other - count, errors)
+
+
+def _error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    if found.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+
+
+def noise(height: int, width: int) -> NDArray[np.float32]:
+    """Return a normalised image (1, 3, height, width) of coarse shapes and fine noise, the same in every call."""
+    rng = np.random.default_rng([height, width])
+    coarse = rng.standard_normal((height // 24 + 2, width // 24 + 2, 3)).astype(np.float32)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    image = image + 0.3 * rng.standard_normal(image.shape).astype(np.float32)
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
