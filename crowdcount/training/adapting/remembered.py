@@ -71,7 +71,7 @@ class Remembered:
 
 
 def _key(sample: Tensor) -> bytes:
-    digest = hashlib.blake2b(memoryview(sample.detach().contiguous().numpy()).cast("B"), digest_size=16)
+    digest = hashlib.blake2b(sample.detach().contiguous().numpy().data.cast("B"), digest_size=16)
     digest.update(repr(tuple(sample.shape)).encode())
     return digest.digest()
 
