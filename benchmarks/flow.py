@@ -61,7 +61,9 @@ def crossings(walkers: Walkers, frames: int, every: int, predictor: Predictor | 
                 prediction = predictor.predict(image)
                 predicted, stride = prediction.density, prediction.stride
                 seen = prediction.height, prediction.width
-        for name, flow in flows.items() if motion is not None else ():
+        for name, flow in flows.items():
+            if motion is None:
+                continue
             sums[name][1] += flow(motion, true, STRIDE, (height, width))
             if predictor is not None:
                 sums[name][2] += flow(motion, predicted, stride, seen)

@@ -26,7 +26,7 @@ from crowdcount.inference.prediction import Prediction
 from crowdcount.inference.receptive_field import receptive_margin
 from crowdcount.inference.release import RELEASE
 from crowdcount.intervals.file import Intervals, intervals_file
-from crowdcount.weights.state_dict import hash_state
+from crowdcount.weights.state_dict import state_digest
 from crowdcount.zoo.models import load_model
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Predictor(BasePredictor):
 
     def hash_weights(self) -> str:
         """Return the SHA-256 of the weights, wherever they came from."""
-        return hash_state(self.model.network.state_dict())
+        return state_digest(self.model.network.state_dict())
 
     def check_texts(self, texts: Sequence[str]) -> None:
         """Check that the model counts what expressions name, or, without any, that it needs none.

@@ -7,7 +7,6 @@ from typing import Final, get_args
 
 from tqdm import tqdm
 
-from crowdcount.batch.dataset import count_dataset
 from crowdcount.batch.report import PARTITION, Engine, Progress
 from crowdcount.cli.parser import Options, Parser
 from crowdcount.cli.sources import expanded
@@ -59,6 +58,8 @@ def check_dataset_options(parser: Parser, args: argparse.Namespace) -> None:
 
 def run_dataset(args: argparse.Namespace) -> int:
     """Count, print errors and a summary, and return the exit status."""
+    from crowdcount.batch.dataset import count_dataset  # which imports torch: exported models count without it
+
     chosen = {name: value for name in DATASET_OPTIONS if (value := getattr(args, name)) is not None}
     names = ("weights", "device", "precision", "max_memory", "long_side", "image_scale", "ignore")
     options = {name: getattr(args, name) for name in names}

@@ -13,7 +13,7 @@ from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.tile_context import whole_image
 from crowdcount.runtimes.description import OUTPUTS, Description
-from crowdcount.weights.state_dict import hash_state
+from crowdcount.weights.state_dict import state_digest
 
 
 class Untiled(DensityNetwork):
@@ -98,7 +98,7 @@ def describe(model: Model, graph: Graph) -> Description:
     return Description(
         name=model.label,
         crowdcount=__version__,
-        weights_sha256=hash_state(model.network.state_dict()),
+        weights_sha256=state_digest(model.network.state_dict()),
         mean=tuple(network.mean),
         std=tuple(network.std),
         stride=network.stride,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -57,7 +58,7 @@ def folder_samples(folder: Path, number: int) -> tuple[list[Sample], list[Sample
     files = image_files(folder)
     if not files:
         raise InputError(f"{folder}: holds no images")
-    samples = [Sample(lambda file=file: read_image(file)) for file in files]
+    samples = [Sample(partial(read_image, file)) for file in files]
     made_with = chosen(samples, number)
     others = [each for each in samples if all(each is not used for used in made_with)]
     return made_with, others or samples

@@ -128,5 +128,5 @@ def noise(height: int, width: int) -> NDArray[np.float32]:
     rng = np.random.default_rng([height, width])
     coarse = rng.standard_normal((height // 24 + 2, width // 24 + 2, 3)).astype(np.float32)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-    image = image + 0.3 * rng.standard_normal(image.shape).astype(np.float32)
+    image = image + 0.3 * np.asarray(rng.standard_normal(image.shape), np.float32)
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)

@@ -198,7 +198,13 @@ class LastCheckpoint(RunCheckpoint):
         if self.termination.agreed(trainer):
             raise SIGTERMException
 
-    on_test_start, on_test_batch_end = on_validation_start, on_validation_batch_end
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that no step is running."""
+        self.on_validation_start(trainer, pl_module)
+
+    def on_test_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """End several processes together where one of them got SIGTERM."""
+        self.on_validation_batch_end(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save a whole epoch; one cut short would be resumed as if it were whole."""

@@ -35,15 +35,6 @@ def find_state(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     return state
 
 
-def hash_state(state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of names and values of a state dict."""
-    digest = hashlib.sha256()
-    for name, tensor in state.items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def _is_weight(key: str, value: Any) -> bool:
     """Return whether a key that may be a container's is that of a weight; no network calls one `state_dict`."""
     return isinstance(value, Tensor) and key != "state_dict"

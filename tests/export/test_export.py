@@ -18,7 +18,7 @@ from crowdcount.inference.model import ImageTextModel, Model, ReferringModel
 from crowdcount.models.base import CountMap
 from crowdcount.runtimes.description import Description
 from crowdcount.runtimes.sessions import open_session
-from crowdcount.weights.state_dict import hash_state
+from crowdcount.weights.state_dict import state_digest
 from tests.support.counter import noise_image
 from tests.support.exported import SUFFIXES, TinyCounter, exported, tiny_model
 
@@ -46,7 +46,7 @@ def test_a_file_says_how_to_count(form):
     stored = (ProgramSession(path) if form == "torch" else open_session(path)).metadata
     network = tiny_model().network
     assert stored["crowdcount"] == __version__ and stored["name"] == "tiny" and stored["precision"] == "float32"
-    assert stored["weights_sha256"] == hash_state(network.state_dict())
+    assert stored["weights_sha256"] == state_digest(network.state_dict())
     before, after = json.loads(stored["preprocessing"]), json.loads(stored["postprocessing"])
     assert before["mean"] == list(network.mean) and before["std"] == list(network.std)
     assert (before["size_divisor"], before["size_rule"], after["stride"]) == (16, None, 8)

@@ -122,7 +122,7 @@ def adapt(model: Model, frames: Sequence[Frame], plan: Plan = Plan()) -> Adaptat
         taken = choose(trials)
         bar.set_description(f"{taken.level}, all frames")
         learner.learn(taken.level, range(len(frames)))
-        bar.update(bar.total - bar.n)
+        bar.update((bar.total or 0) - bar.n)
     return Adaptation(learner.finished(), taken, tuple(trials), len(parts))
 
 
