@@ -1,6 +1,8 @@
 """Exported files: equal to torch at several sizes, described, one file, or none."""
 
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -107,15 +109,22 @@ def test_a_program_takes_every_size_and_one_image():
         program.module()(torch.zeros(1, 3, 24, 32))  # no multiple of 16
 
 
-def test_int8_counts_nearly_the_same(tmp_path):
-    pytest.importorskip("nncf", reason="comes with the extra `export`")
+def quantise(folder):
+    """Export at int8; return whether all passed, and the counts of both files."""
     images = [noise_image(64, 96, seed) for seed in range(3)]
     model = tiny_model(resize=Resize(64, 640, 32))
-    results = export_int8(model, tmp_path / "tiny.xml", images, tmp_path / "float32.xml")
-    assert all(each.passed for each in results)
-    assert {each.name for each in tmp_path.iterdir()} == {"tiny.xml", "tiny.bin", "float32.xml", "float32.bin"}
-    small, plain = open_session(tmp_path / "tiny.xml"), open_session(tmp_path / "float32.xml")
-    assert small.metadata["precision"] == "int8" and "FakeQuantize" in (tmp_path / "tiny.xml").read_text()
+    results = export_int8(model, folder / "tiny.xml", images, folder / "float32.xml")
+    small, plain = open_session(folder / "tiny.xml"), open_session(folder / "float32.xml")
     image = noise(64, 96)
-    found, expected = (each.run(image)["density"].sum() for each in (small, plain))
+    counts = [float(each.run(image)["density"].sum()) for each in (small, plain)]
+    return all(each.passed for each in results), small.metadata["precision"], counts
+
+
+def test_int8_counts_nearly_the_same(tmp_path):
+    pytest.importorskip("nncf", reason="comes with the extra `export`")
+    # in a process of its own: where NNCF 3.4 has run, a signal handler that raises, as in other tests, ends in a crash
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        passed, precision, (found, expected) = pool.submit(quantise, tmp_path).result()
+    assert passed and precision == "int8" and "FakeQuantize" in (tmp_path / "tiny.xml").read_text()
+    assert {each.name for each in tmp_path.iterdir()} == {"tiny.xml", "tiny.bin", "float32.xml", "float32.bin"}
     assert found != expected and found == pytest.approx(expected, rel=0.1)
