@@ -12,7 +12,7 @@ from crowdcount.batch.tables import Column
 from crowdcount.errors import InputError
 from crowdcount.files import printable
 from crowdcount.images.read import Image, decode
-from crowdcount.inference.density import Prediction
+from crowdcount.inference.prediction import Prediction
 from crowdcount.local_path import is_address
 from crowdcount.predictor import Predictor
 from crowdcount.prefetch import ahead

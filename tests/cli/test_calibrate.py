@@ -22,6 +22,7 @@ from crowdcount.errors import InputError
 from crowdcount.evaluation.calibration import count_records
 from crowdcount.files import atomic_write
 from crowdcount.geometry import as_points
+from crowdcount.images import as_image
 from crowdcount.images.mask import IgnoreMask
 from crowdcount.inference.density import Inference
 from crowdcount.inference.model import Model
@@ -75,7 +76,7 @@ def test_counts_alone_give_intervals_beside_the_weights(model, images, capsys):
     assert found.fingerprint == hash_counts((f"{number}.png", number % 7) for number in range(IMAGES))
 
     loaded = crowdcount.load_model(model)
-    plain = [loaded.predict(crowdcount.predictor.as_image(images / f"{n}.png")) for n in range(IMAGES)]
+    plain = [loaded.predict(as_image(images / f"{n}.png")) for n in range(IMAGES)]
     scores = sorted(abs(n % 7 - p.count) / math.sqrt(p.total_variance + 1) for n, p in enumerate(plain))
     for each in plain:
         low, high, state = each.interval(0.9)
@@ -97,7 +98,7 @@ def test_the_package_is_not_written_to(images, capsys):
 def test_a_prediction_in_another_way_is_uncalibrated(model, images):
     assert main([str(model), "--counts", str(images / "counts.csv")]) == 0
     loaded, path = crowdcount.load_model(model), images / "3.png"
-    image = crowdcount.predictor.as_image(path)
+    image = as_image(path)
     assert replace(loaded, resize=Resize(min_side=64, max_side=640)).predict(image).interval(0.9) == (
         0,
         math.inf,
@@ -206,7 +207,7 @@ def test_moving_average_of_a_video_has_the_interval_of_a_window(model, images, t
     table, file, out = images / "frames.csv", tmp_path / "windows.json", tmp_path / "out"
     table.write_text("image,count,window\n" + "\n".join(f"{n}.png,{n % 7},w{n // 2}" for n in range(24)))
     assert main([str(model), "--counts", str(table), "--output", str(file)]) == 0
-    frames = [crowdcount.predictor.as_image(images / f"{number}.png") for number in (3, 4, 5, 6)]
+    frames = [as_image(images / f"{number}.png") for number in (3, 4, 5, 6)]
     write_video(tmp_path / "walk.mp4", frames, "mpeg4")
     words = [str(tmp_path / "walk.mp4"), "--model", str(model), "--intervals", str(file), "--output", str(out)]
     assert predict([*words, "--save", "csv", "--every", "1", "--smooth", "2", "--interval", "0.8"]) == 0
