@@ -48,9 +48,8 @@ class RuntimePredictor(BasePredictor):
         InputError: the file, the runtime or the device is missing, the file is damaged, or was exported by others.
 
     Example:
-        >>> predictor = RuntimePredictor("model.onnx")  # doctest: +SKIP
-        >>> predictor.predict("photo.jpg").count  # doctest: +SKIP
-        482.4
+        predictor = RuntimePredictor("model.onnx")
+        predictor.predict("photo.jpg").count
     """
 
     def __init__(
