@@ -44,6 +44,7 @@ class VideoFile:
             self.fps = _USUAL_FPS
         self._container = container
         self._packets, self._end, self._error = 0, 0.0, ""
+        self._last_is_whole = True
 
     @property
     def comment(self) -> str:
@@ -65,11 +66,14 @@ class VideoFile:
 
     def packets(self) -> Iterator["av.Packet[Any] | None"]:
         """Yield the packets of the video stream, then None."""
+        guessed = self._container.format.name == "avi"  # which stores no time of showing
         try:
             for packet in self._container.demux():
-                times = [time for time in (packet.pts, packet.dts) if time is not None]
+                times = [time for time in (None if guessed else packet.pts, packet.dts) if time is not None]
                 if times:
                     self._end = max(self._end, float((max(times) + (packet.duration or 0)) * packet.time_base))
+                if packet.size:
+                    self._last_is_whole = not packet.is_corrupt
                 if packet.stream_index == self.stream.index and packet.size:
                     self._packets += 1
                     yield packet
@@ -92,7 +96,7 @@ class VideoFile:
             reached = self._end - min(0.0, (self._container.start_time or 0) / av.time_base) + 0.5 / self.fps
             duration = (self._container.duration or 0) / av.time_base
             short = reached < max(self.stream.frames / self.fps, duration - (0 if cut else _SLACK))
-            short |= cut and not duration
+            short |= not self._last_is_whole or (cut and not duration)
         return f"{announced}{self._error}" if short or self._error else ""
 
     def _announced(self) -> str:

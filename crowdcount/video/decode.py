@@ -51,8 +51,14 @@ class Decoder:
         self._unshown: list[tuple[int, int | None]] = []
         self._shown: deque[int] = deque(maxlen=_REORDERED)
 
-    def decode(self, packet: "av.Packet[Any] | None") -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield the intact frames that a packet completes, each after its index; None flushes the decoder."""
+    def decode(self, packet: "av.Packet[Any] | None", cut: bool = False) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yield the intact frames that a packet completes, each after its index.
+
+        Args:
+            packet: next packet; None flushes the decoder.
+            cut: whether packets are missing here. The frames that the decoder still holds may be shown after some of
+                theirs, so that their index is unknown: none of them is yielded.
+        """
         for frame in self._frames(packet):
             number = frame.opaque[0] if isinstance(frame.opaque, tuple) else self._packets - 1
             if frame.is_corrupt:
@@ -64,7 +70,7 @@ class Decoder:
             self._spoiled |= any(damaged <= number for damaged in self._damaged)
             self._shown.append(number)
             self.total += 1
-            if not self._spoiled:
+            if not self._spoiled and not cut:
                 yield self.total - 1, frame
         if packet is None and self._damaged:
             self.total = max(self.total, self._packets - self._hidden)

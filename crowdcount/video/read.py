@@ -86,7 +86,7 @@ def read_frames(path: Path | str, every: int = 1) -> Iterator[Frame]:
 
     Damage raises an error only after the last intact frame was yielded. Frames that are damaged, or depend on damaged
     ones, are left out. Missing frames at the end are detected if the container announces the number of frames or the
-    duration; MPEG streams do not.
+    duration; MPEG streams do not. Where a video breaks off, frames that would follow a missing one are left out too.
 
     Args:
         path: path of the video.
@@ -127,7 +127,7 @@ def _read(path: Path, every: int) -> Iterator[Frame]:
 
 def _whole_frames(video: VideoFile, decoder: Decoder) -> Iterator[tuple[int, av.VideoFrame]]:
     for packet in video.packets():
-        yield from decoder.decode(packet)
+        yield from decoder.decode(packet, cut=packet is None and bool(video.missing()))
 
 
 def _stamp(frame: av.VideoFrame, video: VideoFile) -> float | None:

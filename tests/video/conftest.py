@@ -10,7 +10,7 @@ def films(tmp_path_factory):
 
     def film(suffix, codec=None, **options):
         codec = codec or CODECS[suffix]
-        path = folder / f"{codec}{suffix}"
+        path = folder / f"{'_'.join([codec, *(f'{name}={value}' for name, value in options.items())])}{suffix}"
         if not path.exists():
             images = [frame_image(index) for index in range(FRAMES)]
             write_video(path, images, codec, container=index_first(path), b="4M", **options)

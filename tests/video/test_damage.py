@@ -82,8 +82,8 @@ def test_no_frames(films, tmp_path):
 @pytest.mark.parametrize("every", [1, 3])
 def test_cut(films, tmp_path, suffix, codec, announced, every):
     options = {"g": 10} if codec == "libx264" else {"cpu-used": 8} if codec == "libvpx" else {}
-    data, path = films(suffix, codec, **options).read_bytes(), tmp_path / f"cut{suffix}"
-    whole = [frame.image for frame in read_frames(films(suffix, codec))]
+    source, path = films(suffix, codec, **options), tmp_path / f"cut{suffix}"
+    data, whole = source.read_bytes(), [frame.image for frame in read_frames(source)]
     for kept in (0.5, 0.9):
         path.write_bytes(data[: round(len(data) * kept)])
         frames, message = read_until_error(path, every)
@@ -94,6 +94,19 @@ def test_cut(films, tmp_path, suffix, codec, announced, every):
         assert 0 <= last - frames[-1].index < every
         assert f"{path}: breaks off, frame {last} at {last / FPS:.1f} s is the last that can be decoded" in message
         assert f"of {announced} announced" in message and "copy the file again from its source" in message
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi", ".flv"])
+def test_cuts_among_frames_that_are_shown_later(films, tmp_path, suffix):
+    """A frame that the decoder got before those shown in front of it does not take the index of a missing one."""
+    source, path = films(suffix, "libx264", g=10, sc_threshold=0, bf=3), tmp_path / f"cut{suffix}"
+    data, whole = source.read_bytes(), [frame.image for frame in read_frames(source)]
+    for start, size in packets(source)[30:-1]:
+        path.write_bytes(data[: start + size])
+        frames, message = read_until_error(path)
+        for frame in frames:
+            np.testing.assert_array_equal(frame.image, whole[frame.index])
+        assert f"frame {frames[-1].index} at" in message
 
 
 def test_cut_before_the_index(films, tmp_path):
