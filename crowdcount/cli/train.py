@@ -46,6 +46,7 @@ from crowdcount.training.callbacks import PredictionPictures, SaveConfig
 from crowdcount.training.checkpoint_file import check_checkpoint, check_resumable
 from crowdcount.training.checkpoints import BestCheckpoint, LastCheckpoint
 from crowdcount.training.failures import failure_message, last_checkpoint, resume_advice
+from crowdcount.training.strategies import check_strategy
 from crowdcount.training.termination import TERMINATED
 from crowdcount.zoo.config import find_config, read_config_file
 
@@ -167,8 +168,9 @@ class TrainCLI(LightningCLI):
             raise
 
     def before_instantiate_classes(self) -> None:
-        """Refuse functions for classes, and null for a group of settings: leaving the key out gives the defaults."""
+        """Refuse functions for classes, null for a group of settings (the default is no key), and sharded weights."""
         check_classes(self.config[self.subcommand].as_dict())
+        check_strategy(self.config[self.subcommand]["trainer"]["strategy"])
         model = self.config[self.subcommand]["model"]
         types = get_type_hints(find_class(model.class_path).__init__)
         for name, value in model.init_args.items():
