@@ -4,7 +4,10 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final
 
 import cv2
@@ -89,7 +92,12 @@ class Server(uvicorn.Server):
         app: the service.
         ready: called when the service answers.
         proxies: addresses whose word on the client's own address (X-Forwarded-For) is taken; None for nobody's.
+
+    Attributes:
+        interrupted: whether Ctrl-C ended it.
     """
+
+    interrupted = False
 
     def __init__(self, app: ASGIApp, ready: Callable[[], None], proxies: str | None = None) -> None:
         options: dict[str, Any] = {"forwarded_allow_ips": proxies} if proxies else {"proxy_headers": False}
@@ -114,6 +122,28 @@ class Server(uvicorn.Server):
         if self.started:
             self._ready()
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take the signals that end the service, while it runs.
+
+        uvicorn raises them again at its end, for handlers that are not always the same: asyncio replaces Python's own
+        for SIGINT, and a shell that starts a process in the background has it ignored.
+        """
+        if threading.current_thread() is not threading.main_thread():  # Python allows it nowhere else
+            yield
+            return
+        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End after the running requests, at a second Ctrl-C at once."""
+        self.interrupted |= sig == signal.SIGINT
+        super().handle_exit(sig, frame)
+
 
 def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None], proxies: str | None = None) -> None:
     """Answer requests until SIGTERM or Ctrl-C; running ones are finished.
@@ -130,8 +160,7 @@ def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None], prox
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # damaged uploads are answered, not printed
     for library in ("uvicorn", "python_multipart"):
         logging.getLogger(library).setLevel(logging.ERROR)  # a line for each damaged form would fill the log
-    before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again at its end
-    try:
-        Server(app, ready, proxies).run(sockets=[listener])
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    server = Server(app, ready, proxies)
+    server.run(sockets=[listener])
+    if server.interrupted:
+        raise KeyboardInterrupt

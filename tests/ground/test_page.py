@@ -1,20 +1,13 @@
 """The calibration page in a real browser: points by mouse, touch and keyboard, residuals, the file that is saved."""
 
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from crowdcount.ground import read_camera
 from crowdcount.ground.page import calibration_page
+from tests.support.browser import open_browser
 from tests.support.pinhole import project
 
-playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-QUIET += ["--disable-component-update", "--disable-sync"]
 SIZE = (640, 480)
 POSE = {"height": 8.0, "tilt": 28.0, "focal": 450.0, "size": SIZE}
 PLACES = np.array([[-4.0, 9], [5, 10], [6, 30], [-6, 28], [0, 16]])
@@ -23,14 +16,8 @@ PIXELS = project(PLACES, **POSE)
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as player:
-        own = player.chromium.executable_path
-        found = own if Path(own).is_file() else next(filter(None, map(shutil.which, BROWSERS)), None)
-        if found is None:
-            pytest.skip("no browser is here: playwright install chromium")
-        browser = player.chromium.launch(executable_path=found, args=QUIET)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
-# ruff: noqa: E402 (what the extra lacks is skipped before it is imported)
 """The page in a real browser: upload, zones by mouse, touch and keyboard, errors, the token, what is downloaded."""
 
 import csv
 import io
 import json
 import re
-import shutil
 import time
 import urllib.request
 from pathlib import Path
@@ -13,8 +11,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
-playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser; it comes with the extra `test`")
-
 from crowdcount.live.log import LiveReading, Outage
 from crowdcount.live.readings import Readings
 from crowdcount.live.source import parse_sources
@@ -23,25 +19,17 @@ from crowdcount.service.cameras import Cameras
 from crowdcount.service.settings import Settings
 from crowdcount.video.smoothing import Reading
 from crowdcount.zones import parse_zones
+from tests.support.browser import open_browser
 from tests.support.service import TOKEN, image_bytes, listening, tiny_predictor
 from tests.support.video import frame_image, write_video
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-QUIET += ["--disable-component-update", "--disable-sync"]
 WIDTH, HEIGHT = 288, 192
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as player:
-        own = player.chromium.executable_path
-        found = own if Path(own).is_file() else next(filter(None, map(shutil.which, BROWSERS)), None)
-        if found is None:
-            pytest.skip("no browser is here: playwright install chromium")
-        browser = player.chromium.launch(executable_path=found, args=QUIET)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
