@@ -72,7 +72,7 @@ def _stages(arguments: argparse.Namespace, model: Model, folder: Path) -> list[R
     paths = write_images(folder / "in", arguments.images, arguments.width, arguments.height)
     predictor = Predictor(model, device="cpu")
     predictor.predict_batch([scene(arguments.height, arguments.width)])
-    items, listing = _timed(lambda: find_items([folder / "in"], "image").items)
+    items, listing = _timed(lambda: find_items([folder / "in"], "image", str(folder / "out")).items)
     data, reading = _timed(lambda: [path.read_bytes() for path in paths])
     images: list[Image] = []
     decoding = counting = 0.0

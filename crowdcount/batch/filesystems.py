@@ -1,5 +1,6 @@
 """Files here and in object stores, by path or address."""
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -13,6 +14,8 @@ from pyarrow import fs
 
 from crowdcount.errors import InputError
 from crowdcount.local_path import is_address, local_path
+
+logger = logging.getLogger(__name__)
 
 _PARTS: Final = re.compile(r"([a-z][a-z0-9+.-]+://[^/?]*)([^?]*)(\?.*)?", re.IGNORECASE | re.DOTALL)
 _AT_ONCE: Final = 1000
@@ -141,14 +144,48 @@ def _local_state(name: str) -> State | None:
     return State(found.st_size, found.st_mtime_ns)
 
 
-def _store_states(names: Sequence[str]) -> Iterator[State | None]:
-    """Yield the states of files of one store, asked for together."""
+def _store_states(names: Sequence[str]) -> list[State | None]:
+    """Return the states of files of one store, asked for together, and singly where one of them spoils the answer.
+
+    A file that cannot be asked about is warned of: without a state nobody knows whether it has changed.
+    """
     try:
-        filesystem, _ = resolve(names[0])
-        found = filesystem.get_file_info([resolve(name)[1] for name in names])
-    except Exception:  # each file says what is wrong with it when it is opened
-        found = [None] * len(names)
-    yield from (_state(info) if info and info.type is fs.FileType.File else None for info in found)
+        return _asked(names)
+    except Exception:  # the libraries of object stores raise nearly anything, for one file of a thousand
+        found, refused = list[State | None](), list[str]()
+    for name in names:
+        try:
+            found += _asked([name])
+        except Exception as error:  # as above
+            found.append(None)
+            refused.append(f"{name} ({reason(error)})")
+    if refused:
+        logger.warning(
+            "%d files of a store do not tell their size and time, such as %s; those that can be read are counted anew "
+            "by each call that resumes",
+            len(refused),
+            refused[0],
+        )
+    return found
+
+
+def _asked(names: Sequence[str]) -> list[State | None]:
+    filesystem, _ = resolve(names[0])
+    found = filesystem.get_file_info([resolve(name)[1] for name in names])
+    return [_state(info) if info.type is fs.FileType.File else None for info in found]
+
+
+def place(name: str) -> tuple[str, str]:
+    """Return the store and the path in it of a file or folder, the same for each of its names.
+
+    Example:
+        >>> place("s3://bucket/a/") == place("s3://bucket/a"), place("file:///a/../b") == place("/b")
+        (True, True)
+    """
+    filesystem, path = resolve(name)
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return "", str(Path(path).resolve())
+    return _root(name), path.rstrip("/")
 
 
 def _state(info: fs.FileInfo) -> State:

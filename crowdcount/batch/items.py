@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from crowdcount.batch.filesystems import State, folder_of, joined, list_files, states
+from crowdcount.batch.filesystems import State, folder_of, joined, list_files, place, states
 from crowdcount.batch.tables import Column
 from crowdcount.errors import InputError
 from crowdcount.files import read_text
@@ -44,15 +44,17 @@ class Found:
 
     Attributes:
         items: the images, each name once, in order.
-        left_out: what else is there, a line for each folder.
+        left_out: what else is there, a line for each folder, and one for the tables of the output.
     """
 
     items: list[Item] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
 
-def find_items(words: Iterable[str | Path], column: str) -> Found:
+def find_items(words: Iterable[str | Path], column: str, output: str) -> Found:
     """Return the images that words stand for.
+
+    The output may be inside a folder of images; its own tables are left out.
 
     Args:
         words: files; folders and patterns, as in `crowdcount.images.find_images`; addresses of files and prefixes,
@@ -60,16 +62,32 @@ def find_items(words: Iterable[str | Path], column: str) -> Found:
             tables (.parquet).
         column: column of the tables: paths or addresses (from the folder of the table), or the bytes of image files, or
             structures of `bytes` and `path`.
+        output: folder or address of the table of counts.
 
     Raises:
-        InputError: a folder, pattern or prefix yields no image, or a list or table cannot be read.
+        InputError: a folder, pattern or prefix yields no image, a list or table cannot be read, or there is no image
+            at all.
     """
     left_out: list[str] = []
     items: dict[str, Item] = {}
-    for name, state in _stated(_files(words, left_out)):
+    for name, state in _stated(_sources(words, output, left_out)):
         for item in _table_items(name, state, column) if _ends(name, TABLE) else (Item(name, state),):
             items.setdefault(item.name, item)
+    if not items:
+        raise InputError("; ".join(["source: holds no image to count in", *left_out]))
     return Found(list(items.values()), left_out)
+
+
+def _sources(words: Iterable[str | Path], output: str, left_out: list[str]) -> Iterator[tuple[str, State | None]]:
+    """Yield the files of words, without the tables of the output."""
+    own, there = 0, place(output)
+    for name, state in _files(words, left_out):
+        if _ends(name, TABLE) and place(folder_of(name)) == there:
+            own += 1
+        else:
+            yield name, state
+    if own:
+        left_out.append(f"{output}: {own} partitions of the output left out, which are no images")
 
 
 def _files(words: Iterable[str | Path], left_out: list[str]) -> Iterator[tuple[str, State | None]]:

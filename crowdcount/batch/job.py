@@ -42,7 +42,7 @@ class Job:
 
     def run(self, progress: Callable[[Progress], None]) -> DatasetReport:
         """Count, report progress and return the outcome."""
-        found = find_items(self.words, self.column)
+        found = find_items(self.words, self.column, self.output)
         # with Ray the workers have the devices
         options: Options = self.options if self.engine == "local" else {**self.options, "device": "cpu"}
         predictor = Predictor(self.model, **options)
@@ -70,6 +70,7 @@ class Job:
         """Return what decides about the numbers, as JSON has it."""
         own = {key: self.options.get(key) for key in _NUMBERS}
         weights = state_digest(model.network.state_dict())
-        settings = {"model": model.name, "protocol": model.protocol, "weights": weights, "column": self.column, **own}
+        asked = {"column": self.column, "batch": self.batch}  # a batch decides about the last digits
+        settings = {"model": model.name, "protocol": model.protocol, "weights": weights, **asked, **own}
         parsed: dict[str, Any] = json.loads(json.dumps(settings))
         return parsed

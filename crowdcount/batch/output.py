@@ -52,6 +52,11 @@ class Output:
 
     def _check(self) -> None:
         output, there = self.partitions.output, self.partitions.names()
+        if others := self.partitions.others():
+            raise InputError(
+                f"{output}: holds {others[0]}, which is no partition, so that the folder could not be read as a table; "
+                "give a folder of its own"
+            )
         if there and not self.resume:
             raise InputError(
                 f"{output}: holds {len(there)} partitions of an earlier call; go on with them (resume), or give "

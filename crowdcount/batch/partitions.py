@@ -47,7 +47,8 @@ class Partitions:
 
     def __init__(self, output: str) -> None:
         self.output = output
-        self._filesystem, self._path = resolve(output)
+        self._filesystem, path = resolve(output)
+        self._path = path.rstrip("/") or path  # in a store a//b is another place than a/b
         self.folder = Path(self._path) if isinstance(self._filesystem, fs.LocalFileSystem) else None
 
     def names(self) -> list[str]:
@@ -56,12 +57,22 @@ class Partitions:
         Raises:
             InputError: the folder or prefix cannot be listed.
         """
+        return sorted(name for name in self._entries() if name.endswith(".parquet"))
+
+    def others(self) -> list[str]:
+        """Return the names of what else is there and no reader of Parquet folders passes over.
+
+        Raises:
+            InputError: the folder or prefix cannot be listed.
+        """
+        return sorted(name for name in self._entries() if not name.endswith(".parquet") and name[0] not in "._")
+
+    def _entries(self) -> list[str]:
         selector = fs.FileSelector(self._path, allow_not_found=True)
         try:
-            found = self._filesystem.get_file_info(selector)
+            return [each.base_name for each in self._filesystem.get_file_info(selector)]
         except Exception as error:  # the libraries of object stores raise nearly anything
             raise InputError(f"{self.output}: cannot be listed ({reason(error)})") from error
-        return sorted(each.base_name for each in found if each.base_name.endswith(".parquet"))
 
     def has(self, name: str) -> bool:
         """Return whether there is such a partition."""

@@ -113,6 +113,53 @@ def test_prefixes_of_stores_are_searched_and_written(tmp_path, model, images, ex
     assert list(counts(tmp_path / "out").values()) == list(expected.values())
 
 
+def test_the_output_may_be_inside_the_source(tmp_path, monkeypatch, model, images, expected):
+    """Its partitions are no source of images, however the folder is called."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for source, output in {"in/**/*": "in/below", f"file://{tmp_path}/in": "link/other"}.items():
+        assert count_dataset(source, output, model, partition=2).images == 5
+        report = count_dataset(source, output, model, partition=2, resume=True)
+        assert (report.images, report.kept, len(rows(output))) == (5, 5, 5)
+        assert f"{output}: 3 partitions of the output left out, which are no images" in report.left_out
+        for part in (tmp_path / output).glob("part-*"):
+            part.unlink()
+    store = fsspec.filesystem("memory")
+    store.pipe("/inside/a.png", images[0].read_bytes())
+    for resume in (False, True):
+        report = count_dataset("memory://inside/", "memory://inside/counts/", model, resume=resume)
+        assert (report.images, report.kept) == (1, resume)
+    count_dataset(images, "out", model)
+    with pytest.raises(InputError, match=r"holds no image to count in; .*out: 1 partitions of the output left out"):
+        count_dataset("out", "out", model, resume=True)
+    with pytest.raises(InputError, match=r"in: holds a\.png, which is no partition, .* give a folder of its own"):
+        count_dataset("in", "in", model)
+
+
+def test_files_of_a_store_without_a_state_are_warned_of(tmp_path, monkeypatch, caplog, model, images, expected):
+    """One that spoils the answer about all is counted, and counted anew; the states of the others are known."""
+    store, original = fsspec.filesystem("memory"), fsspec.implementations.memory.MemoryFileSystem.info
+    names = [f"memory://silent/{path.name}" for path in images[:3]]
+    for name, path in zip(names, images, strict=False):
+        store.pipe(name.removeprefix("memory:/"), path.read_bytes())
+
+    def info(self, path, **options):
+        if path.endswith("silent/b.png"):
+            raise PermissionError("403 Forbidden")
+        return original(self, path, **options)
+
+    monkeypatch.setattr(type(store), "info", info)
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    count_dataset(tmp_path / "list.txt", tmp_path / "out", model)
+    found = rows(tmp_path / "out")
+    assert [found[name]["bytes"] is None for name in names] == [False, True, False]
+    assert "1 files of a store do not tell their size and time, such as memory://silent/b.png (" in caplog.text
+    assert "403 Forbidden" in caplog.text
+    report = count_dataset(tmp_path / "list.txt", tmp_path / "out", model, resume=True)
+    right = {name: expected[str(path)] for name, path in zip(names, images, strict=False)}
+    assert report.kept == 2 and counts(tmp_path / "out") == right
+
+
 def test_what_cannot_be_counted_is_a_row_with_an_error(tmp_path, model, images, expected):
     images[1].write_bytes(images[1].read_bytes()[:200])
     missing, table, store = tmp_path / "in/none.png", tmp_path / "t.parquet", fsspec.filesystem("memory")
@@ -153,6 +200,8 @@ def test_another_table_is_not_gone_on_with(tmp_path, model, images):
         count_dataset(images, output, model)
     with pytest.raises(InputError, match=r"another protocol .*now 'size rule LongSide"):
         count_dataset(images, output, model, resume=True, long_side=64)
+    with pytest.raises(InputError, match=r"another batch \(1, now 2\)"):
+        count_dataset(images, output, model, resume=True, batch=2)
     (part,) = output.glob("part-*")
     part.write_bytes(part.read_bytes()[:-9])
     with pytest.raises(InputError, match=rf"{part.name}: is damaged .* counted anew"):
@@ -223,6 +272,7 @@ def test_a_row_too_few_or_too_many_is_an_error(tmp_path, model, images, monkeypa
         ({"column": "camera", "source": "t.parquet"}, "t.parquet: column camera is int64"),
         ({"source": "none.parquet"}, "none.parquet: is no readable Parquet table"),
         ({"source": "none.txt"}, "none.txt: cannot be read"),
+        ({"source": "empty.txt"}, "source: holds no image to count in"),
         ({"source": "memory://nothing"}, "memory://nothing: cannot be listed"),
         ({"source": "abc://nothing/x"}, "abc://nothing/x: cannot be opened"),
         ({"output": "t.parquet"}, "t.parquet: cannot be written"),
@@ -231,6 +281,7 @@ def test_a_row_too_few_or_too_many_is_an_error(tmp_path, model, images, monkeypa
 def test_errors_name_what_is_wrong(tmp_path, monkeypatch, model, images, options, message):
     monkeypatch.chdir(tmp_path)
     pq.write_table(pa.table({"image": ["in/a.png"], "camera": [1]}), "t.parquet")
+    (tmp_path / "empty.txt").touch()
     with pytest.raises(InputError) as error:
         count_dataset(**{"source": images, "output": "out", "model": model, **options})
     assert message in str(error.value)
