@@ -195,8 +195,12 @@ def _calibration(found: Adaptation, frames: Sequence[Frame]) -> list[Calibration
 
 
 def _choices(args: argparse.Namespace, found: Adaptation, data: str) -> Choices:
+    """Return the choices about the intervals; those of a model that was chosen and trained here are approximate."""
     return Choices(
-        f"{data}, held out in {found.parts} parts", args.about or f"frames like those of {data}", seed=args.seed
+        f"{data}, held out in {found.parts} parts",
+        args.about or f"frames like those of {data}",
+        seed=args.seed,
+        approximate=found.taken is not found.trials[0],
     )
 
 

@@ -48,6 +48,10 @@ from crowdcount.zones import Zone, read_zones
 from crowdcount.zoo.config import find_config
 
 LEVELS: Final = (0.8, 0.9, 0.95, 0.99)
+APPROXIMATE: Final = (
+    "The level is approximate: the same images chose the model, and were counted by models that learned from a part of "
+    "the others."
+)
 NOTE: Final = "Nothing is guaranteed for images of another kind."
 
 
@@ -113,6 +117,8 @@ def described(found: Intervals) -> str:
         part: Calibration | None = getattr(found, key)
         if part is not None:
             lines += [f"{part.images} {title}, scale {part.scale.form}", *_levels(part)]
+            if part.approximate:
+                lines.append(APPROXIMATE)
     lines += [f"They hold for images like these: {found.about}.", NOTE]
     return "\n".join(lines)
 

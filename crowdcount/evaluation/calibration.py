@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -61,6 +62,7 @@ class Choices:
             quarter of them.
         edges: predicted counts at which groups with intervals of their own begin.
         seed: seed of the draw of that quarter.
+        approximate: whether the counts are not those that the model has on new images, see `Calibration`.
     """
 
     data: str
@@ -68,6 +70,7 @@ class Choices:
     scale: Scale | None = None
     edges: tuple[float, ...] = ()
     seed: int = 0
+    approximate: bool = False
 
 
 def count_records(model: Model, records: Sequence[Record], zones: Sequence[Zone] = ()) -> list[CalibrationImage]:
@@ -155,6 +158,7 @@ def fit_intervals(
     rest, scale = _choose(images, choices)
     windows = _windows(rest) if any(each.window for each in images) else []
     single = [] if windows else rest
+    marked = partial(replace, approximate=choices.approximate)
     return Intervals(
         sha256=file_sha256(model.file),
         protocol=model.protocol,
@@ -162,10 +166,10 @@ def fit_intervals(
         about=choices.about,
         fingerprint=hash_counts((each.name, each.true) for each in images),
         choosing=len(images) - len(rest),
-        image=calibrate(*_columns(single), scale, choices.edges) if single else None,
-        zones=_zones(single, scale) if zones else None,
+        image=marked(calibrate(*_columns(single), scale, choices.edges)) if single else None,
+        zones=marked(_zones(single, scale)) if zones else None,
         areas={zone.name: hash_area(zone) for zone in zones},
-        window=calibrate(*_columns(windows), scale, choices.edges) if windows else None,
+        window=marked(calibrate(*_columns(windows), scale, choices.edges)) if windows else None,
         frames=len(images) // len(windows) if windows else 0,
     )
 

@@ -129,9 +129,12 @@ def _intervals(model: CrowdModel) -> str:
         return _NO_INTERVALS
     parts: dict[str, Calibration | None] = {"an image": found.image, "zones": found.zones, "a window": found.window}
     known = ", ".join(f"of {part} from {each.images} images" for part, each in parts.items() if each is not None)
+    guessed = any(each.approximate for each in parts.values() if each is not None)
+    kind = "approximate" if guessed else "calibrated"
     return (
-        f"`model.intervals.json` holds calibrated intervals of the counts {known}, of {found.data} ({found.about}). "
-        "They hold for images of that kind alone, with the size rule of this model."
+        f"`model.intervals.json` holds {kind} intervals of the counts {known}, of {found.data} ({found.about}). They "
+        "hold for images of that kind alone, with the size rule of this model."
+        + (" Their level is approximate: the same images chose the model." if guessed else "")
     )
 
 

@@ -69,8 +69,8 @@ class Prediction(Plottable):
             level: wanted probability, between 0 and 1.
 
         Returns:
-            low, high and state: "calibrated", "uncalibrated" (0 to infinity), "too_few_images" (likewise) or
-            "outside_range", see `crowdcount.intervals.State`.
+            low, high and state: "calibrated", "approximate", "uncalibrated" (0 to infinity), "too_few_images"
+            (likewise) or "outside_range", see `crowdcount.intervals.State`.
 
         Raises:
             InputError: the level is not between 0 and 1.

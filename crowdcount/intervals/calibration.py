@@ -13,10 +13,11 @@ from crowdcount.errors import InputError
 from crowdcount.intervals.conformal import Floats, conformal_quantile, conformal_rank
 from crowdcount.intervals.scale import Scale
 
-State = Literal["calibrated", "uncalibrated", "too_few_images", "outside_range"]
+State = Literal["calibrated", "approximate", "uncalibrated", "too_few_images", "outside_range"]
 """State of an interval.
 
 - calibrated: it holds for images that are exchangeable with those of the calibration.
+- approximate: as calibrated, but its level is not guaranteed, see `Calibration.approximate`.
 - uncalibrated: the model has no calibration for the way in which the image was counted.
 - too_few_images: the calibration has too few images for this level, 19 for 95 % and 99 for 99 %.
 - outside_range: the predicted count is below or above all those of the calibration.
@@ -75,6 +76,8 @@ class Calibration:
             over the zones of each image, so that the intervals of all zones of an image hold together.
         edges: predicted counts at which groups begin, ascending; one fewer than groups.
         counts: lowest and highest predicted count of the calibration.
+        approximate: whether the scores are not those that the model has on new images: they served to choose it, or
+            come from models that learned from fewer images. Coverage may then be below the level, or above.
 
     Raises:
         InputError: the numbers of groups and edges do not fit, or scores are not in ascending order.
@@ -84,6 +87,7 @@ class Calibration:
     scores: tuple[Floats, ...]
     edges: tuple[float, ...]
     counts: tuple[float, float]
+    approximate: bool = False
 
     def __post_init__(self) -> None:
         if any((np.diff(group) < 0).any() for group in self.scores):
@@ -144,7 +148,9 @@ class Calibration:
     def _state(self, count: float, quantile: float) -> State:
         if math.isinf(quantile):
             return "too_few_images"
-        return "calibrated" if self.counts[0] <= count <= self.counts[1] else "outside_range"
+        if not self.counts[0] <= count <= self.counts[1]:
+            return "outside_range"
+        return "approximate" if self.approximate else "calibrated"
 
 
 def interval(calibration: Calibration | None, count: float, variance: float | None, level: float) -> Interval:

@@ -109,6 +109,7 @@ def _encoded(part: Calibration) -> dict[str, Any]:
         "counts": list(part.counts),
         "edges": list(part.edges),
         "scores": [group.tolist() for group in part.scores],
+        **({"approximate": True} if part.approximate else {}),
     }
 
 
@@ -128,9 +129,16 @@ def _decoded(place: str, value: object) -> Calibration:
             tuple(np.array(as_numbers(f"{place}.scores", group, len(group)), np.float64) for group in scores),
             tuple(as_numbers(f"{place}.edges", edges, len(edges))),
             (low, high),
+            _truth(f"{place}.approximate", part.get("approximate", False)),
         )
     except InputError as error:
         raise error if str(error).startswith(place) else InputError(f"{place}: {error}") from error
+
+
+def _truth(place: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"{place} is {value!r}, expected true or false")
+    return value
 
 
 def _natural(place: str, value: object) -> int:

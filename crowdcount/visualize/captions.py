@@ -32,6 +32,8 @@ def interval_text(count: float, interval: Interval) -> str:
     Example:
         >>> interval_text(482.3, Interval(401.7, 589.2, "calibrated"))
         '482 (401-590)'
+        >>> interval_text(482.3, Interval(401.7, 589.2, "approximate"))
+        '482 (401-590, approximate)'
     """
     low, high, state = interval
     if math.isinf(high):

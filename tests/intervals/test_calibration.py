@@ -1,6 +1,7 @@
 """Split conformal intervals: coverage as the theory says, ties, few images, oracles."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -172,6 +173,16 @@ def test_counts_outside_the_calibration_say_so():
 
 counts = st.lists(st.tuples(st.integers(0, 5000), st.floats(0, 5000)), min_size=1, max_size=60)
 levels = st.floats(0.01, 0.99)
+
+
+def test_an_approximate_level_is_said_where_nothing_worse_is():
+    """The ends are the same; few images and counts outside the range remain what they are."""
+    fitted = calibrate([10.0] * 20, [float(count) for count in range(1, 21)], scale=CONSTANT)
+    marked = replace(fitted, approximate=True)
+    assert marked.interval(5.0)[:2] == fitted.interval(5.0)[:2] and fitted.interval(5.0).state == "calibrated"
+    states = [marked.interval(count, level=level).state for count, level in ((5.0, 0.9), (21.0, 0.9), (5.0, 0.99))]
+    assert states == ["approximate", "outside_range", "too_few_images"]
+    assert marked.alarm(3.0, 5.0).state == "approximate"
 
 
 @settings(max_examples=40)

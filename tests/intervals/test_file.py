@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,6 +41,14 @@ def test_zones_and_windows_are_kept(tmp_path):
     assert dict(read.areas) == {"door": "a" * 64} and read.frames == 10
     assert read.zones.interval(2.0, level=0.5) == zones.interval(2.0, level=0.5)
     assert read.window.counts == zones.counts
+
+
+def test_an_approximate_calibration_stays_one(tmp_path):
+    path, made = tmp_path / "intervals.json", intervals()
+    replace(made, image=replace(made.image, approximate=True)).save(path)
+    assert Intervals.read(path).image.approximate and json.loads(path.read_text())["image"]["approximate"] is True
+    intervals().save(path)
+    assert not Intervals.read(path).image.approximate and "approximate" not in path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,8 @@ function intervalText(interval) {
   if (!interval) return "An estimate. How far off it may be is not known, as this model is not calibrated.";
   if (interval.high === null) return `No interval: ${interval.state.replaceAll("_", " ")}.`;
   const level = Math.round(100 * interval.level);
-  const beyond = interval.state === "outside_range" ? "; the count is outside the calibration" : "";
-  return `${range(interval)} at ${level} %, for images like those it was calibrated on${beyond}`;
+  const notes = { outside_range: "; the count is outside the calibration", approximate: "; the level is approximate" };
+  return `${range(interval)} at ${level} %, for images like those it was calibrated on${notes[interval.state] ?? ""}`;
 }
 
 function showError(text) {
