@@ -1,7 +1,9 @@
 """The command `crowdcount`. One command is one file and one line of the table `COMMANDS`."""
 
 import argparse
+import atexit
 import difflib
+import gc
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +15,9 @@ from typing import Final
 
 from crowdcount import __version__
 from crowdcount.cli.parser import Parser, escape_unknown_letters
+from crowdcount.cli.signals import exit_status, terminable
+
+atexit.register(gc.freeze)  # the last collection walks all that torch has imported, for seconds, and frees nothing
 
 CLONE: Final = Path(__file__).parents[2]
 """The folder above the package."""
@@ -42,7 +47,10 @@ COMMANDS: Final = {
         Command("serve", "crowdcount.cli.serve", "count over HTTP: a page for the browser, an API, metrics"),
         Command("visualize", "crowdcount.cli.visualize", "draw densities and points over images, beside annotations"),
     ),
-    "square metres": (Command("camera", "crowdcount.cli.camera", "calibrate a camera for people per square metre"),),
+    "square metres": (
+        Command("camera", "crowdcount.cli.camera", "calibrate a camera for people per square metre"),
+        Command("flow", "crowdcount.cli.flow", "experimental: count people who walk through a line of a video"),
+    ),
     "train and evaluate": (
         Command("train", "crowdcount.cli.train", "train, validate or test a model from a configuration file"),
         Command("adapt", "crowdcount.cli.adapt", "fit a counter to your camera with 5 to 50 labelled frames"),
@@ -70,7 +78,10 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 2 for bad input, 130 after Ctrl-C.
+    """Run a command and return its exit status: 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
+
+    From here on SIGTERM ends a command as Ctrl-C does, also while torch and a model are loaded. Commands that have
+    something to finish first handle it themselves.
 
     Args:
         argv: words after `crowdcount`; None takes those of the process.
@@ -87,13 +98,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _find(parser, args.command)
     packages = [f"--import={name}" for name in getattr(args, "packages", ())]
     try:
-        return _load(command)([*packages, *args.words])
+        with terminable():
+            return _load(command)([*packages, *args.words])
     except SystemExit as end:  # Lightning exits with 1 after Ctrl-C
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise
-    except KeyboardInterrupt:
+        return exit_status(end.__context__)
+    except KeyboardInterrupt as stop:
         print(f"crowdcount {command.name}: interrupted", file=sys.stderr)
-    return 130  # as shells have it
+        return exit_status(stop)
 
 
 def commands() -> Iterator[Command]:

@@ -52,7 +52,7 @@ from crowdcount.cli.parser import (
     make_parser,
     reports_errors,
 )
-from crowdcount.cli.signals import Terminated, terminable
+from crowdcount.cli.signals import exit_status, terminable
 from crowdcount.cli.sources import find_sources
 from crowdcount.cli.tables import CountResult
 from crowdcount.cli.word_order import Values
@@ -93,12 +93,7 @@ def _dataset(args: argparse.Namespace) -> int:
             return run_dataset(args)
     except KeyboardInterrupt as stop:
         _warn("interrupted; --resume goes on")
-        return _status(stop)
-
-
-def _status(stop: KeyboardInterrupt) -> int:
-    """Return the exit status after Ctrl-C or SIGTERM, as shells have it."""
-    return 143 if isinstance(stop, Terminated) else 130
+        return exit_status(stop)
 
 
 def _report(run: Run) -> int:
@@ -124,7 +119,7 @@ def _report(run: Run) -> int:
     except KeyboardInterrupt as stop:
         resume = "; --resume goes on" if run.output is not None else ""
         _warn(f"interrupted after {done} of {total} files{resume}")
-        return _status(stop)
+        return exit_status(stop)
     if wrong and total > 1:
         _warn(f"{wrong} of {total} files have errors")
     return 2 if wrong else 0

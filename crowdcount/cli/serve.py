@@ -10,7 +10,8 @@
 Needs pip install 'crowdcount-zoo[serve]'. It listens to this machine alone unless --host says otherwise; another
 address needs a token, which clients send as "Authorization: Bearer TOKEN" and the page asks for. Nothing that is
 uploaded is stored. GET /health says that it works, /metrics gives measurements for Prometheus, /openapi.json describes
-all. SIGTERM ends it after the running requests, with status 0; so does Ctrl-C, with 130. See docs/service.md.
+all. SIGTERM ends it after the running requests, with status 0; so does Ctrl-C, with 130. While the model is loaded
+SIGTERM ends it at once, with 143. See docs/service.md.
 """
 
 import argparse

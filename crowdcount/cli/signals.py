@@ -11,6 +11,11 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, such as from a scheduler."""
 
 
+def exit_status(stop: KeyboardInterrupt) -> int:
+    """Return the exit status after Ctrl-C or SIGTERM, as shells have it: 130 or 143."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
     """Let SIGTERM raise `Terminated` in the block."""

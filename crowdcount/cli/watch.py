@@ -20,7 +20,8 @@ An alarm is raised when the smoothed count of a zone, or of the whole image ("co
 of the count is compared; the model must be calibrated for it. Raised and cleared alarms, and sources that are lost for
 30 seconds and return, are sent as JSON to --webhook, and to the standard input of --command.
 
-After Ctrl-C the exit status is 130, after SIGTERM 143; the numbers of each source are printed at the end.
+After Ctrl-C the exit status is 130, after SIGTERM 143; the frame that is being counted is finished, messages that wait
+get five seconds, and the numbers of each source are printed. A second signal ends it at once.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from crowdcount.live.alarms import Rule, parse_rule
 from crowdcount.live.channel import Channel, Counting, Record
 from crowdcount.live.clock import SystemClock
 from crowdcount.live.log import LiveReading, Log, Outage, utc_text
-from crowdcount.live.notify import Command, Notifier, Webhook
+from crowdcount.live.notify import Command, Notifier, Webhook, close_all
 from crowdcount.live.reader import StreamReader
 from crowdcount.live.readings import Readings
 from crowdcount.live.snapshots import Snapshots
@@ -75,8 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log = _log(args.output, list(dict.fromkeys(name for each in names.values() for name in each)))
         stack.callback(_close, log)
         notifiers = [Notifier(each, _warn) for each in deliver]
-        for notifier in notifiers:
-            stack.callback(notifier.close)
+        stack.callback(close_all, notifiers)
         counting = Counting(lambda image: predictor.predict_batch([image])[0], args.every, args.smooth, args.interval)
         clock = SystemClock()
         readers = [stack.enter_context(StreamReader(source, args.patience)) for source in sources]
@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell = _Teller(args.quiet)
         outputs = Outputs(log, tell, _warn, notifiers, snapshots, args.snapshot_every)
         Watch(channels, outputs, clock).run(stop)
+        for each in readers:
+            each.stop()
         failed = [each for each in readers if each.source.kind == "file" and each.trouble]
     for each in failed:
         _warn(f"{each.source.name}: {each.trouble}")

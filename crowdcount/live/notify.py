@@ -5,6 +5,7 @@ import math
 import queue
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -52,7 +53,6 @@ class Notifier:
 
     Attributes:
         delivered: events delivered.
-        lost: events that were given up, or dropped because too many waited.
     """
 
     def __init__(
@@ -64,29 +64,34 @@ class Notifier:
     ) -> None:
         self._deliver, self._warn = deliver, warn
         self._backoff, self._clock = backoff or Backoff(), clock or SystemClock()
-        self._waiting: queue.Queue[Event | None] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self.delivered = self.lost = 0
+        self.delivered = self._given = self._given_up = 0
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
         self._thread.start()
 
+    @property
+    def lost(self) -> int:
+        """Events that were given up, or dropped because too many waited; at the end, all that were not delivered."""
+        return self._given - self.delivered if self._stop.is_set() else self._given_up
+
     def put(self, event: Event) -> None:
         """Have an event delivered."""
-        try:
-            self._waiting.put_nowait(event)
-        except queue.Full:
-            self.lost += 1
+        self._given += 1
+        if self._waiting.qsize() < _MOST_WAITING:
+            self._waiting.put(event)
+        else:
+            self._given_up += 1
+
+    def finish(self) -> None:
+        """Begin to end, without waiting for it: what waits is delivered."""
+        self._waiting.put(None)
 
     def close(self, seconds: float = 5.0) -> None:
         """Give the events that wait some seconds, and count those that are left as lost."""
-        try:
-            self._waiting.put_nowait(None)
-        except queue.Full:
-            self._stop.set()
+        self.finish()
         self._thread.join(seconds)
-        if self._thread.is_alive():
-            self._stop.set()
-            self.lost += self._waiting.qsize()
+        self._stop.set()
 
     def _run(self) -> None:
         while not self._stop.is_set() and (event := self._waiting.get()) is not None:
@@ -99,12 +104,21 @@ class Notifier:
                 self._deliver(message(event))
             except DeliveryError as error:
                 if not error.again or number == _ATTEMPTS or self._clock.wait(self._stop, self._backoff.wait()):
-                    self.lost += 1
+                    self._given_up += 1
                     self._warn(f"{event.kind} ({event.alarm}) was not delivered after attempt {number}: {error}")
                     return
             else:
                 self.delivered += 1
                 return
+
+
+def close_all(notifiers: Sequence[Notifier], seconds: float = 5.0) -> None:
+    """Close notifiers together; see `Notifier.close`."""
+    end = time.monotonic() + seconds
+    for each in notifiers:
+        each.finish()
+    for each in notifiers:
+        each.close(max(0.0, end - time.monotonic()))
 
 
 def message(event: Event) -> bytes:

@@ -146,9 +146,13 @@ class StreamReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop reading; an attempt that hangs is left to end by itself."""
-        self._stop.set()
+        """Stop reading, in two seconds at most; an attempt that hangs is left to end by itself."""
+        self.stop()
         self._supervisor.join()
+
+    def stop(self) -> None:
+        """Begin to stop, without waiting for it: several readers end together so."""
+        self._stop.set()
 
     def _supervise(self) -> None:
         """Make one attempt after the other."""

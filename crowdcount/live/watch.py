@@ -58,9 +58,14 @@ class Watch:
             self._attempt("log", partial(outputs.log.begin, source.name, source.masked, now))
 
     def run(self, stop: threading.Event) -> None:
-        """Watch until `stop` is set or all sources have ended."""
+        """Watch until `stop` is set or all sources have ended; the frame that is being counted is finished."""
         while not stop.is_set():
-            waits = [self._step(channel) for channel in self.channels if not channel.frames.ended]
+            waits = []
+            for channel in self.channels:
+                if stop.is_set():
+                    return
+                if not channel.frames.ended:
+                    waits.append(self._step(channel))
             if not waits:
                 return
             self._clock.wait(stop, min(waits))

@@ -1,8 +1,10 @@
 """The command `crowdcount`: its table, its help, its exit statuses; and the scripts that were there before it."""
 
+import os
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -98,6 +100,24 @@ def test_ctrl_c_is_130(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_load", lambda _: interrupted(SystemExit(2)))
     with pytest.raises(SystemExit):
         cli.main(["train", "fit"])
+
+
+def test_sigterm_is_143_also_while_a_command_is_loaded(monkeypatch, capsys):
+    def load(_command):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the signal was not noticed")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "_load", load)
+    assert cli.main(["watch", "0"]) == 143
+    assert capsys.readouterr().err == "crowdcount watch: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_every_command_is_in_the_table():
+    known = {each.module for each in cli.commands()}
+    named = {f"crowdcount.cli.{path.stem}": path.read_text() for path in (ROOT / "crowdcount" / "cli").glob("*.py")}
+    assert {name for name, text in named.items() if "\ndef main(argv" in text} - {"crowdcount.cli.main"} <= known
 
 
 @pytest.mark.parametrize("shim", SHIMS)

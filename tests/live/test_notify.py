@@ -9,7 +9,7 @@ import pytest
 from crowdcount.errors import InputError
 from crowdcount.live.backoff import Backoff
 from crowdcount.live.log import Event
-from crowdcount.live.notify import Command, DeliveryError, Notifier, Webhook
+from crowdcount.live.notify import Command, DeliveryError, Notifier, Webhook, close_all
 
 EVENT = Event("gate", 0.0, "raised", "count>=5", 6.0)
 SECRET = "s3cr3t"
@@ -87,7 +87,19 @@ def test_too_many_events_are_dropped_and_counted():
         notifier.put(EVENT)
     assert notifier.lost == 5
     notifier.close(0.01)
-    assert notifier.lost == 1005
+    assert notifier.lost == 1006 and notifier.delivered == 0
+    release.set()
+
+
+def test_several_end_together():
+    release = threading.Event()
+    notifiers = [Notifier(lambda _: release.wait(60), print) for _ in range(3)]
+    quick = Notifier(lambda _: None, print)
+    for each in (*notifiers, quick):
+        each.put(EVENT)
+        each.put(EVENT)
+    close_all([*notifiers, quick], 0.2)
+    assert [(each.delivered, each.lost) for each in (*notifiers, quick)] == [(0, 2)] * 3 + [(2, 0)]
     release.set()
 
 

@@ -122,6 +122,19 @@ def test_several_sources_take_turns():
     assert log.begun == [("a", "rtsp://***@a", START), ("b", "rtsp://***@b", START)]
 
 
+def test_it_stops_after_the_frame_that_is_counted():
+    clock, stop, log = FakeClock(), threading.Event(), ListLog()
+
+    def count(image):
+        stop.set()
+        return count_level(image)
+
+    sources = [FakeSource(clock, name=name) for name in ("a", "b")]
+    channels = [Channel(each, Counting(count, smooth=1), [], [], clock.time()) for each in sources]
+    Watch(channels, Outputs(log, lambda _: None, print), clock).run(stop)
+    assert [channel.readings for channel in channels] == [1, 0] and len(log.records) == 1
+
+
 def test_rules_must_have_something_to_compare():
     zones = {"camera": ["gate"], "square": []}
     check_rules([parse_rule("gate>=1"), parse_rule("square/count>=1")], zones, 1, None)
