@@ -53,6 +53,7 @@ class Connection:
     def __init__(self, container: "av.container.InputContainer", stream: av.VideoStream, kind: Kind) -> None:
         self._container, self._stream = container, stream
         self._decoder, self._waited = Decoder(stream), 0.0
+        self._asked = time.monotonic()
         # FFmpeg makes up times for formats without, such as MJPEG; at its pace a file can be played all the same
         self._has_times = kind == "file" or not container.format.flags & _NO_TIMESTAMPS
 
@@ -60,6 +61,11 @@ class Connection:
     def fault(self) -> str:
         """Last error of the decoder; "" without one."""
         return self._decoder.reason
+
+    @property
+    def silence(self) -> float:
+        """Seconds since data was asked for."""
+        return time.monotonic() - self._asked
 
     def frames(self) -> Iterator[Decoded]:
         """Yield the intact frames until the source ends.
@@ -76,9 +82,9 @@ class Connection:
     def _packets(self) -> Iterator["av.Packet[Any] | None"]:
         packets = self._container.demux(self._stream)
         while True:
-            began = time.monotonic()
+            self._asked = time.monotonic()
             packet = next(packets, None)
-            self._waited += time.monotonic() - began
+            self._waited += self.silence
             if packet is None or packet.size:
                 yield packet
             if packet is None:
@@ -100,15 +106,18 @@ def connect(source: Source, patience: float) -> Iterator[Connection]:
     Raises:
         ConnectionLost: it cannot be opened, has no video, broke, or gave nothing for too long.
     """
+    began, connection = time.monotonic(), None
     try:
         with _opened(source, patience) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
                 raise ConnectionLost("it holds no video" if stream is None else "FFmpeg has no decoder for its codec")
-            yield Connection(container, stream, source.kind)
-    except av.error.ExitError as error:
-        raise ConnectionLost(f"no data for {patience:g} s") from error
+            connection = Connection(container, stream, source.kind)
+            yield connection
     except (av.FFmpegError, OSError) as error:
+        silence = time.monotonic() - began if connection is None else connection.silence
+        if isinstance(error, av.error.ExitError) or silence >= patience:  # RTSP calls it an error of input or output
+            raise ConnectionLost(f"no data for {patience:g} s") from error
         raise ConnectionLost(mask_text(error.strerror or type(error).__name__)) from error
 
 

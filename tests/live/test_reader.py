@@ -9,7 +9,8 @@ from crowdcount.live.backoff import Backoff
 from crowdcount.live.connection import ConnectionLost
 from crowdcount.live.reader import StreamReader
 from crowdcount.live.source import Source, parse_source
-from tests.support.streams import streaming
+from tests.support.rtsp import RtspServer
+from tests.support.streams import StreamServer, streaming
 from tests.support.video import frame_image, place, write_video
 
 CAMERA = Source("camera", "network", "rtsp://user:secret@camera")
@@ -147,9 +148,10 @@ def test_numbers_out_of_range(wrong):
         StreamReader(CAMERA, **{wrong: 0})
 
 
-@pytest.mark.parametrize("kind", ["mjpeg", "mpegts"])
+@pytest.mark.parametrize("kind", ["mjpeg", "mpegts", "rtsp"])
 def test_a_stream_that_is_killed_and_comes_back(kind):
-    with streaming(kind) as server, StreamReader(parse_source(server.url), backoff=quick()) as reader:
+    server_of = {"rtsp": RtspServer}.get(kind, StreamServer)
+    with streaming(kind, server_of) as server, StreamReader(parse_source(server.url), backoff=quick()) as reader:
         for _ in range(3):
             frame = reader.newest(LONG)
             assert frame.image.shape == (120, 160, 3) and 0 <= place(frame.image) < 50
@@ -164,7 +166,7 @@ def test_a_stream_that_is_killed_and_comes_back(kind):
 
 
 def test_a_server_that_hangs_is_given_up_and_the_reader_ends_at_once():
-    with streaming(mode="hang") as server:
+    with streaming(hang="nothing") as server:
         with StreamReader(parse_source(server.url), patience=0.3, backoff=quick()) as reader:
             while server.connections < 3:
                 threading.Event().wait(0.01)

@@ -16,19 +16,46 @@ PERIOD: Final = 50
 BOUNDARY: Final = b"frame"
 
 
+class Pipe:
+    """Sends what is written to it as its server says: at once, or hanging."""
+
+    def __init__(self, connected, server):
+        self._connected, self._server = connected, server
+
+    def write(self, data):
+        if self._server.hang:
+            self._hang(bytes(data))
+        self._connected.sendall(data)
+        return len(data)
+
+    def _hang(self, data):
+        rest = data if self._server.hang == "nothing" else data[len(data) // 2 :]
+        self._connected.sendall(data[: len(data) - len(rest)])
+        while self._server.hang and self._server.is_alive:
+            threading.Event().wait(0.05)
+            if self._server.hang == "trickle":
+                self._connected.sendall(rest[:1])
+                rest = rest[1:]
+        raise ConnectionAbortedError
+
+    def flush(self):
+        pass
+
+
 class StreamServer:
     """Sends a moving dot to whoever connects as user:secret, as MJPEG or MPEG-TS in HTTP.
 
     Attributes:
         kind: mjpeg or mpegts.
-        mode: run, or hang: accept and send nothing; stall: send one second of frames, then nothing.
         rate: frames per second.
+        hang: how all connections hang from now on: they send "nothing" any more; "half" of what comes next; "trickle":
+            the same, and then a byte now and then. None to go on, in new connections.
         answer: bytes to send in place of a stream, before the connection is closed.
         connections: number of connections so far.
     """
 
-    def __init__(self, kind="mjpeg", mode="run", rate=50):
-        self.kind, self.mode, self.rate = kind, mode, rate
+    def __init__(self, kind="mjpeg", rate=50, hang=None):
+        self.kind, self.rate, self.hang = kind, rate, hang
         self.connections, self.port = 0, 0
         self.answer = b""
         self._alive = threading.Event()
@@ -37,6 +64,10 @@ class StreamServer:
     @property
     def url(self):
         return f"http://user:secret@127.0.0.1:{self.port}/live?token=hidden"
+
+    @property
+    def is_alive(self):
+        return self._alive.is_set()
 
     def start(self):
         """Listen, after the first time on the same port again."""
@@ -74,23 +105,24 @@ class StreamServer:
                 self._run(self._serve, connected)
 
     def _serve(self, connected):
-        with suppress(OSError, av.FFmpegError), connected, connected.makefile("wb") as file:
-            request = connected.recv(4096)
-            if b"Authorization: Basic dXNlcjpzZWNyZXQ=" not in request and self.mode != "hang":
-                file.write(b'HTTP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm="camera"\r\n\r\n')
-                return
-            if self.answer:
-                file.write(self.answer)
-                return
-            if self.mode != "hang":
-                getattr(self, f"_send_{self.kind}")(file)
-            while self._alive.is_set():
-                threading.Event().wait(0.01)
+        with suppress(OSError, av.FFmpegError), connected:
+            self.answer_request(connected, Pipe(connected, self))
 
-    def _images(self):
+    def answer_request(self, connected, file):
+        """Answer what was asked for in a connection; `file` takes what is sent."""
+        request = connected.recv(4096)
+        if b"Authorization: Basic dXNlcjpzZWNyZXQ=" not in request:
+            file.write(b'HTTP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm="camera"\r\n\r\n')
+        elif self.answer:
+            file.write(self.answer)
+        else:
+            getattr(self, f"_send_{self.kind}")(file)
+
+    def images(self):
+        """Yield the images at their rate until the server is killed."""
         pause = threading.Event()
         for index in count():
-            if not self._alive.is_set() or (self.mode == "stall" and index >= self.rate):
+            if not self._alive.is_set():
                 return
             yield frame_image(index % PERIOD)
             pause.wait(1 / self.rate)
@@ -98,7 +130,7 @@ class StreamServer:
     def _send_mjpeg(self, file):
         kind = b"multipart/x-mixed-replace; boundary=" + BOUNDARY
         file.write(b"HTTP/1.0 200 OK\r\nContent-Type: " + kind + b"\r\n\r\n")
-        for image in self._images():
+        for image in self.images():
             jpeg = cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
             head = b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(jpeg))
             file.write(head + jpeg + b"\r\n")
@@ -109,15 +141,15 @@ class StreamServer:
         with av.open(file, "w", format="mpegts", options={"flush_packets": "1"}) as muxer:
             stream = muxer.add_stream("mpeg2video", self.rate, options={"g": "10"})
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            for image in self._images():
+            for image in self.images():
                 muxer.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
                 file.flush()
 
 
 @contextmanager
-def streaming(kind="mjpeg", mode="run", rate=50):
-    """Run a `StreamServer` for the time of the block."""
-    server = StreamServer(kind, mode, rate)
+def streaming(kind="mjpeg", server=StreamServer, **options):
+    """Run a server for the time of the block."""
+    server = server(kind, **options)
     server.start()
     try:
         yield server
