@@ -14,6 +14,10 @@ blocks. Each learns from three quarters of the frames and counts in the rest, fo
 out once. The cheapest level that is about as good as the best is taken, and learns from all frames. If none has a lower
 error than the model as it is, the model stays as it is.
 
+With --ignore, --image-scale or --long-side the model is adapted to counting so, and the release is to be used with the
+same: it does not hold them. People under the mask are neither counted nor learned; the numbers of --counts are those
+outside it.
+
 Writes a release, as `crowdcount convert` does: model.safetensors, README.md and the intervals of its counts, calibrated
 on the held-out frames. Label frames of different hours and days: where they are seconds apart, the held-out ones are
 not new.
@@ -21,6 +25,7 @@ not new.
 
 import argparse
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +36,8 @@ import crowdcount
 from crowdcount.cli.calibrate import described
 from crowdcount.cli.evaluate import read_data, split_overrides
 from crowdcount.cli.outside import add_current_folder
-from crowdcount.cli.parser import MODEL, add_device, add_weights, make_parser, reports_errors
+from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights, make_parser, reports_errors
+from crowdcount.cli.predictors import camera_words, for_camera
 from crowdcount.cli.word_order import Values
 from crowdcount.data.annotations.count_table import read_counts
 from crowdcount.data.importers import FORMATS
@@ -59,12 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(args, overrides)
     plan = Plan(tuple(args.level) or None, args.folds, args.steps, args.seed)
     model, (data, frames) = _load(args), _frames(args, overrides)
-    found = adapt(model, frames, plan)
+    found = adapt(model, frames, plan)  # whose true counts are those outside a mask
     found.model.origin = _origin(model, found, frames, plan, data)
     print(_table(found))
     intervals = _write(args, found, frames, data)
     print(f"{args.output}: {found.taken.level}, {LEVELS[found.taken.level]}\nIntervals {intervals}")
-    print(f"Count with it: crowdcount predict photo.jpg --model {args.output} --interval 0.9")
+    camera = "".join(f" {word}" for word in map(shlex.quote, camera_words(args)))
+    print(f"Count with it: crowdcount predict photo.jpg --model {args.output}{camera} --interval 0.9")
+    if camera:
+        print(f"The release does not hold{camera}: give it each time, or the intervals do not hold.")
     return 0
 
 
@@ -99,7 +108,7 @@ def _load(args: argparse.Namespace) -> Model:
             "them), or train this one further with crowdcount train"
         )
     model.network.to(find_device(args.device))
-    return model
+    return for_camera(model, args)
 
 
 def _frames(args: argparse.Namespace, overrides: Sequence[str]) -> tuple[str, list[Frame]]:
@@ -138,6 +147,7 @@ def _origin(model: Model, found: Adaptation, frames: Sequence[Frame], plan: Plan
         "from": model.origin.get("name") or Path(model.name).name,
         "sha256": file_sha256(model.file),
         "data": data,
+        "protocol": model.protocol,
         "frames": len(frames),
         "labels": "counts alone" if frames[0].record.points is None else "points",
         "level": found.taken.level,
@@ -189,8 +199,10 @@ def _calibration(found: Adaptation, frames: Sequence[Frame]) -> list[Calibration
     trial = found.taken
     grouped = any(frame.group != frame.record.name for frame in frames)
     return [
-        CalibrationImage(frame.record.name, frame.count, count, variance, frame.group if grouped else "")
-        for frame, count, variance in zip(frames, trial.counts.tolist(), trial.variances, strict=True)
+        CalibrationImage(frame.record.name, true, count, variance, frame.group if grouped else "")
+        for frame, true, count, variance in zip(
+            frames, trial.true.tolist(), trial.counts.tolist(), trial.variances, strict=True
+        )
     ]
 
 
@@ -229,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LEVEL",
         help=f"compare this level with the start; may be repeated (default: all of {', '.join(list(LEVELS)[1:])})",
     )
+    add_camera(parser)
     add("--folds", type=int, default=Plan.folds, help="parts that are held out in turn (default: %(default)s)")
     add("--steps", type=int, default=Plan.steps, help="steps of a training of 8 crops (default: %(default)s)")
     add("--seed", type=int, default=Plan.seed, help="of parts and crops (default: %(default)s)")

@@ -27,6 +27,7 @@ import crowdcount
 from crowdcount.cli.evaluate import read_data, split_overrides, split_records
 from crowdcount.cli.outside import add_current_folder
 from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights, add_zones, make_parser, reports_errors
+from crowdcount.cli.predictors import for_camera
 from crowdcount.cli.word_order import Values
 from crowdcount.data.annotations.count_table import read_counts
 from crowdcount.errors import InputError
@@ -39,7 +40,6 @@ from crowdcount.evaluation.calibration import (
     fit_intervals,
 )
 from crowdcount.evaluation.index_record import data_name
-from crowdcount.images.mask import IgnoreMask
 from crowdcount.inference.model import Model
 from crowdcount.intervals import SCALES, Calibration, Intervals, conformal_quantile, coverage_law
 from crowdcount.intervals.file import intervals_file
@@ -77,8 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _load(args: argparse.Namespace) -> Model:
     model = crowdcount.load_model(args.model, weights=args.weights).density_model()
     model.network.to(find_device(args.device))
-    mask = None if args.ignore is None else IgnoreMask.make(args.ignore)
-    return model.for_camera(args.image_scale, args.long_side, mask)
+    return for_camera(model, args)
 
 
 def _beside(model: Model) -> Path:

@@ -9,7 +9,8 @@
 
 CONFIG is a YAML file with a section `data:`, as for `crowdcount train`; --data.KEY VALUE overrides its keys. Only its
 data set is used, and for --split val its rule of what is held out: size rule, windows and everything else that decides
-about a count belong to the model. A model of the family image_text (--weights pretrained: as open_clip published it)
+about a count belong to the model, but for --ignore, --image-scale and --long-side; people under the mask of --ignore
+do not count as true ones. A model of the family image_text (--weights pretrained: as open_clip published it)
 is measured on images with captions, such as CountBench: it chooses among nine captions that differ in the number.
 Images that are missing are named and left out. The figures are those that `crowdcount train test` logs, and with the
 same OMP_NUM_THREADS (which torchrun sets to 1) bit for bit the same for any number of processes.
@@ -30,7 +31,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 import crowdcount
 from crowdcount.class_paths import check_classes, closed_set
 from crowdcount.cli.outside import add_current_folder, import_named
-from crowdcount.cli.parser import MODEL, add_device, add_weights, make_parser, reports_errors
+from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights, make_parser, reports_errors
+from crowdcount.cli.predictors import for_camera
 from crowdcount.cli.word_order import Values
 from crowdcount.config_errors import explain
 from crowdcount.data import CrowdSource, Record
@@ -125,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="intervals of `crowdcount calibrate` (default: beside the weights)",
     )
+    add_camera(parser)
     add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
     add_device(parser)
     add(
@@ -178,7 +181,7 @@ def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str
     if args.update_index is not None:
         require_published(data.source)
     _check_outputs(args, records)  # before minutes of counting
-    model = crowdcount.load_model(args.model, weights=args.weights, intervals=args.intervals)
+    model = for_camera(crowdcount.load_model(args.model, weights=args.weights, intervals=args.intervals), args)
     key = None if args.update_index is None else index_key(args.update_index, model)
     rank = _join_processes()
     model.network.to(_device(args.device))
@@ -207,7 +210,7 @@ def _run_captions(
     Raises:
         InputError: an option asks for what such a model does not give, or there are several processes.
     """
-    for option in ("submission", "localisation_submission", "update_index"):
+    for option in ("submission", "localisation_submission", "update_index", "ignore"):
         if getattr(args, option) is not None:
             raise InputError(f"--{option.replace('_', '-')}: {model.label} chooses among captions; leave it out")
     if torch.distributed.is_initialized():

@@ -1,11 +1,18 @@
-"""The predictor that the options of a command ask for: in torch, or in the runtime of an exported model."""
+"""What the options of a command ask for: a predictor in torch or in the runtime of an exported model, a camera."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from crowdcount.errors import InputError
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.inference.base_predictor import BasePredictor
 from crowdcount.runtimes.sessions import is_exported
+
+if TYPE_CHECKING:  # counting with an exported model needs no torch
+    from crowdcount.inference.model import CrowdModel
+
+_Model = TypeVar("_Model", bound="CrowdModel")
 
 
 def make_predictor(args: argparse.Namespace) -> BasePredictor:
@@ -30,6 +37,24 @@ def make_predictor(args: argparse.Namespace) -> BasePredictor:
         image_scale=args.image_scale,
         ignore=args.ignore,
     )
+
+
+def for_camera(model: _Model, args: argparse.Namespace) -> _Model:
+    """Return a model with what `add_camera` reads: --ignore, --image-scale and --long-side.
+
+    Raises:
+        InputError: the mask cannot be read, or a number is out of its range.
+    """
+    mask = None if args.ignore is None else IgnoreMask.make(args.ignore)
+    return model.for_camera(args.image_scale, args.long_side, mask)
+
+
+def camera_words(args: argparse.Namespace) -> list[str]:
+    """Return those of the words that `add_camera` reads that say something, to be given to another command."""
+    ignore = [] if args.ignore is None else ["--ignore", str(args.ignore)]
+    scale = [] if args.image_scale == 1 else ["--image-scale", f"{args.image_scale:g}"]
+    side = [] if args.long_side is None else ["--long-side", str(args.long_side)]
+    return [*ignore, *scale, *side]
 
 
 def _exported(args: argparse.Namespace) -> BasePredictor:

@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crowdcount.errors import InputError
 from crowdcount.geometry import Points, as_points
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.images.read import Image, read_image
 from crowdcount.legacy import renamed
 
@@ -85,6 +86,17 @@ class Record:
             raise InputError(f"{self.name} has no public annotation, so its count is not known")
         return self.points
 
+    def outside(self, mask: IgnoreMask | None) -> "Record":
+        """Return the record without the people under a mask of the size of its image; None is no mask."""
+        if mask is None or self.points is None:
+            return self
+        expressions = tuple(
+            replace(each, points=each.points[~_covered(mask, each.points)]) for each in self.expressions
+        )
+        kept = ~_covered(mask, self.points)
+        boxes = None if self.boxes is None else self.boxes[kept]
+        return replace(self, points=self.points[kept], expressions=expressions, boxes=boxes)
+
     def read(self) -> Image:
         """Decode the image.
 
@@ -92,6 +104,10 @@ class Record:
             InputError: if the file is missing or damaged.
         """
         return read_image(self.image) if isinstance(self.image, Path) else self.image()
+
+
+def _covered(mask: IgnoreMask, points: Points) -> NDArray[np.bool_]:
+    return mask.covers(points, *mask.pixels.shape)
 
 
 class CrowdSource(ABC):

@@ -12,9 +12,7 @@ from tqdm import tqdm
 from crowdcount.data.annotations.count_table import CountedFile
 from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
-from crowdcount.images.mask import IgnoreMask
 from crowdcount.images.read import Image, read_image
-from crowdcount.inference.ignore import ignored_points
 from crowdcount.inference.model import Model
 from crowdcount.intervals.calibration import Calibration
 from crowdcount.intervals.file import Intervals, hash_counts
@@ -84,18 +82,9 @@ def count_records(model: Model, records: Sequence[Record], zones: Sequence[Zone]
     Raises:
         InputError: an image cannot be read, or has no public annotation.
     """
-    known = [replace(record, points=record.require_points()) for record in records]
+    known = [replace(record, points=record.require_points()).outside(model.ignored) for record in records]
     found = _counted(model, [record.name for record in known], [record.read for record in known], zones)
-    if model.ignored is not None:
-        masked = [(each[1], record) for each, record in zip(found, known, strict=True)]
-        known = [_outside(model.ignored, size, record) for size, record in masked]
     return [_with_truth(*each, record, zones) for each, record in zip(found, known, strict=True)]
-
-
-def _outside(mask: IgnoreMask, size: tuple[int, int], record: Record) -> Record:
-    """Return a record without its points under a mask."""
-    points = record.require_points()
-    return replace(record, points=points[~ignored_points(points, mask, *size)])
 
 
 def _with_truth(

@@ -107,8 +107,8 @@ def evaluate(model: CrowdModel, records: Sequence[Record], scoring: Scoring | No
     """Count in every image and compare with its annotation, with a progress bar on stderr.
 
     Images go one at a time through the size rule and inference of the model, so that their results do not depend on
-    each other. With `torch.distributed`, each process takes a share of the images and all of them return all results,
-    in the order of the records. A collective call.
+    each other. People under a mask of the model are no true ones. With `torch.distributed`, each process takes a share
+    of the images and all of them return all results, in the order of the records. A collective call.
 
     Raises:
         InputError: if an image cannot be read, or has no expressions although the model needs them.
@@ -130,6 +130,7 @@ def _rank_and_world() -> tuple[int, int]:
 
 def _scored(model: CrowdModel, record: Record, image: Image, scoring: Scoring) -> list[ImageResult]:
     """Score an image, or each of its expressions separately."""
+    record = record.outside(model.ignored)
     parts = _expressions(model, record) if model.reads_text else [record]
     predictions = model.predict_each(image, record.texts if model.reads_text else ())
     results = [_result(part, image, found, scoring) for part, found in zip(parts, predictions, strict=True)]

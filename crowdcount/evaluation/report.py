@@ -91,7 +91,7 @@ def _worst(model: CrowdModel, records: Sequence[Record], known: Sequence[ImageRe
 
 def _picture(model: CrowdModel, record: Record) -> Image:
     """Draw an image with its annotation beside the prediction."""
-    image = record.read()
+    record, image = record.outside(model.ignored), record.read()
     texts = record.texts if model.reads_text else ()
     truths = [each.points for each in record.expressions] if model.reads_text else [record.require_points()]
     return comparison(image, model.predict_each(image, texts), truths)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.errors import InputError
+from crowdcount.geometry import Points, inside
 from crowdcount.images.formats import IMAGE_SUFFIXES, image_format
 from crowdcount.images.read import decode_values
 from crowdcount.local_path import local_path
@@ -101,6 +102,14 @@ class IgnoreMask:
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+    def covers(self, points: Points, height: int, width: int) -> NDArray[np.bool_]:
+        """Return which points (N, 2) of an image of this size are on marked pixels, (N,); none outside the image is."""
+        rows, columns = self.pixels.shape
+        found = inside(points, width, height)
+        x, y = (points[found].astype(np.float64) * (columns / width, rows / height)).astype(np.int64).T
+        found[found] = self.pixels[np.minimum(y, rows - 1), np.minimum(x, columns - 1)]
+        return found
 
     def check(self, height: int, width: int) -> None:
         """Check that the mask has the size of an image in pixels.

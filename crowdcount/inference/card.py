@@ -102,6 +102,8 @@ def _adapted(about: dict[str, Any]) -> str:
         f"`crowdcount adapt`: level `{about['level']}` ({about['changed']}). Errors of the counts of those frames, "
         f"held out in {about['parts']} parts: each was counted by a model that learned from the other parts."
     )
+    if "protocol" in about:
+        text += f" Images were counted so: {about['protocol']}."
     rows = [f"| {level} | {each['mae']:.2f} | {each['bias']:+.2f} |" for level, each in about["held_out"].items()]
     return "\n".join([text, "", "| level | MAE | mean of predicted - true |", "|---|--:|--:|", *rows])
 

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowdcount.block_shares import Edges, Shares, density_edges, mask_shares
-from crowdcount.geometry import Points, inside
 from crowdcount.images.mask import IgnoreMask
 
 if TYPE_CHECKING:
@@ -52,15 +51,6 @@ def _shares(pixels: NDArray[np.bool_], ys: Edges, xs: Edges) -> Shares:
     return shares
 
 
-def ignored_points(points: Points, mask: IgnoreMask, height: int, width: int) -> NDArray[np.bool_]:
-    """Return which points (N, 2) of an image of this size lie on marked pixels, (N,); none outside the image does."""
-    rows, columns = mask.pixels.shape
-    found = inside(points, width, height)
-    x, y = (points[found].astype(np.float64) * (columns / width, rows / height)).astype(np.int64).T
-    found[found] = mask.pixels[np.minimum(y, rows - 1), np.minimum(x, columns - 1)]
-    return found
-
-
 def without_ignored_points(
     prediction: "PointPrediction", mask: IgnoreMask, height: int, width: int
 ) -> "PointPrediction":
@@ -76,7 +66,7 @@ def without_ignored_points(
         InputError: the mask has another size.
     """
     mask.check(height, width)
-    kept = ~ignored_points(prediction.points_in(height, width), mask, height, width)
+    kept = ~mask.covers(prediction.points_in(height, width), height, width)
     return replace(
         prediction,
         points=prediction.points[kept],

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from crowdcount.geometry import Points, resize_points
 from crowdcount.images.mask import IgnoreMask
 from crowdcount.images.read import Image
-from crowdcount.inference.ignore import ignored_points
 from crowdcount.inference.peaks import density_peaks
 from crowdcount.inference.plotting import Colour, Plottable, density_overlay
 from crowdcount.intervals.calibration import Alarm, Interval, alarm, interval
@@ -136,7 +135,7 @@ class Prediction(Plottable):
             (K, 2) x, y.
         """
         peaks = resize_points(density_peaks(self, peak_threshold), (self.width, self.height), (width, height))
-        return peaks if self.ignored is None else peaks[~ignored_points(peaks, self.ignored, height, width)]
+        return peaks if self.ignored is None else peaks[~self.ignored.covers(peaks, height, width)]
 
     def cells(self, level: int) -> NDArray[np.float64]:
         """Return the people in each cell of GAME(`level`), (2 ** level, 2 ** level)."""

@@ -16,7 +16,7 @@ import yaml
 from torch import nn
 
 import crowdcount
-from crowdcount.data import JhuCrowd, Nwpu, Record, ShanghaiTech, UcfCc50
+from crowdcount.data import JhuCrowd, Nwpu, Record, ShanghaiTech, Synthetic, UcfCc50
 from crowdcount.errors import InputError
 from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
 from crowdcount.evaluation.index_record import commit, data_name, index_key, public_command, update_index
@@ -25,6 +25,7 @@ from crowdcount.evaluation.summary import Tables, summarise
 from crowdcount.evaluation.table import results_csv
 from crowdcount.evaluation.text import summary_text
 from crowdcount.geometry import as_points, inside
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.inference.peaks import density_peaks
 from crowdcount.inference.prediction import Prediction
 from crowdcount.metrics import boxes_to_heads, count_errors, hits, pairs_within
@@ -32,6 +33,7 @@ from crowdcount.visualize.density import true_density
 from crowdcount.weights.cache import import_file
 from crowdcount.weights.download import file_sha256
 from crowdcount.weights.index import Measured, find_entry, read_index
+from tests.support.counter import save_counter
 from tests.support.tiny_rec import REC, SCENES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,6 +176,28 @@ def test_a_model_that_knows_the_annotation_makes_no_error(shanghaitech_root):
     same_pixel = heads - sum(len(np.unique(np.floor(record.points), axis=0)) for record in records)
     assert summary["localisation"]["0 px"]["true_positives"] >= 0.8 * heads  # of neighbours one is a maximum
     assert same_pixel < 5 and "intervals" not in summary
+
+
+def test_people_under_a_mask_are_neither_counted_nor_missed(tmp_path, capsys):
+    """With the size of people, in the command and for Python."""
+    model, mask = save_counter(tmp_path / "model"), np.zeros((64, 96, 3), np.uint8)
+    mask[:, :48] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    source = Synthetic(1, 0, 2, 96, 64)
+    loaded = crowdcount.load_model(model).for_camera(0.5, ignored=IgnoreMask(mask[..., 0] > 0))
+    results = evaluate(loaded, source.records("test"))
+    inside = [int((record.points[:, 0] >= 48).sum()) for record in source.records("test")]
+    assert [each.true for each in results] == inside and all((each.points[:, 0] >= 48).all() for each in results)
+    assert sum(inside) < sum(record.count for record in source.records("test"))
+    expected = [loaded.predict(record.read()).count for record in source.records("test")]
+    arguments = {"train": 1, "val": 0, "test": 2, "width": 96, "height": 64}
+    data = {"data": {"source": {"class_path": "crowdcount.data.Synthetic", "init_args": arguments}}}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
+    words = [model, "--data", str(tmp_path / "data.yaml"), "--ignore", str(tmp_path / "mask.png")]
+    summary = evaluated([*words, "--image-scale", "0.5", "--bootstrap", "0"], tmp_path / "out")
+    errors = [abs(count - true) for count, true in zip(expected, inside, strict=True)]
+    assert summary["mae"] == pytest.approx(sum(errors) / 2) and summary["protocol"] == loaded.protocol
+    assert "ImageScale(factor=0.5" in summary["protocol"] and "without the pixels of mask" in capsys.readouterr().out
 
 
 def test_figures_against_plain_formulas(shanghaitech_root):

@@ -11,7 +11,7 @@ from shapely import box
 import crowdcount
 from crowdcount.errors import InputError
 from crowdcount.images.mask import IgnoreMask, read_mask
-from crowdcount.inference.ignore import ignored_points, without_ignored, without_ignored_points
+from crowdcount.inference.ignore import without_ignored, without_ignored_points
 from crowdcount.inference.points import PointPrediction
 from crowdcount.inference.prediction import Prediction
 from crowdcount.models.base import CountMap, DensityNetwork
@@ -103,7 +103,7 @@ def test_no_point_lies_on_a_marked_pixel():
     corner = np.zeros((40, 56), bool)
     corner[:4, :4] = True
     places = np.array([[3.9, 3.9], [4, 3], [-1, 2], [56, 3]], np.float32)
-    assert ignored_points(places, IgnoreMask(corner), 40, 56).tolist() == [True, False, False, False]
+    assert IgnoreMask(corner).covers(places, 40, 56).tolist() == [True, False, False, False]
 
 
 def test_models_and_predictors_count_outside_the_mask(tmp_path):

@@ -1,6 +1,7 @@
 """Adapting to a few frames: levels, what each changes, the choice among them, seeds."""
 
 import copy
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,12 +12,13 @@ from torch import nn
 from crowdcount.data.annotations.count_table import CountedFile
 from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
+from crowdcount.images.mask import IgnoreMask
 from crowdcount.inference.density import Inference
 from crowdcount.inference.model import Model
 from crowdcount.models import Bins, Ebc, Hmode, Zip
 from crowdcount.training.adapting import Frame, Plan, Trial, adapt, fit, frames_of_files, frames_of_records
 from crowdcount.training.adapting.compare import choose
-from crowdcount.training.adapting.frames import check_frames, held_out_parts
+from crowdcount.training.adapting.frames import check_frames, held_out_parts, outside
 from crowdcount.training.adapting.levels import backbone, normalisations, offered_levels, trained_parameters
 from crowdcount.training.adapting.remembered import Remembered
 from crowdcount.training.adapting.without_training import MOST, PRIOR, best_factor, renew_statistics, scale_counts
@@ -197,6 +199,46 @@ def test_a_loss_of_counts_sees_what_a_prediction_sees():
             np.testing.assert_allclose(density[0, 0].detach().numpy(), found.density, rtol=1e-5, atol=1e-6)
             density.sum().backward()
             assert model.network.classifier.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("frames", [pointed(), counted([3, 4, 5, 6])])
+def test_nothing_under_a_mask_is_learned(frames):
+    """Whatever is there: another image and other points give the same weights, and without the mask others."""
+    marked = np.zeros((SIDE, SIDE), bool)
+    marked[:, : SIDE // 2] = True
+
+    def changed(frame):
+        def read():
+            return np.where(marked[..., None], 255 - frame.record.read(), frame.record.read())
+
+        points = frame.record.points
+        more = None if points is None else np.concatenate([points, np.float32([[1, 1], [2, 9]])])
+        return replace(frame, record=replace(frame.record, image=read, points=more))
+
+    def learned(some, mask):
+        model = counter().for_camera(ignored=mask)
+        fit.fit(model, outside(some, mask), [0, 1, 2], schedule())
+        return model.network.state_dict()["classifier.weight"]
+
+    mask, others = IgnoreMask(marked), [changed(frame) for frame in frames]
+    assert torch.equal(learned(frames, mask), learned(others, mask))
+    assert not torch.equal(learned(frames, None), learned(others, None))
+    with pytest.raises(InputError, match="the mask is 9 x 9 pixels, the image 48 x 48"):
+        learned(frames, IgnoreMask(np.eye(9, dtype=bool)))
+
+
+def test_a_mask_counts_in_the_comparison():
+    """True and predicted counts are those outside it."""
+    marked = np.zeros((SIDE, SIDE), bool)
+    marked[:, : SIDE // 2] = True
+    frames, model = pointed(), counter().for_camera(ignored=IgnoreMask(marked))
+    found = adapt(model, frames, Plan(("factor",), folds=2))
+    inside = [int((frame.record.points[:, 0] >= SIDE // 2).sum()) for frame in frames]
+    assert found.trials[0].true.tolist() == inside and sum(inside) < sum(frame.count for frame in frames)
+    whole, scale = predicted(counter(), frames), best_factor(found.trials[0].true, found.trials[0].counts)
+    assert (found.trials[0].counts < whole).all() and found.model.ignored == IgnoreMask(marked)
+    if found.taken.level == "factor":
+        np.testing.assert_allclose(predicted(found.model, frames), scale * found.trials[0].counts, rtol=1e-5)
 
 
 def test_statistics_are_mixed_with_those_of_the_frames():

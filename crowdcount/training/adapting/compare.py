@@ -16,7 +16,7 @@ from crowdcount.errors import InputError
 from crowdcount.inference.model import Model
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.training.adapting.fit import RATES, Schedule, fit
-from crowdcount.training.adapting.frames import Frame, check_frames, held_out_parts
+from crowdcount.training.adapting.frames import Frame, check_frames, held_out_parts, outside
 from crowdcount.training.adapting.levels import LEVELS, Level, backbone, offered_levels, trained_parameters
 from crowdcount.training.adapting.remembered import Remembered
 from crowdcount.training.adapting.without_training import best_factor, renew_statistics, scale_counts
@@ -102,6 +102,8 @@ class Adaptation:
 def adapt(model: Model, frames: Sequence[Frame], plan: Plan = Plan()) -> Adaptation:
     """Adapt a model to frames, with a progress bar on stderr.
 
+    With a mask of the model (`CrowdModel.for_camera`), people under it are neither counted nor learned.
+
     Each level learns from all parts of the frames but one and counts in that one, in turn. `choose` takes a level, and
     the model learns at that level from all frames. The network of the model is changed.
 
@@ -113,6 +115,7 @@ def adapt(model: Model, frames: Sequence[Frame], plan: Plan = Plan()) -> Adaptat
     Raises:
         InputError: there are too few frames, nobody is in them, one cannot be read, or the model lacks a level.
     """
+    frames = outside(frames, model.ignored)
     check_frames(frames)
     levels, parts = _levels(model, plan), held_out_parts(frames, plan.folds, plan.seed)
     work = sum((len(parts) * _work(level, plan) + len(frames) for level in levels[1:]), len(frames))

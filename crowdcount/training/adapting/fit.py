@@ -25,7 +25,7 @@ from crowdcount.models.blockwise.loss import Dace
 from crowdcount.models.hmode.network import Hmode
 from crowdcount.models.zip.base import ZeroInflatedNetwork
 from crowdcount.training.adapting.counts import CountModule
-from crowdcount.training.adapting.frames import Frame
+from crowdcount.training.adapting.frames import Frame, Painted
 from crowdcount.training.adapting.levels import Level, trained_parameters
 from crowdcount.training.base import CountingModule
 from crowdcount.training.blockwise import BlockwiseModule
@@ -89,7 +89,7 @@ def fit(model: Model, frames: Sequence[Frame], chosen: Sequence[int], schedule: 
     with _only(network, trained_parameters(network, schedule.level)), _quiet():
         module = _module(model, frames, RATES[schedule.level], schedule.epochs)
         module.keep_weights()
-        data = _data(model, _Frames(frames, chosen), schedule)
+        data = _data(model, _Frames(_learned(model, frames), chosen), schedule)
         _trainer(device, schedule).fit(module, datamodule=data)
     network.to(device).eval()
 
@@ -128,6 +128,17 @@ def _module(model: Model, frames: Sequence[Frame], rate: float, epochs: int) -> 
 
 def _have_points(frames: Sequence[Frame]) -> bool:
     return frames[0].record.points is not None
+
+
+def _learned(model: Model, frames: Sequence[Frame]) -> Sequence[Frame]:
+    """Return the frames to learn from: under a mask of the model they have the mean colour of its training."""
+    if model.ignored is None:
+        return frames
+    red, green, blue = (round(255 * value) for value in model.network.mean)
+    painted = [Painted(frame.record, model.ignored, (red, green, blue)) for frame in frames]
+    return [
+        replace(frame, record=replace(frame.record, image=image)) for frame, image in zip(frames, painted, strict=True)
+    ]
 
 
 class _Frames(CrowdSource):

@@ -1,13 +1,15 @@
 """Labelled frames of a site, and the parts of them that are held out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from crowdcount.data.annotations.count_table import CountedFile
 from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
+from crowdcount.images.mask import IgnoreMask
+from crowdcount.images.read import Image
 
 _STREAM = 104  # first word of the seeds here; other uses of the same seed have other words
 
@@ -39,6 +41,40 @@ def frames_of_records(records: Sequence[Record]) -> list[Frame]:
 def frames_of_files(files: Sequence[CountedFile]) -> list[Frame]:
     """Return frames with counts alone; those of one window form a group."""
     return [Frame(Record(each.name, each.path, None), each.count, each.window or each.name) for each in files]
+
+
+def outside(frames: Sequence[Frame], mask: IgnoreMask | None) -> list[Frame]:
+    """Return frames without the points under a mask; numbers alone are those of the people outside it already."""
+    records = [frame.record.outside(mask) for frame in frames]
+    return [
+        frame if record.points is None else replace(frame, record=record, count=float(record.count))
+        for frame, record in zip(frames, records, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Painted:
+    """The image of a record with one colour under a mask, where nobody is to be learned: people there are not labelled.
+
+    Attributes:
+        record: of the image.
+        mask: of its size.
+        colour: RGB, 0 to 255.
+    """
+
+    record: Record
+    mask: IgnoreMask
+    colour: tuple[int, int, int]
+
+    def __call__(self) -> Image:
+        """Return the image (H, W, 3) uint8.
+
+        Raises:
+            InputError: it cannot be read, or has another size than the mask.
+        """
+        image = self.record.read()
+        self.mask.check(*image.shape[:2])
+        return np.where(self.mask.pixels[..., None], np.array(self.colour, np.uint8), image)
 
 
 def check_frames(frames: Sequence[Frame]) -> None:
