@@ -1,26 +1,34 @@
 """The site of the documentation: it builds strictly, and the blocks of its tutorials run as they are printed.
 
-Trainings are cut to one step; the loggers of train.md are in training/test_loggers.py.
+Trainings are cut to one step; the loggers of train.md are in training/test_loggers.py, and service.md is in
+service/test_doc_page.py.
 """
 
+import itertools
 import re
+import sqlite3
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import yaml
 
 from crowdcount.cli.main import main
 from crowdcount.data import Synthetic
+from tests.support.counter import save_counter, write_images
 from tests.support.doc_pages import DOCS, blocks, command_lines
 from tests.support.hub import hub
+from tests.support.tiny_fit import write_config
 from tests.support.video import write_video
 
 __all__ = ["hub"]
 ROOT = DOCS.parent
-TUTORIALS = ["quick_start.md", "count.md", "zones_video.md", "own_data.md", "train.md", "evaluate.md", "hub.md"]
-NOT_RUN = {"git", "python3", "pip", "crowdcount benchmark"}
-"""Programs of the blocks marked as `console`, which install something or are there in a clone alone."""
+TUTORIALS = ["index.md", "quick_start.md", "count.md", "zones_video.md", "own_data.md", "train.md", "evaluate.md"]
+TUTORIALS += ["hub.md", "intervals.md", "labelling.md", "live.md", "ground.md"]
+NOT_RUN = {"git", "python3", "pip", "crowdcount benchmark", "crowdcount watch", "crowdcount calibrate"}
+NOT_RUN |= {"crowdcount evaluate"}
+"""Programs of the blocks marked as `console`: they install something, need a clone, a camera or data."""
 SHORT = ["--trainer.max_epochs=1", "--data.num_workers=0"]
 SHORT += [f"--trainer.limit_{part}_batches=1" for part in ("train", "val", "test")]
 
@@ -39,6 +47,45 @@ def place(hub, tmp_path, monkeypatch):
     return tmp_path
 
 
+def prepare_intervals():
+    """A run, and a counter with a camera's images and their counts."""
+    folder, size = {"save_dir": ".", "name": "", "version": "RUN"}, {"width": 96, "height": 64}
+    logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": folder}
+    source = {"class_path": "crowdcount.data.Synthetic", "init_args": {"train": 2, "val": 20, **size}}
+    data = {"source": source, "augment": {"crop": 64}, "batch_size": 2}
+    config = write_config(Path(), {"logger": logger}, data=data)
+    assert main(["train", "fit", "--config", config, *SHORT]) == 0
+    names = [f"monday_{number}.jpg" for number in range(20)]
+    write_images(Path("my_camera"), names)
+    Path("my_camera/counts.csv").write_text("image,count\n" + "".join(f"{name},{len(name)}\n" for name in names))
+    write_images(Path(), ["street.jpg"])
+    save_counter(Path("my_counter"))
+
+
+def prepare_labelling():
+    """A video and a folder of a camera, what to ignore in its images, and a counter."""
+    scenes = [each.read() for each in Synthetic(train=24, width=160, height=128).records("train")]
+    write_video(Path("monday.mp4"), scenes[:4], "mpeg4")
+    Path("tuesday").mkdir()
+    for number, scene in enumerate(scenes[4:]):
+        cv2.imwrite(f"tuesday/{number}.jpg", scene)
+    for name in ("square.jpg", "close.jpg"):
+        cv2.imwrite(name, scenes[0])
+    cv2.imwrite("posters.png", np.eye(128, 160, dtype=np.uint8))
+    save_counter(Path("my_counter"))
+
+
+def prepare_ground():
+    """An image of the shape that the camera file names, a video with room for the line, and a zone."""
+    scene = next(iter(Synthetic(train=1, width=160, height=128).records("train"))).read()
+    cv2.imwrite("square.jpg", cv2.resize(scene, (960, 540)))
+    write_video(Path("street.mp4"), [cv2.resize(scene, (1280, 720))] * 2, "mpeg4")
+    Path("zones.json").write_text('{"near": [[0, 300], [960, 300], [960, 540], [0, 540]]}')
+
+
+PREPARED = {"intervals.md": prepare_intervals, "labelling.md": prepare_labelling, "ground.md": prepare_ground}
+
+
 def run(page):
     """Run the blocks of a page in order; files that it names are written first."""
     found, names = blocks(page), {}
@@ -50,10 +97,7 @@ def run(page):
             exec(compile(code, page, "exec"), names)
         elif language == "bash":
             for words in command_lines(code):
-                if not any("--trainer.logger" in word for word in words):
-                    assert words[0] == "crowdcount"
-                    extra = SHORT if words[1:3] == ["train", "fit"] else []
-                    assert main([*words[1:], *extra]) in (0, None), words
+                run_command(words)
         elif language == "console":
             for words in command_lines(code):
                 assert words[0] in NOT_RUN or " ".join(words[:2]) in NOT_RUN
@@ -61,8 +105,19 @@ def run(page):
             assert language == "yaml"
 
 
+def run_command(words):
+    if words[0] == "sqlite3":
+        assert sqlite3.connect(words[1]).execute(words[2]).fetchall()
+    elif not any("--trainer.logger" in word for word in words):
+        assert words[0] == "crowdcount"
+        extra = SHORT if words[1:3] == ["train", "fit"] else []
+        files = [sorted(map(str, Path().glob(word))) if "*" in word else [word] for word in words[1:]]
+        assert main([*itertools.chain(*files), *extra]) in (0, None), words
+
+
 @pytest.mark.parametrize("page", TUTORIALS)
 def test_the_blocks_of_a_page_run(place, page, capsys):
+    PREPARED.get(page, lambda: None)()
     run(page)
     printed = capsys.readouterr().out
     if page == "own_data.md":
@@ -73,6 +128,10 @@ def test_the_blocks_of_a_page_run(place, page, capsys):
         assert re.search(r"^hf:OWNER/my_counter@[0-9a-f]{40}/model\.safetensors$", printed, re.MULTILINE)
     elif page == "zones_video.md":
         assert Path("results/walk_counts.csv").is_file() and Path("results/photo_overlay.png").is_file()
+    elif page == "ground.md":
+        assert "people/m2" in printed and Path("square_grid.png").is_file() and Path("flow.csv").is_file()
+    elif page == "labelling.md":
+        assert len(list(Path("to_label").glob("*.json"))) == 20
 
 
 def test_the_menu_lists_what_is_there():
