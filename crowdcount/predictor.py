@@ -85,10 +85,7 @@ class Predictor(BasePredictor):
             model = load_model(DEFAULT_MODEL if model is None else model, weights, intervals=intervals)
         elif weights is not None or intervals is not None:
             raise InputError("weights and intervals: the model given has its own; leave them out")
-        if image_scale != 1 or long_side is not None or ignore is not None:
-            mask = None if ignore is None else IgnoreMask.make(ignore)
-            model = model.for_camera(image_scale, long_side, mask)
-        self.model = model
+        self.model = model.for_camera(image_scale, long_side, None if ignore is None else IgnoreMask.make(ignore))
         self.model.network.to(self.device).eval()
 
     @property

@@ -179,7 +179,7 @@ def place(name: str) -> tuple[str, str]:
     """Return the store and the path in it of a file or folder, the same for each of its names.
 
     Example:
-        >>> place("s3://bucket/a/") == place("s3://bucket/a"), place("file:///a/../b") == place("/b")
+        >>> place("memory://bucket/a/") == place("memory://bucket/a"), place("file:///a/../b") == place("/b")
         (True, True)
     """
     filesystem, path = resolve(name)

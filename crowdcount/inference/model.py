@@ -180,7 +180,7 @@ class CrowdModel(ABC):
     def for_camera(
         self, image_scale: float = 1.0, long_side: int | None = None, ignored: IgnoreMask | None = None
     ) -> Self:
-        """Return the model with what is known of the images of a camera; its protocol says so.
+        """Return the model with what is known of the images of a camera, itself where nothing is; its protocol says so.
 
         Intervals hold for the protocol that they were calibrated with alone.
 
@@ -193,6 +193,8 @@ class CrowdModel(ABC):
         Raises:
             InputError: a number is out of its range.
         """
+        if image_scale == 1 and long_side is None and ignored is None:
+            return self
         rule = camera_rule(self.resize, image_scale, long_side)
         return replace(self, resize=rule, ignored=ignored or self.ignored)
 
