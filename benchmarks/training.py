@@ -157,8 +157,11 @@ def generated_batches(module: Module, count: int, batch: int, crop: int) -> list
 def plain_steps(module: Module, batches: Sequence[Batch]) -> tuple[list[float], list[float]]:
     """Train the network of a module in a plain loop; return CPU time and loss of each step."""
     optimizer = module.make_optimizer(module.network.parameters())
+    if module.make_schedule is not None:
+        module.make_schedule(optimizer)  # sets the rate of the first epoch
     times, losses = [], []
-    for batch in batches:
+    for number, batch in enumerate(batches):
+        torch.manual_seed(number)
         start = time.process_time()
         output = module.network(_floats(module, batch)) if isinstance(module, CountingModule) else module.detect(batch)
         loss = plain_loss(module, output, batch)
@@ -194,6 +197,9 @@ class _Watch(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.ends.append(time.process_time())
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(batch_idx)  # layers are dropped at random
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.losses.append(outputs["loss"].item())

@@ -183,8 +183,8 @@ def test_the_learning_curve_is_that_of_the_tables(tmp_path):
         learning_curve.main([str(tmp_path / "no.csv"), "--output", str(tmp_path / "d.svg")])
 
 
-@pytest.mark.parametrize("family", ["ebc", "zip", "hmode"])
-def test_a_plain_loop_and_the_trainer_have_the_same_losses(family, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("family", "tolerance"), [("ebc", 1e-3), ("zip", 1e-9), ("hmode", 1e-9)])
+def test_a_plain_loop_and_the_trainer_have_the_same_losses(family, tolerance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = yaml.safe_load(
         (Path(__file__).parents[1] / f"zoo_configs/{family}/mobilenetv4_sha_scratch.yaml").read_text()
@@ -194,12 +194,31 @@ def test_a_plain_loop_and_the_trainer_have_the_same_losses(family, tmp_path, mon
     if family == "ebc":
         arguments["loss"]["ot_weight"] = 0.8  # also the transport
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
-    batches = training.generated_batches(training.build_module("tiny.yaml"), 3, 2, 64)
-    _, expected = training.plain_steps(training.build_module("tiny.yaml"), batches)
-    _, got = training.trainer_steps(training.build_module("tiny.yaml"), batches)
+    plain, ours = (training.build_module("tiny.yaml") for _ in range(2))
+    if family != "ebc":  # its plain transport is one of float32, whose rounding AdamW makes visible
+        plain, ours = in_float64(plain), in_float64(ours)
+        monkeypatch.setattr(training, "_floats", lambda module, batch: module.network.normalize(batch.images))
+    batches = training.generated_batches(plain, 3, 2, 64)
+    _, expected = training.plain_steps(plain, batches)
+    _, got = training.trainer_steps(ours, batches)
     assert len(got) == 3 and expected[0] != expected[-1]
-    assert training.relative_difference(got, expected) < 1e-3
+    assert training.relative_difference(got, expected) < tolerance
     assert got[0] == pytest.approx(expected[0], rel=1e-5)
+
+
+def in_float64(module):
+    """Return the module in double precision, also its images."""
+    normalize = module.double().network.normalize
+    module.network.normalize = lambda images: normalize(images).double()
+    return module
+
+
+def test_a_plain_loop_and_the_trainer_drop_the_same_layers():
+    plain, ours = (training.build_module("rec/tiny_scenes") for _ in range(2))
+    batches = training.generated_batches(plain, 3, 1, 96)
+    _, expected = training.plain_steps(plain, batches)
+    _, got = training.trainer_steps(ours, batches)
+    assert got == pytest.approx(expected, rel=1e-5) and expected[0] != expected[-1]
 
 
 @pytest.mark.parametrize("side", ["plain", "ours"])

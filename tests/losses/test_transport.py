@@ -8,6 +8,7 @@ import torch
 from crowdcount.errors import InputError
 from crowdcount.geometry import block_counts
 from crowdcount.losses import transport as transport_module
+from crowdcount.losses.dm_count import DmCount
 from crowdcount.losses.transport import GibbsKernel, gibbs_kernel, sinkhorn, transport, variation
 from crowdcount.models.base import CountMap
 from crowdcount.models.blockwise.bins import Bins
@@ -350,6 +351,16 @@ def test_autocast_rounds_nothing_but_the_logits(dtype, device):
     half = Dace()(CountMap(head.decode(rounded).density.to(dtype), rounded), points, bins, STRIDE)
     assert {term.dtype for term in half.values()} == {torch.float32}
     torch.testing.assert_close(half["cross_entropy"], expected[0], rtol=0, atol=0)
+
+
+def test_a_transport_of_weight_0_is_not_computed(monkeypatch):
+    density = torch.rand(2, 1, 4, 4, requires_grad=True)
+    points = [np.array([[3.0, 5.0]]), np.zeros((0, 2))]
+    expected = DmCount(ot_weight=1.0)(density, points, 8)
+    monkeypatch.setattr("crowdcount.losses.dm_count.transport", None)
+    terms = DmCount(ot_weight=0.0)(density, points, 8)
+    assert terms["transport"] == 0 and list(terms) == list(expected)
+    assert terms["count"] == expected["count"] and terms["variation"] == expected["variation"]
 
 
 def test_no_dense_kernel_is_formed(monkeypatch):
