@@ -40,6 +40,7 @@ METRICS = {
     "rec": ("mae", "auc", "sibling_auc", "alignment", "uniformity"),
 }
 BASELINE = "none"
+COMPARED = {"none's": BASELINE, "SupCon's": "{place}:supcon"}
 
 
 def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
@@ -158,14 +159,13 @@ def quiet_trainer(**options: Any) -> Trainer:
 
 
 def summary(at: str, runs: Sequence[Run]) -> list[Row]:
-    """Return a row for each loss: mean and standard deviation over seeds, and seeds with a lower MAE than SupCon's.
+    """Return a row for each loss: mean and standard deviation over seeds, and seeds with a lower MAE than others'.
 
     Args:
         at: blocks or rec.
         runs: in any order.
     """
     rows = []
-    reference = {run["seed"]: run["mae"] for run in runs if run["loss"] == f"{PLACES[at][0]}:supcon"}
     order = {line: index for index, line in enumerate(all_lines(at))}
     for line in sorted({run["loss"] for run in runs}, key=lambda line: order.get(line, len(order))):
         own = [run for run in runs if run["loss"] == line]
@@ -174,7 +174,14 @@ def summary(at: str, runs: Sequence[Run]) -> list[Row]:
             values = [run[name] for run in own]
             spread = f" +- {statistics.stdev(values):.3f}" if len(values) > 1 else ""
             row[name] = f"{statistics.mean(values):.3f}{spread}"
-        pairs = [(run["mae"], reference[run["seed"]]) for run in own if run["seed"] in reference]
-        row["MAE below SupCon's"] = f"{sum(ours < theirs for ours, theirs in pairs)} of {len(pairs)}"
+        for title, other in COMPARED.items():
+            changes = differences(runs, "mae", line, other.format(place=PLACES[at][0]))
+            row[f"MAE below {title}"] = f"{sum(change < 0 for change in changes)} of {len(changes)}"
         rows.append(row)
     return rows
+
+
+def differences(runs: Sequence[Run], metric: str, line: str, other: str) -> list[float]:
+    """Return a metric of a loss minus that of another one, for each seed that has both."""
+    reference = {run["seed"]: run[metric] for run in runs if run["loss"] == other}
+    return [run[metric] - reference[run["seed"]] for run in runs if run["loss"] == line and run["seed"] in reference]

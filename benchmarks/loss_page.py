@@ -10,12 +10,13 @@ The second form first takes over the rows of `crowdcount benchmark contrastive -
 import inspect
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.contrastive_table import METRICS, PLACES, read_runs, summary
+from benchmarks.contrastive_table import BASELINE, COMPARED, METRICS, PLACES, differences, read_runs, summary
 from crowdcount.cli.parser import make_parser, reports_errors
 from crowdcount.files import atomic_write
 from crowdcount.losses.contrastive import softmax
@@ -56,10 +57,11 @@ This page is written by `python -m benchmarks.loss_page` from the docstrings and
 
 METRIC_WORDS: Final = """\
 `mae`: count error on the test scenes. `label_order`: rank correlation of the similarity of bins with the nearness of
-their counts. `auc`: scores of all expressions pooled, objects against other queries; `sibling_auc`: objects of an
-expression against those of the image's other expressions. `alignment` is the lower, the more alike the embeddings
-of a class are, `uniformity` the more they spread. Mean and standard deviation over seeds.
-`trainer.callbacks: [crowdcount.training.EmbeddingMetrics]` logs all but the first in trainings of these modules.
+their counts, over ten pairs of bins, so that it moves in steps. `auc`: scores of all expressions pooled, objects
+against other queries; `sibling_auc`: objects of an expression against those of the image's other expressions.
+`alignment` is the lower, the more alike the embeddings of a class are, `uniformity` the more they spread. Mean and
+standard deviation over seeds. `trainer.callbacks: [crowdcount.training.EmbeddingMetrics]` logs all but the first in
+trainings of these modules.
 """
 
 TABLE_WORDS: Final = {
@@ -163,10 +165,32 @@ def results(at: str, runs: list[dict[str, Any]]) -> str:
         f": {run['warm steps']} steps without a contrast, the same for all losses of a seed, then {run['steps']} with "
         f"each loss at weight {run['weight']:g}; seeds {', '.join(map(str, seeds))}.\n"
     )
-    columns = ("loss", "seeds", *METRICS[at], "MAE below SupCon's")
+    columns = ("loss", "seeds", *METRICS[at], *(f"MAE below {title}" for title in COMPARED))
     text += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     text += ["| " + " | ".join(str(row[name]) for name in columns) + " |" for row in summary(at, runs)]
-    return "\n".join(text) + "\n"
+    return "\n".join([*text, "", verdict(at, runs)])
+
+
+def verdict(at: str, runs: list[dict[str, Any]]) -> str:
+    """Return which losses moved a metric in the same direction for every seed, and how many would by chance."""
+    lines = sorted({run["loss"] for run in runs} - {BASELINE})
+    seeds = min((len(differences(runs, "mae", line, BASELINE)) for line in lines), default=0)
+    if seeds < 3:
+        return "With fewer than three seeds nothing follows.\n"
+    chance = len(lines) / 2**seeds
+    parts = [
+        f"Against none, for every seed (of {len(lines)} losses without any effect up to {chance:.1f} would be in each "
+        "list by chance alone; mean changes in brackets):\n"
+    ]
+    for metric in [name for name in METRICS[at] if name not in ("alignment", "uniformity")]:
+        changes = {line: differences(runs, metric, line, BASELINE) for line in lines}
+        parts += [f"- `{metric}` lower: {_named(changes, -1)}; higher: {_named(changes, 1)}."]
+    return "\n".join(parts) + "\n"
+
+
+def _named(changes: dict[str, list[float]], sign: int) -> str:
+    moved = [line for line, found in changes.items() if all(sign * change > 0 for change in found)]
+    return ", ".join(f"{line} ({statistics.mean(changes[line]):+.3f})" for line in moved) or "no loss"
 
 
 if __name__ == "__main__":

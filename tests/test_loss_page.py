@@ -63,6 +63,18 @@ def test_rows_have_mean_and_spread():
     assert [row["loss"] for row in rows] == ["none", "count_bins:supcon", "count_bins:dcl"]
     assert [row["mae"] for row in rows] == ["3.000", "3.000 +- 1.414", "3.000 +- 2.828"]
     assert [row["MAE below SupCon's"] for row in rows] == ["0 of 1", "0 of 2", "1 of 2"]
+    assert [row["MAE below none's"] for row in rows] == ["0 of 1", "1 of 1", "1 of 1"]
+    assert loss_page.verdict("blocks", RUNS) == "With fewer than three seeds nothing follows.\n"
+
+
+def test_what_every_seed_shows_is_listed():
+    runs = [{"loss": "none", "seed": seed, "mae": 3.0, "label_order": 0.5} for seed in range(3)]
+    for name, errors in (("better", (1, 2, 2.5)), ("mixed", (1, 2, 4)), ("equal", (3, 3, 3))):
+        runs += [{"loss": name, "seed": seed, "mae": mae, "label_order": 0.6} for seed, mae in enumerate(errors)]
+    text = loss_page.verdict("blocks", runs)
+    assert "of 3 losses without any effect up to 0.4" in text
+    assert "- `mae` lower: better (-1.167); higher: no loss." in text
+    assert "`label_order` lower: no loss; higher: better (+0.100), equal (+0.100), mixed (+0.100)." in text
 
 
 def test_a_loss_is_measured():
