@@ -102,7 +102,7 @@ def _points(camera: Camera, points: GroundPoints) -> list[str]:
     return [
         *lines,
         f"residual of {len(points.pixels)} points: {_text(fitted)}",
-        f"left out one by one: {_text(left)}, the worst point {_worst(left)}",
+        f"left out one by one: {_text(left)}; farthest off in the image is point {_worst(left)}",
     ]
 
 

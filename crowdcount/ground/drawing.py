@@ -30,7 +30,7 @@ _HORIZON: Final = (255, 80, 80)
 _MARK: Final = (255, 60, 60)
 _SHADE: Final = 0.45
 _MOST_LINES: Final = 40
-_LEAST_POST: Final = 0.04
+_LEAST_POST: Final = 0.08
 """Height of the shortest post that is drawn, relative to that of the image."""
 _FINE: Final = 4
 """Fractional bits of the coordinates passed to cv2."""
@@ -91,15 +91,15 @@ def draw_grid(image: Image, camera: Camera) -> Image:
                     box = (int(x), int(y), int(x) + 1, int(y) + 1)
                     labels.append(Label(f"{'xy'[axis]} {at:g} m", (float(x), float(y)), box, _GRID))
         _lines(drawing, list(_posts(camera, low, high, step, height, width)), _POST)
-    _draw_horizon(drawing, camera)
+    horizon = _draw_horizon(drawing, camera)
     write_labels(drawing, _spaced([*_draw_points(drawing, camera), *labels], text_size(height, width)))
     return legend(
         drawing,
         [
             ("metres on the ground", _GRID),
             (f"posts of {camera.settings.head_height:g} m", _POST),
-            ("horizon", _HORIZON),
-            ("points", _MARK),
+            *([("horizon", _HORIZON)] if horizon else []),
+            *([] if camera.points is None else [("points", _MARK)]),
         ],
     )
 
@@ -188,13 +188,16 @@ def _spaced(labels: list[Label], text: int) -> list[Label]:
     return kept
 
 
-def _draw_horizon(drawing: Image, camera: Camera) -> None:
+def _draw_horizon(drawing: Image, camera: Camera) -> bool:
+    """Draw the horizon and return whether it is in the image."""
     height, width = drawing.shape[:2]
     a, b, c = camera.horizon
-    if np.isfinite(c) and abs(b) > 1e-9:
-        own_width = camera.pose.size[0]
-        ends = np.array([[0, -c / b], [own_width, -(c + a * own_width) / b]])
-        _lines(drawing, [_to_drawing(camera, ends, height, width)], _HORIZON)
+    if not np.isfinite(c) or abs(b) <= 1e-9:
+        return False
+    own_width = camera.pose.size[0]
+    ends = _to_drawing(camera, np.array([[0, -c / b], [own_width, -(c + a * own_width) / b]]), height, width)
+    _lines(drawing, [ends], _HORIZON)
+    return bool(ends[:, 1].max() >= 0 and ends[:, 1].min() < height)
 
 
 def _draw_points(drawing: Image, camera: Camera) -> list[Label]:

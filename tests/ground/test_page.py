@@ -92,7 +92,7 @@ def test_points_are_clicked_and_the_file_is_saved(open_page, tmp_path):
     assert f"Left out one by one: {camera.points.left_out().rms()[0]:.3f} m" in shown
 
     type_metres(page, 4, PLACES[4] + [5, 0])
-    assert float(state(page).split()[1]) > 0.1 and "the worst is point" in state(page)
+    assert float(state(page).split()[1]) > 0.1 and "farthest off in the image is point" in state(page)
     type_metres(page, 4, PLACES[0])
     assert "1, 5 are the same or on one line on the ground" in state(page) and page.is_disabled("#save")
 
