@@ -1,12 +1,16 @@
 """Answers of the service, as they stand in its OpenAPI description."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, Field
+from shapely import Polygon
 
+from crowdcount.errors import InputError
 from crowdcount.inference.prediction import Prediction
 from crowdcount.intervals.calibration import Interval, State
+from crowdcount.zones import Zone
 
 
 class Error(BaseModel):
@@ -24,6 +28,13 @@ class IntervalAnswer(BaseModel):
     level: float = Field(
         description="Probability with which it holds the true count, for images like those calibrated on."
     )
+
+
+class OutlineAnswer(BaseModel):
+    """The outline of a zone."""
+
+    name: str
+    points: list[tuple[float, float]] = Field(description="Corners in pixels of the upright image.")
 
 
 class ZoneAnswer(BaseModel):
@@ -69,6 +80,22 @@ class Information(BaseModel):
     max_pixels: int
     cameras: list[str] = Field(description="Names of cameras that can be counted in.")
     readings: bool = Field(description="Whether there are readings of watched streams.")
+
+
+def outline_answers(zones: Sequence[Zone]) -> list[OutlineAnswer]:
+    """Return the outlines of zones.
+
+    Raises:
+        InputError: one has several parts or holes.
+    """
+    for zone in zones:
+        if not isinstance(zone.area, Polygon) or zone.area.interiors:
+            raise InputError(
+                f"zone {zone.name!r}: has several parts or holes, and a zone is drawn here with one outline; make them "
+                "zones of their own"
+            )
+    outlines = [(zone.name, zone.area) for zone in zones if isinstance(zone.area, Polygon)]
+    return [OutlineAnswer(name=name, points=[(x, y) for x, y in area.exterior.coords[:-1]]) for name, area in outlines]
 
 
 def interval_answer(interval: Interval, level: float) -> IntervalAnswer:

@@ -19,15 +19,15 @@ from crowdcount import __version__
 from crowdcount.errors import InputError
 from crowdcount.live.readings import Readings
 from crowdcount.predictor import Predictor
-from crowdcount.service.answers import CountAnswer, Error, Information
+from crowdcount.service.answers import CountAnswer, Error, Information, OutlineAnswer, outline_answers
 from crowdcount.service.cameras import Cameras
-from crowdcount.service.counting import count_image, read_upload
+from crowdcount.service.counting import count_image, read_upload, zones_of
 from crowdcount.service.guard import Guard, refusal
 from crowdcount.service.history import History, read_history
 from crowdcount.service.limits import Memory, RateLimit, Refused, client_key
 from crowdcount.service.metrics import Metrics
 from crowdcount.service.settings import Settings
-from crowdcount.service.upload import Upload, receive_upload
+from crowdcount.service.upload import Upload, receive_upload, receive_zones
 from crowdcount.service.worker import Worker
 
 PAGE: Final = Path(__file__).parent / "page"
@@ -56,6 +56,9 @@ _UPLOAD: Final[dict[str, Any]] = {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
+}
+_ZONES: Final[dict[str, Any]] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
 }
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": Error} for status in (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 502, 503)
@@ -153,6 +156,14 @@ class Service:
 
             return await self.worker.run(answer, self.settings.count_seconds, partial(_left, request))
 
+    async def zones(
+        self, request: Request, width: Annotated[int, Query(gt=0)], height: Annotated[int, Query(gt=0)]
+    ) -> list[OutlineAnswer]:
+        """Read zones, in any form of `zones` of POST /count, and check that they fit images of this size."""
+        self.rate.take(_client(request))
+        text = await receive_zones(request, self.settings, self.memory)
+        return await asyncio.to_thread(lambda: outline_answers(zones_of(text, height, width)))
+
     def history(
         self, request: Request, source: str | None = None, hours: Annotated[float, Query(gt=0, le=8784)] = 24
     ) -> History:
@@ -213,6 +224,7 @@ def create_app(
     api = APIRouter(dependencies=[Depends(service.admit)], responses=_REFUSALS)
     api.post("/count", response_model=CountAnswer, summary="Count", openapi_extra=_UPLOAD)(service.count)
     api.post("/cameras/{name}/count", response_model=CountAnswer, summary="Count in a camera")(service.count_camera)
+    api.post("/zones", summary="Read zones", openapi_extra=_ZONES)(service.zones)
     api.get("/readings", summary="Readings over time")(service.history)
     api.get("/info", summary="Model and limits")(service.information)
     api.get("/metrics", summary="Measurements", response_class=Response)(service.measurements)

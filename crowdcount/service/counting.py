@@ -83,14 +83,24 @@ def count_image(predictor: Predictor, image: Image, name: str, zones: str | None
     Raises:
         InputError: a zone is invalid or outside the image.
     """
-    found = [] if zones is None else parse_zones(zones, "zones")
-    if len(found) > _MOST_ZONES:
-        raise InputError(f"zones: are {len(found)}; give at most {_MOST_ZONES}")
     size = image.shape[0], image.shape[1]
-    for zone in found:
-        zone.check(*size)
+    found = [] if zones is None else zones_of(zones, *size)
     prediction = predictor.predict(image)
     return Counted(image, prediction, found, _answer(predictor, name, prediction, found, size, level))
+
+
+def zones_of(text: str, height: int, width: int) -> list[Zone]:
+    """Return the zones of a text for an image of this size.
+
+    Raises:
+        InputError: a zone is invalid or outside the image, or there are too many.
+    """
+    found = parse_zones(text, "zones")
+    if len(found) > _MOST_ZONES:
+        raise InputError(f"zones: are {len(found)}; give at most {_MOST_ZONES}")
+    for zone in found:
+        zone.check(height, width)
+    return found
 
 
 def read_upload(upload: Upload, settings: Settings) -> Image:

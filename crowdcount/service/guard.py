@@ -26,7 +26,7 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_API: Final = ("/cameras", "/count", "/health", "/info", "/metrics", "/openapi.json", "/readings")
+_API: Final = ("/cameras", "/count", "/health", "/info", "/metrics", "/openapi.json", "/readings", "/zones")
 _SEND_SECONDS: Final = 60.0
 
 

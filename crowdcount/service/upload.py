@@ -52,17 +52,37 @@ async def receive_upload(request: Request, settings: Settings, memory: Memory) -
         Refused: it is too large, too slow or damaged, or there is too little memory.
     """
     with memory.share() as take:
-        try:
-            async with asyncio.timeout(settings.upload_seconds):
-                upload = await _read(request, settings.max_bytes, take)
-        except TimeoutError as error:
-            message = f"the upload took more than {settings.upload_seconds:g} seconds"
-            raise Refused(408, "slow", message) from error
+        async with _in_time(settings):
+            upload = await _read(request, settings.max_bytes, take)
         yield upload
 
 
+@asynccontextmanager
+async def _in_time(settings: Settings) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(settings.upload_seconds):
+            yield
+    except TimeoutError as error:
+        message = f"the upload took more than {settings.upload_seconds:g} seconds"
+        raise Refused(408, "slow", message) from error
+
+
+async def receive_zones(request: Request, settings: Settings, memory: Memory) -> str:
+    """Return the zones that are the body of a request, as text.
+
+    Raises:
+        Refused: they are too large, too slow or no text, or there is too little memory.
+    """
+    data = bytearray()
+    with memory.share() as take:
+        async with _in_time(settings):
+            async for piece in _limited(request, _MOST_ZONES, take, _too_many_corners()):
+                data += piece
+    return _text(bytes(data))
+
+
 async def _read(request: Request, most: int, take: Callable[[int], None]) -> Upload:
-    stream = _limited(request, most, take)
+    stream = _limited(request, most, take, _too_large(most))
     if request.headers.get("content-type", "").startswith("multipart/"):
         return await _read_form(request, stream)
     data = bytearray()
@@ -72,21 +92,27 @@ async def _read(request: Request, most: int, take: Callable[[int], None]) -> Upl
     return Upload(_checked(bytes(data)), _plain_name(name), zones)
 
 
-async def _limited(request: Request, most: int, take: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
+async def _limited(
+    request: Request, most: int, take: Callable[[int], None], refused: Refused
+) -> AsyncGenerator[bytes, None]:
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > most:
-        raise _too_large(most)
+        raise refused
     size = 0
     async for piece in request.stream():
         size += len(piece)
         if size > most:
-            raise _too_large(most)
+            raise refused
         take(len(piece))
         yield piece
 
 
 def _too_large(most: int) -> Refused:
     return Refused(413, "size", f"the upload is larger than {most / 1e6:.3g} MB; shrink the image")
+
+
+def _too_many_corners() -> Refused:
+    return Refused(413, "size", "the zones are larger than 1 MiB; draw them with fewer corners")
 
 
 async def _read_form(request: Request, stream: AsyncGenerator[bytes, None]) -> Upload:
@@ -111,7 +137,11 @@ async def _zones(part: UploadFile | str | None) -> str | None:
         return part or None
     data = await part.read(_MOST_ZONES + 1)
     if len(data) > _MOST_ZONES:
-        raise Refused(413, "size", "the zones are larger than 1 MiB; draw them with fewer corners")
+        raise _too_many_corners()
+    return _text(data)
+
+
+def _text(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -403,3 +403,30 @@ def test_the_counts_of_zones_are_those_of_the_package(client, predictor):
     expected = zone_counts(prediction, parse_zones(text, "zones"), 60, 90)
     found = client.post("/count", **form(image_bytes(), zones=text)).json()["zones"]
     assert {zone["name"]: zone["count"] for zone in found} == pytest.approx(expected, rel=1e-6)
+
+
+def test_zones_are_read_for_images_of_a_size(client):
+    zones = {"type": "FeatureCollection", "features": []}
+    ring = [[10, 10], [50, 10], [50, 40], [10, 10]]
+    feature = {
+        "type": "Feature",
+        "properties": {"name": "gate"},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+    zones["features"].append(feature)
+    size = {"width": 90, "height": 60}
+    answer = client.post("/zones", params=size, json=zones)
+    assert answer.status_code == 200 and [each["name"] for each in answer.json()] == ["gate"]
+    assert sorted(answer.json()[0]["points"]) == sorted(ring[:-1])
+    feature["geometry"]["coordinates"].append([[30, 15], [35, 15], [35, 20], [30, 15]])
+    for content, words in (
+        (json.dumps(zones), "holes"),
+        ('{"far": [[100, 100], [200, 100], [200, 200]]}', "no area inside"),
+        ("{", "zones"),
+        (b"\xff\xfe", "UTF-8"),
+    ):
+        answer = client.post("/zones", params=size, content=content)
+        assert answer.status_code == 422 and words in answer.json()["error"], content
+    assert client.post("/zones", params=size, content=b" " * (2**20 + 1)).status_code == 413
+    assert client.post("/zones", params=size, json=zones, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert client.post("/zones", json=zones).status_code == 422

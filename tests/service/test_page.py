@@ -181,6 +181,36 @@ def test_a_zone_is_drawn_from_the_keyboard(open_page, address, photo):
     assert page.get_attribute("#draw", "aria-pressed") == "false"
 
 
+def test_zones_of_a_file_are_opened(open_page, address, photo, tmp_path):
+    page = counted(open_page(), photo)
+    shape = {"label": "gate", "shape_type": "rectangle", "points": [[10, 20], [100, 150]]}
+    labelme = {"shapes": [shape], "imagePath": "square.png", "imageWidth": WIDTH, "imageHeight": HEIGHT}
+    (tmp_path / "gate.json").write_text(json.dumps(labelme))
+    (tmp_path / "more.json").write_text(
+        json.dumps({"gate": [[0, 0], [50, 0], [50, 50]], "<b>": [[60, 60], [90, 60], [90, 90]]})
+    )
+    page.set_input_files("#open-zones", str(tmp_path / "gate.json"))
+    page.wait_for_selector("#zones li")
+    corners = {"gate": [[10, 20], [100, 20], [100, 150], [10, 150]]}
+    [expected] = ask(address, photo.read_bytes(), corners)["zones"]
+    assert zone_title(page).startswith(f"{expected['count']:.1f} people")
+    page.set_input_files("#open-zones", str(tmp_path / "more.json"))
+    page.wait_for_selector("#zones li:nth-child(2)")
+    assert json.loads(downloaded(page, "#save-zones"))["gate"] == [[0, 0], [50, 0], [50, 50]]
+    assert page.locator("#drawing .name").all_text_contents()[1].startswith("<b>: ")
+    labelme["imageWidth"] = 2 * WIDTH
+    for name, content, words in (
+        ("wide.json", json.dumps(labelme), "wide"),
+        ("far.json", '{"far": [[900, 900], [990, 900], [990, 990]]}', "no area inside"),
+        ("holes.json", '{"two": [[[0, 0], [9, 0], [9, 9]], [[20, 20], [40, 20], [40, 40]]]}', "several parts"),
+        ("notes.json", "Dear reader", "notes.json: "),
+    ):
+        (tmp_path / name).write_text(content)
+        page.set_input_files("#open-zones", str(tmp_path / name))
+        page.wait_for_selector(f"#error:has-text('{words}')" if words != "wide" else "#error:has-text('576')")
+    assert page.locator("#zones li").count() == 2
+
+
 def test_zones_are_drawn_by_touch_on_a_phone(open_page, photo):
     page = counted(open_page(viewport={"width": 375, "height": 720}, has_touch=True, is_mobile=True), photo)
     page.tap("#draw")
@@ -311,5 +341,5 @@ def test_a_camera_is_counted_and_its_readings_are_drawn(open_page, predictor, tm
             page.click("#count-camera")
             page.wait_for_selector("tr.shown")
             assert page.evaluate("document.getElementById('image').naturalWidth") == 160
-            assert page.text_content("tbody button").startswith("gate ")
+            assert re.fullmatch(r"gate \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", page.text_content("tbody button"))
             page.close()

@@ -52,7 +52,7 @@ function show(index) {
   shown = index;
   const { name, url, answer } = results[index];
   $("empty").classList.add("away");
-  $("view").hidden = false;
+  $("view").hidden = $("zone-files").hidden = false;
   document.body.classList.add("counted");
   $("image").src = url;
   $("image").alt = `${name}: ${people(answer.count)} people`;
@@ -136,6 +136,19 @@ function rename(zone, input) {
   showZones();
 }
 
+/** Add the zones of a file; the service reads it, and checks that they fit the image. */
+async function openZones(file) {
+  showError("");
+  const { width, height } = results[shown].answer;
+  try {
+    const zones = await request(`zones?${new URLSearchParams({ width, height })}`, { method: "POST", body: file });
+    editor.add(zones);
+    say(`${zones.length} zones of ${file.name} are added.`);
+  } catch (error) {
+    showError(error.message.replace(/^zones:/, `${file.name}:`));
+  }
+}
+
 // images
 
 async function count(file) {
@@ -166,7 +179,7 @@ function addJobs(jobs) {
 async function countCamera(name) {
   const answer = await request(`cameras/${encodeURIComponent(name)}/count?density=true&frame=true`, { method: "POST" });
   const { frame, ...rest } = answer;
-  const time = new Date().toLocaleTimeString("en-GB");
+  const time = new Date().toLocaleString("sv"); // year first, as a table of several days needs it
   return [{ ...rest, image: `${name} ${time}` }, `data:image/jpeg;base64,${frame}`];
 }
 
@@ -257,6 +270,11 @@ $("image").addEventListener("error", () => { $("unseen").hidden = false; });
 $("image").addEventListener("load", () => { $("unseen").hidden = true; });
 $("csv").addEventListener("click", () => download("counts.csv", csv(results, zoneNames(), inZones), "text/csv"));
 $("clear").addEventListener("click", () => location.reload());
+$("open-zones").addEventListener("change", () => {
+  const [file] = $("open-zones").files;
+  if (file) openZones(file);
+  $("open-zones").value = "";
+});
 $("save-zones").addEventListener("click", () => {
   const zones = Object.fromEntries(editor.zones.map((zone) => [zone.name, zone.points]));
   download("zones.json", JSON.stringify(zones, null, 1), "application/json");

@@ -77,6 +77,18 @@ export class ZoneEditor {
     this.#change();
   }
 
+  /** Add zones; they replace those of the same name. */
+  add(zones) {
+    for (const zone of zones) {
+      const index = this.zones.findIndex((each) => each.name === zone.name);
+      if (index < 0) this.zones.push(zone);
+      else this.zones[index] = zone;
+    }
+    this.selected = -1;
+    this.render();
+    this.#change();
+  }
+
   remove(index) {
     const [zone] = this.zones.splice(index, 1);
     this.selected = -1;
