@@ -112,15 +112,19 @@ def add_zones(parser: Options, help_text: str) -> None:
     )
 
 
-def add_camera(parser: Options) -> None:
-    """Add --ignore, --image-scale and --long-side, which tell a model what is known of a camera's images."""
+def add_camera(parser: Options, several: bool = False) -> None:
+    """Add --ignore, --image-scale and --long-side, which tell a model what is known of a camera's images.
+
+    Args:
+        parser: takes them.
+        several: whether there may be several cameras, with a mask each.
+    """
     add = parser.add_argument
-    add(
-        "--ignore",
-        type=Path,
-        metavar="MASK",
-        help="count nobody under the pixels of this mask that are not black; of the size of the images, PNG",
-    )
+    text = "count nobody under the pixels of this mask that are not black; of the size of the images, PNG"
+    if several:
+        add("--ignore", action="append", default=[], metavar="[NAME=]MASK", help=f"{text}; once for each source")
+    else:
+        add("--ignore", type=Path, metavar="MASK", help=text)
     add(
         "--image-scale",
         type=float,

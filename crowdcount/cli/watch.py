@@ -5,7 +5,7 @@
     crowdcount watch 0 --zones zones.json --alarm "entrance>=50 off=40 for=30" --webhook https://host/path
     crowdcount watch rtsp://camera/1 --intervals camera.json --interval 0.9 --alarm "count>=500 miss=0.05"
     crowdcount watch walk.mp4 --output walk.csv --quiet
-    crowdcount watch rtsp://camera/1 --ignore posters.png --image-scale 0.5
+    crowdcount watch rtsp://camera/1 --ignore posters.png --image-scale 0.5 --keep-days 30
 
 A source is an address (rtsp, http, rtmp, udp, srt ...), the number or device of a camera of this machine, or a video,
 which is played once at its own pace; NAME=SOURCE names it. Only the newest frame is counted. A connection that ends or
@@ -34,13 +34,12 @@ from pathlib import Path
 from typing import get_args
 
 from crowdcount.checks import check_number
-from crowdcount.cli.interval_options import add_intervals, check_calibrated
+from crowdcount.cli.interval_options import add_intervals
 from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights, make_parser, reports_errors
 from crowdcount.cli.signals import Stop
+from crowdcount.cli.watch_sources import predictors_of, zones_of
 from crowdcount.errors import InputError
-from crowdcount.inference.model import Model
-from crowdcount.intervals.conformal import conformal_rank
-from crowdcount.live.alarms import Rule, parse_rule
+from crowdcount.live.alarms import parse_rule
 from crowdcount.live.channel import Channel, Counting, Record
 from crowdcount.live.clock import SystemClock
 from crowdcount.live.log import LiveReading, Log, Outage, utc_text
@@ -48,12 +47,11 @@ from crowdcount.live.notify import Command, Notifier, Webhook, close_all
 from crowdcount.live.reader import StreamReader
 from crowdcount.live.readings import Readings
 from crowdcount.live.snapshots import Snapshots
-from crowdcount.live.source import Source, parse_sources
+from crowdcount.live.source import parse_sources
 from crowdcount.live.tables import SUFFIXES, TextLog
 from crowdcount.live.watch import Outputs, Watch, check_rules
 from crowdcount.predictor import Precision, Predictor
 from crowdcount.visualize import interval_text
-from crowdcount.zones import Zone, read_zones
 
 
 @reports_errors("watch")
@@ -62,25 +60,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     sources, stop = parse_sources(args.sources), Stop()
-    zones = _zones(args.zones, sources)
+    zones = zones_of(args.zones, sources)
     rules = [parse_rule(text) for text in args.alarm]
     deliver = [Webhook(url) for url in args.webhook] + [Command(_words(line)) for line in args.command]
     check_number("--every", args.every, 0, above=True, hint="in seconds")
     check_number("--smooth", args.smooth, 1)
     check_number("--snapshot-every", args.snapshot_every, 0, above=True, hint="in seconds")
-    predictor, model = _predictor(args, rules)
+    if args.keep_days is not None:
+        check_number("--keep-days", args.keep_days, 0, above=True)
+    predictors = predictors_of(args, sources, rules)
     names = {source.name: [zone.name for zone in zones[source.name]] for source in sources}
-    check_rules(rules, names, args.smooth, model.intervals)
+    check_rules(rules, names, args.smooth, predictors[sources[0].name].intervals)
 
     with ExitStack() as stack, stop.on_signals():
-        log = _log(args.output, list(dict.fromkeys(name for each in names.values() for name in each)))
+        log = _log(args.output, list(dict.fromkeys(name for each in names.values() for name in each)), args.keep_days)
         stack.callback(_close, log)
         notifiers = [Notifier(each, _warn) for each in deliver]
         stack.callback(close_all, notifiers)
-        counting = Counting(lambda image: predictor.predict_batch([image])[0], args.every, args.smooth, args.interval)
         clock = SystemClock()
         readers = [stack.enter_context(StreamReader(source, args.patience)) for source in sources]
-        channels = [Channel(each, counting, zones[each.source.name], rules, clock.time()) for each in readers]
+        channels = [
+            Channel(each, _counting(args, predictors[each.source.name]), zones[each.source.name], rules, clock.time())
+            for each in readers
+        ]
         snapshots = None if args.snapshots is None else Snapshots(args.snapshots, args.keep_snapshots)
         tell = _Teller(args.quiet)
         outputs = Outputs(log, tell, _warn, notifiers, snapshots, args.snapshot_every)
@@ -95,32 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return stop.status or (2 if failed else 0)
 
 
-def _predictor(args: argparse.Namespace, rules: Sequence[Rule]) -> tuple[Predictor, Model]:
-    """Return what counts, and its model.
-
-    Raises:
-        InputError: there is no such model, or it is not calibrated for --interval or for a rule with a miss rate.
-    """
-    if args.ignore is not None and len(args.sources) > 1:
-        raise InputError("--ignore: a mask is for one source; watch each with a call of its own")
-    predictor = Predictor(
-        args.model,
-        args.weights,
-        args.device,
-        args.precision,
-        long_side=args.long_side,
-        intervals=args.intervals,
-        image_scale=args.image_scale,
-        ignore=args.ignore,
-    )
-    model = predictor.model.density_model()
-    if args.interval is not None:
-        conformal_rank(0, args.interval)
-        check_calibrated(predictor, "--interval")
-    for rule in rules:
-        if rule.miss is not None:
-            check_calibrated(predictor, repr(rule.text))
-    return predictor, model
+def _counting(args: argparse.Namespace, predictor: Predictor) -> Counting:
+    return Counting(lambda image: predictor.predict_batch([image])[0], args.every, args.smooth, args.interval)
 
 
 class _Teller:
@@ -171,26 +149,19 @@ def _close(log: Log) -> None:
         _warn(f"log: {error}; they are lost")
 
 
-def _log(path: Path, zones: Sequence[str]) -> Log:
-    return TextLog(path, zones) if path.suffix.lower() in SUFFIXES else Readings(path)
-
-
-def _zones(words: Sequence[str], sources: Sequence[Source]) -> dict[str, list[Zone]]:
-    """Return the zones of each source: FILE for the only one, NAME=FILE for one of several.
+def _log(path: Path, zones: Sequence[str], keep_days: float | None) -> Log:
+    """Return the log of a file.
 
     Raises:
-        InputError: a file is invalid, or it is not said which source it is for.
+        InputError: the file is another one, or records are to be deleted from a text.
     """
-    files: dict[str, list[Path]] = {source.name: [] for source in sources}
-    for word in words:
-        name, found, file = word.partition("=")
-        if found and name in files and not Path(word).is_file():
-            files[name].append(Path(file))
-        elif len(sources) == 1:
-            files[sources[0].name].append(Path(word))
-        else:
-            raise InputError(f"--zones {word}: of several sources; write NAME=FILE with one of {', '.join(files)}")
-    return {name: read_zones(paths) for name, paths in files.items()}
+    if path.suffix.lower() not in SUFFIXES:
+        return Readings(path, keep_days)
+    if keep_days is not None:
+        raise InputError(
+            f"--keep-days: nothing is deleted from {path}; write to SQLite, or begin a new file now and then"
+        )
+    return TextLog(path, zones)
 
 
 def _words(line: str) -> list[str]:
@@ -221,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     add_intervals(model)
     add_device(model)
     model.add_argument("--precision", choices=get_args(Precision), default="float32", help="(default: %(default)s)")
-    add_camera(parser.add_argument_group("camera"))
+    add_camera(parser.add_argument_group("camera"), several=True)
     _add_counting(parser.add_argument_group("counting"))
     _add_outputs(parser.add_argument_group("outputs"))
     return parser
@@ -251,6 +222,7 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="SQLite, .csv or .jsonl (default: %(default)s)",
     )
+    add("--keep-days", type=float, metavar="N", help="delete older records from SQLite (default: keep all)")
     add(
         "--alarm", action="append", default=[], metavar="RULE", help="such as 'gate>=50 off=40 for=30'; may be repeated"
     )

@@ -21,6 +21,11 @@ _APPLICATION: Final = 0x43726F77
 """`PRAGMA application_id` of these files: "Crow"."""
 _MOST_WAITING: Final = 10_000
 """Records that are kept while the file cannot be written."""
+_DAY: Final = 86_400.0
+_BETWEEN_DELETIONS: Final = 60.0
+"""Seconds between two looks for records that are too old."""
+_MOST_DELETED: Final = 10_000
+"""Readings that are deleted at a time; more than come in a minute."""
 
 _TABLES: Final = """
 CREATE TABLE sources (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, address TEXT NOT NULL);
@@ -47,6 +52,14 @@ CREATE VIEW readings_utc AS
         low, high, interval FROM readings JOIN sources ON sources.id = readings.source;
 """
 
+_DELETIONS: Final = (
+    # by the index, which begins with the source: a CROSS JOIN is done in this order
+    "DELETE FROM readings WHERE id IN (SELECT readings.id FROM sources CROSS JOIN readings "
+    "ON source = sources.id AND time < :before LIMIT :most)",
+    "DELETE FROM events WHERE time < :before",
+    "DELETE FROM outages WHERE ended < :before",
+)
+
 
 class Readings:
     """A log in SQLite, in WAL mode; see `Log`.
@@ -62,13 +75,16 @@ class Readings:
 
     Args:
         path: the file; created if it is missing.
+        keep_days: age in days from which on records are deleted; None keeps all. The file becomes no smaller by that,
+            but what is free in it is used again.
 
     Raises:
         InputError: the file is another one, of another version, or cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keep_days: float | None = None) -> None:
         self.path, self.lost = path, 0
+        self._keep, self._cleared = math.inf if keep_days is None else _DAY * keep_days, -math.inf
         self._waiting: deque[LiveReading | Outage | Event] = deque(maxlen=_MOST_WAITING)
         self._ids: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -145,6 +161,8 @@ class Readings:
             self.lost += len(self._waiting) == _MOST_WAITING
             self._waiting.append(record)
             self._write()
+            if isinstance(record, LiveReading) and math.isfinite(self._keep):
+                self._delete_old(record.time)
 
     def close(self) -> None:
         """Write what is waiting and close the file.
@@ -167,6 +185,20 @@ class Readings:
                 self._waiting.popleft()
         except sqlite3.Error as error:
             raise OSError(f"{self.path}: cannot be written now ({error}); {len(self._waiting)} records wait") from error
+
+    def _delete_old(self, now: float) -> None:
+        """Delete records that are older than is kept, some at a time so that it takes moments."""
+        if now - self._cleared < _BETWEEN_DELETIONS:
+            return
+        self._cleared = now
+        values = {"before": now - self._keep, "most": _MOST_DELETED}
+        try:
+            with self._database as run:
+                run.execute("BEGIN IMMEDIATE")
+                for statement in _DELETIONS:
+                    run.execute(statement, values)
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path}: old records cannot be deleted now ({error})") from error
 
     def _insert(self, record: LiveReading | Outage | Event) -> None:
         run, key = self._database.execute, self._ids[record.source]

@@ -117,7 +117,22 @@ def test_what_is_known_of_a_camera(model, folder, capsys):
     shown = capsys.readouterr().out
     assert "left 0.0" in shown and "count 0.0" not in shown
     assert main([f"a={path}", f"b={path}", "--model", model, *words]) == 2
-    assert "--ignore" in capsys.readouterr().err
+    assert "--ignore left.png: of several sources; write NAME=FILE with one of a, b" in capsys.readouterr().err
+    assert main([str(path), "--model", model, *words, "--ignore", "left.png"]) == 2
+    assert "has 2 masks" in capsys.readouterr().err
+
+
+def test_a_mask_for_one_of_two_sources(model, folder):
+    path = write_video(folder / "walk.mp4", [frame_image(index) for index in range(5)], "mpeg4")
+    mask = 0 * frame_image(0)
+    mask[:, :128] = 255
+    cv2.imwrite("left.png", mask)
+    (folder / "zones.json").write_text('{"left": [[0, 0], [96, 0], [96, 120], [0, 120]]}')
+    words = ["--every", "0.1", "--zones", "a=zones.json", "--zones", "b=zones.json", "--ignore", "a=left.png"]
+    assert main([f"a={path}", f"b={path}", "--model", model, "--output", "log.csv", *words]) == 0
+    with (folder / "log.csv").open(newline="") as file:
+        left = {(row["source"], float(row["left count"]) > 0) for row in csv.DictReader(file) if row["left count"]}
+    assert left == {("a", False), ("b", True)}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +142,8 @@ def test_what_is_known_of_a_camera(model, folder, capsys):
         (["0", "--alarm", "gate>5"], "gate>5"),
         (["0", "--alarm", "gate>=5"], "no zone"),
         (["0", "--every", "0"], "--every"),
+        (["0", "--keep-days", "0"], "--keep-days"),
+        (["0", "--keep-days", "9", "--output", "log.csv"], "nothing is deleted from log.csv"),
         (["a=0", "b=1", "--zones", "zones.json"], "NAME=FILE"),
         (["0", "--webhook", "file:///etc/passwd"], "webhook"),
         (["0", "--command", "'"], "--command"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crowdcount.errors import InputError
 from crowdcount.intervals import Interval
 from crowdcount.live.log import Event, LiveReading, Outage
-from crowdcount.live.readings import Readings
+from crowdcount.live.readings import _DELETIONS, Readings
 from crowdcount.video.smoothing import Reading
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +101,27 @@ def test_the_time_between_two_runs_is_an_outage(tmp_path):
     with Readings(path) as log:  # ended without a reading after its last outage
         log.begin("gate", "0", 90.0)
         assert log.outages("gate")[2:] == [Outage("gate", 70.0, 90.0, "not watched")]
+
+
+def test_old_records_are_deleted_and_open_outages_are_not(tmp_path):
+    path, day = tmp_path / "readings.sqlite", 86_400.0
+    with Readings(path) as log:
+        for source in ("gate", "square"):
+            log.begin(source, "0", 0.0)
+            log.add(Outage(source, 1.0, 2.0, "connecting"))
+            log.add(Event(source, 3.0, "raised", "count>=1", 2.0))
+            for hour in range(0, 240, 6):
+                log.add(LiveReading(source, 3600.0 * hour, Reading(0, 1.0, 1.0, 1.0, {"door": 1.0}, {"door": 1.0})))
+        log.add(Outage("square", 5.0, None, "no data"))
+    with Readings(path, keep_days=2) as log:
+        log.begin("gate", "0", 10 * day)
+        log.add(reading(10 * day))
+        assert [each.time / day for each in log.series("gate")] == [8, 8.25, 8.5, 8.75, 9, 9.25, 9.5, 9.75, 10]
+        assert [each.time / day for each in log.series("square")] == [8, 8.25, 8.5, 8.75, 9, 9.25, 9.5, 9.75]
+        assert log._select("SELECT count(*), min(reading) FROM zones") == [(16, 33)]
+        assert log.outages("square") == [Outage("square", 5.0, None, "no data")] and log.events() == []
+        plan = log._select(f"EXPLAIN QUERY PLAN {_DELETIONS[0]}", {"before": 0, "most": 1})
+        assert any("readings_time (source=? AND time<?)" in row[-1] for row in plan)
 
 
 def test_another_process_reads_meanwhile(readings):
