@@ -179,7 +179,7 @@ def _adaptive_sigma(points: Points, alone: float) -> NDArray[np.float64]:
 
 def _spread(
     centres: NDArray[np.int64], length: int, sigma: NDArray[np.float64], kernel: Kernel
-) -> csr_array[np.float32, tuple[int, int]]:
+) -> "csr_array[np.float32, tuple[int, int]]":  # no type parameters in scipy 1.13
     """Return the (N, length) weights of N points along one axis of an image; each row sums to 1.
 
     Args:

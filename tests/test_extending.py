@@ -1,22 +1,30 @@
-"""The pages of docs/extending.md, executed from an empty folder exactly as they are printed."""
+"""The pages of docs/extending.md, executed from an empty folder exactly as they are printed.
+
+The first one has a process for each command, as a reader has it. The others run in this process, which imports
+Lightning once for thirteen commands.
+"""
 
 import csv
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from string import Template
 
 import pytest
 
+from crowdcount.cli.main import main
+from tests.support.doc_pages import command_lines
 from tests.support.pages import PAGES, commands, files
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def run(tmp_path):
+def run_in_processes(tmp_path):
     """A function that writes the files of a page into an empty folder, runs its commands and returns what they print.
 
     `crowdcount` and `python` on the path are those of this environment, with the package of this tree; nothing can be
@@ -46,6 +54,39 @@ def run(tmp_path):
     return execute
 
 
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """The same in this process; modules of the folder are forgotten after each command, as at the end of a process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CROWDCOUNT_OFFLINE", "1")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def execute(page):
+        for name, code in files(page).items():
+            (tmp_path / name).write_text(code)
+        variables = {}
+        for words in command_lines(commands(page)):
+            program, *rest = (Template(word).substitute(variables) for word in words)
+            if program == "python":
+                runpy.run_path(rest[0], run_name="__main__")
+            elif program == "crowdcount":
+                assert main(rest) in (0, None), words
+            else:
+                name, value = program.split("=")
+                variables[name] = value
+            forget_modules(tmp_path)
+        return tmp_path, capsys.readouterr().out
+
+    return execute
+
+
+def forget_modules(folder):
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(folder)):
+            del sys.modules[name]
+
+
 def rows(folder):
     """Rows of the run's metrics.csv, without empty cells."""
     with next(folder.glob("runs/*/version_0/metrics.csv")).open() as file:
@@ -65,8 +106,8 @@ def test_there_are_three_pages():
     assert list(PAGES) == ["Add a data set", "Add a model", "Add a loss"]
 
 
-def test_add_a_data_set(run):
-    folder, printed = run("Add a data set")
+def test_add_a_data_set(run_in_processes):
+    folder, printed = run_in_processes("Add a data set")
     summary = check_results(folder, "station_counter", "train_00000")
     trained = float(rows(folder)[-1]["test/mae"])
     assert summary["mae"] == pytest.approx(trained, rel=1e-5)

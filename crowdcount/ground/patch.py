@@ -89,7 +89,7 @@ class MetricGrid:
         return quads
 
     @cached_property
-    def shares(self) -> csr_array[np.float64, tuple[int, int]]:
+    def shares(self) -> "csr_array[np.float64, tuple[int, int]]":
         """(cells, measured blocks) share of each block in each cell."""
         rows, columns = self.shape
         quads = self._quads if rows else np.zeros((0, 4, 2))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
 
-Pairs = csr_array[Any, tuple[int, int]]
+Pairs: TypeAlias = "csr_array[Any, tuple[int, int]]"
 """(N, P) sparsity pattern of the pairs of head and predicted point that may be matched."""
 
 LEVELS = 6
