@@ -30,6 +30,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 import crowdcount
 from crowdcount.class_paths import check_classes, closed_set
+from crowdcount.cli.interval_options import other_protocol
 from crowdcount.cli.outside import add_current_folder, import_named
 from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights, make_parser, reports_errors
 from crowdcount.cli.predictors import for_camera
@@ -65,6 +66,8 @@ from crowdcount.inference.model import CrowdModel, ImageTextModel
 from crowdcount.predictor import find_device
 from crowdcount.weights.index import index_file
 from crowdcount.zoo.config import find_config, read_config_file
+
+logger = logging.getLogger("crowdcount")
 
 
 @reports_errors("evaluate")
@@ -182,6 +185,7 @@ def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str
         require_published(data.source)
     _check_outputs(args, records)  # before minutes of counting
     model = for_camera(crowdcount.load_model(args.model, weights=args.weights, intervals=args.intervals), args)
+    _check_intervals(args, model)
     key = None if args.update_index is None else index_key(args.update_index, model)
     rank = _join_processes()
     model.network.to(_device(args.device))
@@ -200,6 +204,19 @@ def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str
             _update(args.update_index, key, measurement(summary, words))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def _check_intervals(args: argparse.Namespace, model: CrowdModel) -> None:
+    """Say where the intervals of a model are for another way of counting, so that their coverage is not measured.
+
+    Raises:
+        InputError: they are those of --intervals.
+    """
+    other = other_protocol(model)
+    if other and args.intervals is not None:
+        raise InputError(f"--intervals: {other}")
+    if other:
+        logger.warning("%s; the coverage of its intervals is not measured", other)
 
 
 def _run_captions(

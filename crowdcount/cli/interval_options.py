@@ -1,10 +1,14 @@
 """Options about intervals that commands share, and the check that a model can give any."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crowdcount.cli.parser import Options
 from crowdcount.errors import InputError
 from crowdcount.inference.base_predictor import BasePredictor
+
+if TYPE_CHECKING:  # counting with an exported model needs no torch
+    from crowdcount.inference.model import CrowdModel
 
 
 def add_intervals(parser: Options) -> None:
@@ -30,8 +34,16 @@ def check_calibrated(predictor: BasePredictor, option: str) -> None:
             f"{option}: {predictor.label} is not calibrated; make its intervals with crowdcount calibrate, beside "
             "its weights or in a file for --intervals"
         )
-    if known.protocol != predictor.protocol:
-        raise InputError(
-            f"{option}: {predictor.label} was calibrated with {known.protocol!r}, and counts here with "
-            f"{predictor.protocol!r}; calibrate with the same --image-scale, --long-side and --ignore"
-        )
+    if other := other_protocol(predictor):
+        raise InputError(f"{option}: {other}")
+
+
+def other_protocol(predictor: "BasePredictor | CrowdModel") -> str:
+    """Return how a model was calibrated otherwise than it counts; empty if it was not."""
+    known = predictor.intervals
+    if known is None or known.protocol == predictor.protocol:
+        return ""
+    return (
+        f"{predictor.label} was calibrated with {known.protocol!r}, and counts here with {predictor.protocol!r}; "
+        "calibrate with the same --image-scale, --long-side and --ignore"
+    )

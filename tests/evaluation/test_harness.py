@@ -44,7 +44,7 @@ def tool(name):
     return importlib.import_module(f"crowdcount.cli.{name}")
 
 
-train, evaluator = tool("train"), tool("evaluate")
+train, evaluator, calibrate = tool("train"), tool("evaluate"), tool("calibrate")
 
 
 class Annotation(crowdcount.Model):
@@ -178,7 +178,7 @@ def test_a_model_that_knows_the_annotation_makes_no_error(shanghaitech_root):
     assert same_pixel < 5 and "intervals" not in summary
 
 
-def test_people_under_a_mask_are_neither_counted_nor_missed(tmp_path, capsys):
+def test_people_under_a_mask_are_neither_counted_nor_missed(tmp_path, capsys, caplog):
     """With the size of people, in the command and for Python."""
     model, mask = save_counter(tmp_path / "model"), np.zeros((64, 96, 3), np.uint8)
     mask[:, :48] = 255
@@ -198,6 +198,15 @@ def test_people_under_a_mask_are_neither_counted_nor_missed(tmp_path, capsys):
     errors = [abs(count - true) for count, true in zip(expected, inside, strict=True)]
     assert summary["mae"] == pytest.approx(sum(errors) / 2) and summary["protocol"] == loaded.protocol
     assert "ImageScale(factor=0.5" in summary["protocol"] and "without the pixels of mask" in capsys.readouterr().out
+
+    assert calibrate.main([*words[:3], "--split", "test"]) == 0  # without mask and scale
+    assert evaluator.main([*words, "--bootstrap", "0"]) == 0
+    assert "the coverage of its intervals is not measured" in caplog.text
+    intervals = ["--intervals", str(tmp_path / "model/model.intervals.json")]
+    assert evaluator.main([*words, *intervals]) == 2
+    assert "--intervals: tiny was calibrated with 'images as they are; in one pass'" in capsys.readouterr().err
+    caplog.clear()
+    assert "calibrated_intervals" in evaluated([*words[:3], *intervals], tmp_path / "same") and not caplog.text
 
 
 def test_figures_against_plain_formulas(shanghaitech_root):
