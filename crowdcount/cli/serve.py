@@ -1,7 +1,7 @@
 """Count over HTTP: a page for the browser, POST /count, metrics.
 
     crowdcount serve
-    crowdcount serve --camera gate=rtsp://user:password@10.0.0.7/1 --readings readings.sqlite
+    crowdcount serve --camera gate=rtsp://user:password@10.0.0.7/1 --ground gate=camera.yaml --readings readings.sqlite
     crowdcount serve --model RUN/checkpoints/best.ckpt --port 8080
     CROWDCOUNT_TOKEN=... crowdcount serve --host 0.0.0.0
     curl -F image=@photo.jpg -F zones=@zones.json http://127.0.0.1:8000/count
@@ -26,6 +26,8 @@ from typing import Final, get_args
 from crowdcount.checks import check_number
 from crowdcount.cli.parser import MODEL, Options, add_device, add_weights, make_parser, reports_errors
 from crowdcount.errors import InputError
+from crowdcount.ground.file import read_camera
+from crowdcount.ground.measure import Ground
 from crowdcount.live.readings import Readings
 from crowdcount.live.source import parse_sources
 from crowdcount.predictor import Precision, Predictor
@@ -63,11 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=args.interval,
     )
     cameras = Cameras(parse_sources(args.camera))
+    grounds = _grounds(args.ground, cameras.names)
     with bind(args.host, args.port) as listener, _opened(args.readings) as readings:
         predictor = Predictor(
             args.model, args.weights, args.device, args.precision, long_side=args.long_side, intervals=args.intervals
         )
-        app = create_app(predictor, settings, cameras, readings)
+        app = create_app(predictor, settings, cameras, readings, grounds)
         if not is_loopback(args.host):
             _say("what is sent is not encrypted; put a proxy with TLS in front of it (docs/service.md)")
         host, port = listener.getsockname()[:2]
@@ -85,6 +88,22 @@ def _millions(option: str, number: float) -> int:
     """
     check_number(option, number, 1e-6)
     return round(number * 1e6)
+
+
+def _grounds(words: Sequence[str], cameras: Sequence[str]) -> dict[str, Ground]:
+    """Return the ground that each camera sees, of those with a camera file.
+
+    Raises:
+        InputError: a word is not NAME=FILE with the name of a camera, which has one already, or the file is invalid.
+    """
+    found: dict[str, Ground] = {}
+    for word in words:
+        name, _, file = word.partition("=")
+        if name not in cameras or not file or name in found:
+            known = ", ".join(cameras) or "none"
+            raise InputError(f"--ground {word}: write NAME=FILE, once for a --camera; there are {known}")
+        found[name] = Ground(read_camera(file))
+    return found
 
 
 def _opened(file: Path | None) -> AbstractContextManager[Readings | None]:
@@ -142,6 +161,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=SOURCE",
         help="a stream, camera or video to count in on request, as of `crowdcount watch`; may be repeated",
+    )
+    live.add_argument(
+        "--ground",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="camera file of a --camera (see `crowdcount camera`), for people per square metre; may be repeated",
     )
     live.add_argument("--readings", type=Path, metavar="FILE", help="show what `crowdcount watch` wrote there")
     _add_access(parser.add_argument_group("who may ask"))

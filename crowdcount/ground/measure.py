@@ -84,7 +84,7 @@ class Ground:
 
     def __init__(self, camera: Camera, side: float = SIDE) -> None:
         self.camera, self.side = camera, side
-        self._grids: dict[tuple[int, ...], MetricGrid] = {}
+        self._last: tuple[tuple[int, ...], MetricGrid] | None = None
 
     def measure(self, prediction: "Prediction", height: int, width: int, zones: Sequence["Zone"] = ()) -> GroundDensity:
         """Return the people per square metre of a prediction.
@@ -108,10 +108,10 @@ class Ground:
 
     def _grid(self, prediction: "Prediction", height: int, width: int) -> MetricGrid:
         key = (*prediction.density.shape, prediction.stride, prediction.height, prediction.width, height, width)
-        if key not in self._grids:
-            self._grids.clear()  # streams and folders have one size; a grid is large
-            self._grids[key] = MetricGrid(ground_blocks(self.camera, prediction, height, width), self.side)
-        return self._grids[key]
+        last = self._last  # one alone: streams and folders have one size, and a grid is large
+        if last is None or last[0] != key:
+            last = self._last = key, MetricGrid(ground_blocks(self.camera, prediction, height, width), self.side)
+        return last[1]
 
 
 def _kept(prediction: "Prediction", blocks: GroundBlocks) -> Floats:

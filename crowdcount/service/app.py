@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 
 from crowdcount import __version__
 from crowdcount.errors import InputError
+from crowdcount.ground.measure import Ground
 from crowdcount.live.readings import Readings
 from crowdcount.predictor import Predictor
 from crowdcount.service.answers import CountAnswer, Error, Information, OutlineAnswer, outline_answers
@@ -73,13 +74,19 @@ class Service:
         settings: of the service.
         cameras: cameras to count in.
         readings: of watched streams; None for none.
+        grounds: that cameras see, by their names.
     """
 
     def __init__(
-        self, predictor: Predictor, settings: Settings, cameras: Cameras, readings: Readings | None = None
+        self,
+        predictor: Predictor,
+        settings: Settings,
+        cameras: Cameras,
+        readings: Readings | None = None,
+        grounds: Mapping[str, Ground] | None = None,
     ) -> None:
         self.predictor, self.settings, self.metrics = predictor, settings, Metrics()
-        self.cameras, self.readings = cameras, readings
+        self.cameras, self.readings, self.grounds = cameras, readings, dict(grounds or {})
         self.opening = asyncio.Semaphore(_CAMERAS)
         self.worker = Worker(settings.workers, settings.queue, self.metrics)
         self.memory = Memory(max(settings.upload_memory, settings.max_bytes))
@@ -116,24 +123,29 @@ class Service:
         request: Request,
         points: bool = False,
         density: bool = False,
+        ground: str | None = None,
         accept: Annotated[str, Header(include_in_schema=False)] = "",
     ) -> Response:
         """Count the people in an image, and in zones of it.
 
         Send a multipart form with the file `image` and, if wanted, `zones`; or the bytes of the image alone, with
-        `?zones=`. With `Accept: image/png` the answer is a drawing; the header `Crowdcount-Count` has the count then.
+        `?zones=`. `?ground=NAME` says that it is an image of a camera whose ground is known, and adds people per square
+        metre. With `Accept: image/png` the answer is a drawing; the header `Crowdcount-Count` has the count then.
         """
         self.rate.take(_client(request))
+        if ground is not None and ground not in self.grounds:
+            raise Refused(404, "camera", "this service knows the ground of no camera of this name")
         async with receive_upload(request, self.settings, self.memory) as upload:
             self.metrics.uploaded.inc(len(upload.data))
             drawing = "image/png" in accept
-            job = partial(self._answer, upload, drawing, points, density)
+            job = partial(self._answer, upload, drawing, points, density, ground)
             return await self.worker.run(job, self.settings.count_seconds, partial(_left, request))
 
-    def _answer(self, upload: Upload, drawing: bool, points: bool, density: bool) -> Response:
+    def _answer(self, upload: Upload, drawing: bool, points: bool, density: bool, camera: str | None) -> Response:
         """Count and encode, in a thread of the worker."""
         image = read_upload(upload, self.settings)
-        counted = count_image(self.predictor, image, upload.name, upload.zones, self.settings.level)
+        ground = None if camera is None else self.grounds[camera]
+        counted = count_image(self.predictor, image, upload.name, upload.zones, self.settings.level, ground)
         self.metrics.people.observe(counted.answer.count)
         if drawing:
             headers = {"Crowdcount-Count": f"{counted.answer.count:.3f}"}
@@ -151,7 +163,8 @@ class Service:
             image = await asyncio.to_thread(self.cameras.frame, name)
 
             def answer() -> Response:
-                counted = count_image(self.predictor, image, name, zones, self.settings.level)
+                ground = self.grounds.get(name)
+                counted = count_image(self.predictor, image, name, zones, self.settings.level, ground)
                 return Response(counted.json(density=density, frame=frame), media_type="application/json")
 
             return await self.worker.run(answer, self.settings.count_seconds, partial(_left, request))
@@ -187,6 +200,7 @@ class Service:
             max_bytes=self.settings.max_bytes,
             max_pixels=self.settings.max_pixels,
             cameras=self.cameras.names,
+            grounds=list(self.grounds),
             readings=self.readings is not None,
         )
 
@@ -201,6 +215,7 @@ def create_app(
     settings: Settings | None = None,
     cameras: Cameras | None = None,
     readings: Readings | None = None,
+    grounds: Mapping[str, Ground] | None = None,
 ) -> Guard:
     """Return the service as an ASGI application.
 
@@ -209,12 +224,13 @@ def create_app(
         settings: limits and token; None for the defaults.
         cameras: cameras to count in; None for none.
         readings: of watched streams, to be shown; None for none.
+        grounds: that cameras see, by their names; None for none.
 
     Raises:
         InputError: the model needs expressions.
     """
     predictor.model.density_model()
-    service = Service(predictor, settings or Settings(), cameras or Cameras(()), readings)
+    service = Service(predictor, settings or Settings(), cameras or Cameras(()), readings, grounds)
     app = FastAPI(
         title="crowdcount", version=__version__, lifespan=service.lifespan, docs_url=None, redoc_url=None
     )  # FastAPI's own pages load scripts from elsewhere

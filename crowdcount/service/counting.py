@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 
 from crowdcount.errors import InputError
+from crowdcount.ground.drawing import draw_density
+from crowdcount.ground.measure import Ground, GroundDensity
 from crowdcount.images.formats import image_format
 from crowdcount.images.read import Image, decode
 from crowdcount.inference.plotting import density_overlay
@@ -17,6 +20,7 @@ from crowdcount.service.answers import (
     CountAnswer,
     ZoneAnswer,
     density_answer,
+    ground_answer,
     interval_answer,
 )
 from crowdcount.service.limits import Refused
@@ -39,12 +43,14 @@ class Counted:
         prediction: of the model.
         zones: in the image.
         answer: counts and intervals.
+        ground: people per square metre; None without a camera file.
     """
 
     image: Image
     prediction: Prediction
     zones: Sequence[Zone]
     answer: CountAnswer
+    ground: GroundDensity | None = None
 
     def json(self, points: bool = False, density: bool = False, frame: bool = False) -> bytes:
         """Return the answer as JSON, on request with points, density and the image."""
@@ -54,23 +60,40 @@ class Counted:
             rounded = np.floor(100 * found) / 100  # not up, which could be beyond the image
             answer = answer.model_copy(update={"points": [(x, y) for x, y in rounded.tolist()]})
         if density:
-            answer = answer.model_copy(update={"density": density_answer(self.prediction, height, width)})
+            areas = None if self.ground is None else self.ground.areas
+            answer = answer.model_copy(update={"density": density_answer(self.prediction, height, width, areas)})
         if frame:
             data = base64.b64encode(image_bytes(self.image, ".jpg")).decode()
             answer = answer.model_copy(update={"frame": data})
         return answer.model_dump_json().encode()
 
     def png(self) -> bytes:
-        """Return the density and the zones drawn over the image, with the count in a line above."""
-        drawn = density_overlay(self.image, self.prediction, _LARGEST_DRAWING)
+        """Return the density and the zones drawn over the image, with the count in a line above.
+
+        The density is that per square metre where it is known.
+        """
+        if self.ground is None:
+            drawn = self._with_zones(density_overlay(self.image, self.prediction, _LARGEST_DRAWING))
+        else:
+            height, width = self._drawn_size()
+            small = np.asarray(cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+            drawn = draw_density(small, self.ground)
+            drawn[:height, :width] = self._with_zones(drawn[:height, :width])  # scale and bands are under the image
+        return drawing_bytes(caption(drawn, count_text(self.answer.count)))
+
+    def _drawn_size(self) -> tuple[int, int]:
         height, width = self.image.shape[:2]
+        scale = min(1.0, _LARGEST_DRAWING / max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def _with_zones(self, drawn: Image) -> Image:
         counts = {zone.name: zone.count for zone in self.answer.zones}
-        return drawing_bytes(
-            caption(draw_zones(drawn, self.zones, counts, (height, width)), count_text(self.answer.count))
-        )
+        return draw_zones(drawn, self.zones, counts, (self.image.shape[0], self.image.shape[1]))
 
 
-def count_image(predictor: Predictor, image: Image, name: str, zones: str | None, level: float) -> Counted:
+def count_image(
+    predictor: Predictor, image: Image, name: str, zones: str | None, level: float, ground: Ground | None = None
+) -> Counted:
     """Count in an image (H, W, 3) uint8 RGB, and in its zones.
 
     Args:
@@ -79,14 +102,21 @@ def count_image(predictor: Predictor, image: Image, name: str, zones: str | None
         name: of the image.
         zones: JSON text; None for none.
         level: of the intervals.
+        ground: that the camera sees; None without a camera file.
 
     Raises:
-        InputError: a zone is invalid or outside the image.
+        InputError: a zone is invalid or outside the image, or the image is not one of the camera.
     """
     size = image.shape[0], image.shape[1]
     found = [] if zones is None else zones_of(zones, *size)
     prediction = predictor.predict(image)
-    return Counted(image, prediction, found, _answer(predictor, name, prediction, found, size, level))
+    answer = _answer(predictor, name, prediction, found, size, level)
+    if ground is None:
+        return Counted(image, prediction, found, answer)
+    measured = ground.measure(prediction, *size, found)
+    parts = [each.model_copy(update={"ground": ground_answer(measured.zones[each.name])}) for each in answer.zones]
+    answer = answer.model_copy(update={"ground": ground_answer(measured.whole), "zones": parts})
+    return Counted(image, prediction, found, answer, measured)
 
 
 def zones_of(text: str, height: int, width: int) -> list[Zone]:

@@ -24,6 +24,11 @@ def no_model(monkeypatch):
         (["--max-megapixels", "inf"], "--max-megapixels: inf must be finite"),
         (["--max-megabytes", "nan"], "--max-megabytes: nan must be finite"),
         (["--token-file", "no_such_file"], "no_such_file"),
+        (
+            ["--ground", "gate=camera.yaml"],
+            "--ground gate=camera.yaml: write NAME=FILE, once for a --camera; there are none",
+        ),
+        (["--camera", "gate=0", "--ground", "gate=no.yaml"], "no.yaml"),
         (["--port", "99999"], "--port 99999: cannot be taken"),
     ],
 )

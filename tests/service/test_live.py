@@ -11,6 +11,7 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`")
 pytest.importorskip("httpx2", reason="comes with the extra `test`")
 from starlette.testclient import TestClient
 
+from crowdcount.ground import Ground, camera_of_tilt
 from crowdcount.images.read import decode
 from crowdcount.live.log import LiveReading, Outage
 from crowdcount.live.readings import Readings
@@ -20,7 +21,7 @@ from crowdcount.service.app import create_app
 from crowdcount.service.cameras import Cameras
 from crowdcount.service.history import POINTS, read_history
 from crowdcount.video.smoothing import Reading
-from tests.support.service import tiny_predictor
+from tests.support.service import image_bytes, tiny_predictor
 from tests.support.video import frame_image, place, write_video
 
 HOUR = 3600.0
@@ -55,6 +56,34 @@ def test_a_camera_is_counted_and_shown(predictor, video):
     assert sum(zone["count"] for zone in answer["zones"]) == pytest.approx(answer["count"], rel=1e-5)
     assert sum(map(sum, answer["density"]["values"])) == pytest.approx(answer["count"], abs=1e-3)
     assert client.post("/cameras/gate-1/count").json()["frame"] is None
+
+
+def test_people_per_square_metre_of_a_camera(predictor, video):
+    ground = Ground(camera_of_tilt((320, 240), height=6, focal=300, tilt=35))  # of images of another size, same shape
+    parts = {"cameras": Cameras(parse_sources([f"gate={video}", f"bare={video}"])), "grounds": {"gate": ground}}
+    client = client_of(predictor, **parts)
+    assert client.get("/info").json()["grounds"] == ["gate"]
+    zones = json.dumps({"near": [[0, 60], [160, 60], [160, 120], [0, 120]]})
+    answer = client.post("/cameras/gate/count", params={"frame": True, "density": True, "zones": zones}).json()
+    shown, whole, [near] = decode(base64.b64decode(answer["frame"]), "frame"), answer["ground"], answer["zones"]
+    assert whole["people_per_m2"] * whole["area_m2"] == pytest.approx(
+        (1 - whole["not_measured_count"]) * answer["count"], rel=1e-4
+    )
+    assert near["ground"]["area_m2"] < whole["area_m2"] and near["ground"]["level"] in "ABCDEF"
+    areas = [area for row in answer["density"]["areas"] for area in row if area is not None]
+    assert sum(areas) == pytest.approx(whole["area_m2"], rel=1e-3)
+    bare = client.post("/cameras/bare/count", params={"density": True}).json()
+    assert bare["ground"] is bare["density"]["areas"] is None
+    data = image_bytes(height=120, width=160)
+    sent = client.post("/count", params={"ground": "gate", "zones": zones}, content=data).json()
+    assert sent["ground"]["area_m2"] == pytest.approx(whole["area_m2"]) and shown.shape == (120, 160, 3)
+    drawn = client.post(
+        "/count", params={"ground": "gate", "zones": zones}, content=data, headers={"Accept": "image/png"}
+    )
+    assert decode(drawn.content, "drawing").shape[0] > 120
+    assert client.post("/count?ground=bare", content=data).status_code == 404
+    other = client.post("/count?ground=gate", content=image_bytes(height=90, width=160))
+    assert other.status_code == 422 and "320 x 240" in other.json()["error"]
 
 
 @pytest.mark.parametrize("name", ["gate", "rtsp:%2F%2F10.0.0.1%2Fx", "..%2F..%2Fetc%2Fpasswd"])

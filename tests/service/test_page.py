@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
+from crowdcount.ground import Ground, camera_of_tilt
 from crowdcount.live.log import LiveReading, Outage
 from crowdcount.live.readings import Readings
 from crowdcount.live.source import parse_sources
@@ -325,7 +326,8 @@ def test_a_camera_is_counted_and_its_readings_are_drawn(open_page, predictor, tm
             )
         readings.add(Outage("gate", now - 2000, now - 1500, "no answer"))
         cameras = Cameras(parse_sources([f"gate={tmp_path / 'walk.mp4'}"]))
-        with listening(create_app(predictor, Settings(rate=0), cameras, readings)) as address:
+        grounds = {"gate": Ground(camera_of_tilt((160, 120), height=6, focal=150, tilt=35))}
+        with listening(create_app(predictor, Settings(rate=0), cameras, readings, grounds)) as address:
             page = open_page(address)
             page.wait_for_selector("#series .line")
             assert re.match(r"(39|40) people at .*; at most 40, at ", page.text_content("#latest"))
@@ -341,5 +343,19 @@ def test_a_camera_is_counted_and_its_readings_are_drawn(open_page, predictor, tm
             page.click("#count-camera")
             page.wait_for_selector("tr.shown")
             assert page.evaluate("document.getElementById('image').naturalWidth") == 160
+            assert re.search(r"people/m².*densest 9 m²: .*, level [A-F]", page.text_content("#ground"))
+            zones = {"near": [[10, 50], [150, 70], [140, 110], [20, 118]]}
+            (tmp_path / "near.json").write_text(json.dumps(zones))
+            page.set_input_files("#open-zones", str(tmp_path / "near.json"))
+            page.wait_for_selector("#zones li")
+            with urllib.request.urlopen(
+                urllib.request.Request(
+                    f"{address}/cameras/gate/count?zones={urllib.request.quote(json.dumps(zones))}", method="POST"
+                )
+            ) as found:
+                [near] = json.load(found)["zones"]
+            shown = float(re.search(r"([\d.]+) people/m²$", zone_title(page))[1])
+            assert shown == pytest.approx(near["ground"]["people_per_m2"], abs=0.051)
+            assert "people_per_m2" in downloaded(page, "#csv").splitlines()[0]
             assert re.fullmatch(r"gate \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", page.text_content("tbody button"))
             page.close()

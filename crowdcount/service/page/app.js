@@ -2,7 +2,7 @@
 
 import { request } from "./api.js";
 import { paintDensity, paintScale } from "./density.js";
-import { coveredShare, isCrossed, zoneCount } from "./geometry.js";
+import { coveredShare, isCrossed, zoneCount, zoneDensity } from "./geometry.js";
 import { Series } from "./series.js";
 import { csv, download, fillTable, people, range } from "./table.js";
 import { COLOURS, ZoneEditor } from "./zones.js";
@@ -65,6 +65,8 @@ function show(index) {
   editor.show(answer.width, answer.height, zonesOf(answer));
   $("number").textContent = people(answer.count);
   $("interval").textContent = intervalText(answer.interval);
+  $("ground").textContent = groundText(answer.ground);
+  $("ground").hidden = !answer.ground;
   $("doubt").hidden = !answer.doubtful;
   showZones();
 }
@@ -75,6 +77,17 @@ function intervalText(interval) {
   const level = Math.round(100 * interval.level);
   const notes = { outside_range: "; the count is outside the calibration", approximate: "; the level is approximate" };
   return `${range(interval)} at ${level} %, for images like those it was calibrated on${notes[interval.state] ?? ""}`;
+}
+
+const perMetre = (density) => `${density.toFixed(density < 1 ? 2 : 1)} people/m²`;
+
+/** Return people per square metre of the whole image, and why something is missing, in words. */
+function groundText(ground) {
+  if (!ground) return "";
+  const mean = ground.people_per_m2 === null ? "" : perMetre(ground.people_per_m2);
+  const densest = ground.densest && `densest 9 m²: ${perMetre(ground.densest.people_per_m2)}, level ${ground.level}`;
+  const left = ground.not_measured_count > 0.005 ? `${Math.round(100 * ground.not_measured_count)} % of the people are where it is not measured` : "";
+  return [mean, densest, ground.reason, left].filter(Boolean).join("; ");
 }
 
 function showError(text) {
@@ -115,7 +128,10 @@ function zoneRow(answer, zone, index) {
   const count = countIn(answer, zone);
   const share = Math.round(100 * coveredShare(answer.width, answer.height, zone.points));
   number.textContent = count === null ? "its lines cross" : people(count);
-  number.title = count === null ? "Move a corner" : `${count.toFixed(1)} people on ${share} % of the image`;
+  const density = count === null ? null : zoneDensity(answer.density, answer.width, answer.height, zone.points);
+  const title = `${count?.toFixed(1)} people on ${share} % of the image`;
+  number.title = count === null ? "Move a corner" : density === null ? title : `${title}, ${perMetre(density)}`;
+  if (density !== null) number.textContent += ` · ${density.toFixed(density < 1 ? 2 : 1)}/m²`;
   number.className = count === null ? "bad-text" : "";
   Object.assign(remove, { type: "button", className: "quiet icon", textContent: "×", ariaLabel: `Remove ${zone.name}` });
   remove.addEventListener("click", () => { editor.remove(index); $("draw").focus(); });

@@ -53,6 +53,14 @@ export function zoneCount(density, width, height, polygon) {
   return sum;
 }
 
+/** Return the people per square metre of the measured ground in a polygon; null where there is none. */
+export function zoneDensity(density, width, height, polygon) {
+  if (!density.areas) return null;
+  const kept = (values) => values.map((row, y) => row.map((value, x) => (density.areas[y][x] === null ? 0 : value)));
+  const area = zoneCount({ ...density, values: kept(density.areas) }, width, height, polygon);
+  return area > 0 ? zoneCount({ ...density, values: kept(density.values) }, width, height, polygon) / area : null;
+}
+
 /** Return the share of the image that a polygon covers. */
 export function coveredShare(width, height, polygon) {
   return areaWithin(polygon, 0, 0, width, height) / (width * height);

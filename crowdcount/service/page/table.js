@@ -15,11 +15,12 @@ function cell(value) {
 
 /** Return the table of results as CSV; `zones` are names of columns, `inZones(result)` the counts by name. */
 export function csv(results, zones, inZones) {
-  const head = ["image", "count", "low", "high", "interval", "width", "height", "doubtful", ...zones, "error"];
+  const head = ["image", "count", "low", "high", "interval", "width", "height", "doubtful", "people_per_m2", "max_people_per_m2", "level", ...zones, "error"];
   const lines = results.map((each) => {
-    const answer = each.answer ?? {}, interval = answer.interval ?? {}, counts = inZones(each);
+    const answer = each.answer ?? {}, interval = answer.interval ?? {}, ground = answer.ground ?? {}, counts = inZones(each);
     return [
       each.name, answer.count, interval.low, interval.high, interval.state, answer.width, answer.height, answer.doubtful,
+      ground.people_per_m2, ground.densest?.people_per_m2, ground.level,
       ...zones.map((name) => counts[name]), each.error ?? "",
     ];
   });
