@@ -70,9 +70,10 @@ class Partitions:
     def _entries(self) -> list[str]:
         selector = fs.FileSelector(self._path, allow_not_found=True)
         try:
-            return [each.base_name for each in self._filesystem.get_file_info(selector)]
+            found = self._filesystem.get_file_info(selector)
         except Exception as error:  # the libraries of object stores raise nearly anything
             raise InputError(f"{self.output}: cannot be listed ({reason(error)})") from error
+        return [each.base_name for each in found if each.base_name]  # stores may mark a folder by an empty object
 
     def has(self, name: str) -> bool:
         """Return whether there is such a partition."""
