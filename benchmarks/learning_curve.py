@@ -2,19 +2,22 @@
 
     python -m benchmarks.learning_curve runs/NAME/version_0/metrics.csv [version_1/metrics.csv ...] --output curve.svg
 
-For a run resumed in another folder, give the tables in order; if an epoch occurs in several, the last one counts.
+For a run resumed in another folder, give the tables in order; if an epoch occurs in several, the last one counts. It
+measures nothing, so it is no command of `crowdcount benchmark`.
 """
 
-import argparse
 import csv
+import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from crowdcount.cli.parser import make_parser, reports_errors
 from crowdcount.errors import InputError
 from crowdcount.files import atomic_write
 
 WIDTH, HEIGHT, LEFT, TOP = 560, 260, 70, 30
+COLUMNS = ("train/loss", "val/macro_nae")
 COLOURS = ("#2166ac", "#b2182b", "#1b7837", "#762a83", "#e08214", "#1e1e1e")
 
 Curve = dict[int, float]
@@ -68,25 +71,24 @@ def _text(x: float, y: float, words: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="middle" fill="#1e1e1e">{escape(words)}</text>'
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+@reports_errors("benchmark")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw the curve and return the exit status."""
+    parser = make_parser(__doc__, "benchmark")
     parser.add_argument("tables", type=Path, nargs="+", help="metrics.csv of the run")
-    parser.add_argument("--columns", nargs="+", default=["train/loss", "val/macro_nae"], help="default %(default)s")
+    parser.add_argument(
+        "--column", action="append", metavar="NAME", help=f"may be repeated (default: {', '.join(COLUMNS)})"
+    )
     parser.add_argument("--from-epoch", type=int, default=1, metavar="N", help="omit earlier epochs (default 1)")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args(argv)
-    try:
-        curves = read_curves(arguments.tables, arguments.columns)
-        kept = {
-            name: {e: v for e, v in curve.items() if e + 1 >= arguments.from_epoch} for name, curve in curves.items()
-        }
-        if not all(kept.values()):
-            raise InputError(f"--from-epoch: {arguments.from_epoch} is behind the last epoch of a curve")
-        atomic_write(arguments.output, draw(kept))
-    except InputError as error:
-        parser.exit(2, f"{error}\n")
+    curves = read_curves(arguments.tables, arguments.column or COLUMNS)
+    kept = {name: {e: v for e, v in curve.items() if e + 1 >= arguments.from_epoch} for name, curve in curves.items()}
+    if not all(kept.values()):
+        raise InputError(f"--from-epoch: {arguments.from_epoch} is behind the last epoch of a curve")
+    atomic_write(arguments.output, draw(kept))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

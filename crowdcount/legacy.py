@@ -50,6 +50,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "crowdcount.data.ucf_qnrf": ("data.sources.ucf_qnrf",),
     "crowdcount.losses.dace": ("models.blockwise.loss",),
     "crowdcount.models.bins": ("models.blockwise.bins",),
+    "crowdcount.models.ebc.backbone": ("models.ebc.backbone_base",),
     "crowdcount.models.hmode.module": ("training.hmode",),
     "crowdcount.models.rec.module": ("training.referring",),
     "crowdcount.module": ("training.base", "training.blockwise"),

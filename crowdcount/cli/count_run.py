@@ -169,9 +169,9 @@ class Run:
             return self._video(source.path)
         if prediction is None:
             return self._expressions(source.path, source.image)
-        return self._picture(source.path, source.image, prediction)
+        return self._image(source.path, source.image, prediction)
 
-    def _picture(self, path: Path, image: Image, prediction: Prediction) -> CountResult:
+    def _image(self, path: Path, image: Image, prediction: Prediction) -> CountResult:
         height, width = image.shape[:2]
         level = self.args.interval
         found = None if self.ground is None else self.ground.measure(prediction, height, width, self.zones)

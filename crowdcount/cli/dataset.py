@@ -218,24 +218,24 @@ def _import(args: argparse.Namespace) -> int:
     if args.keypoint is not None and args.format != "coco":
         raise InputError(f"--keypoint: {args.format} has no named keypoints; only coco has")
     export = read_export(args.format, args.export, args.images, args.label, args.keypoint)
-    found, pictures, choice = export.found, export.images, export.choice
+    found, images, choice = export.found, export.images, export.choice
     if args.output is None:
-        written = write_beside(found, pictures, args.overwrite)
+        written = write_beside(found, images, args.overwrite)
     else:
-        written = write_folder(found, pictures, args.output, args.transfer)
-    lines = [_summary(found, choice), _left_out(found, pictures), *(f"check:    {text}\n" for text in export.doubts)]
+        written = write_folder(found, images, args.output, args.transfer)
+    lines = [_summary(found, choice), _left_out(found, images), *(f"check:    {text}\n" for text in export.doubts)]
     sys.stdout.write("".join(lines) + f"written: {written}\n")
     return 0
 
 
-def _left_out(found: Sequence[AnnotatedImage], pictures: ImageFolder) -> str:
+def _left_out(found: Sequence[AnnotatedImage], images: ImageFolder) -> str:
     """Return a line for each kind of file that does not become a part of the data set."""
     named = {each.path for each in found}
     kinds = {
         "image that the export does not name, or that has no label file": [
-            path for path in pictures.files if path not in named
+            path for path in images.files if path not in named
         ],
-        "file in a format that is not read": pictures.unread,
+        "file in a format that is not read": images.unread,
     }
     shown = {kind: ", ".join(path.name for path in paths[:_SHOWN]) for kind, paths in kinds.items()}
     more = {kind: ", ..." * (len(paths) > _SHOWN) for kind, paths in kinds.items()}

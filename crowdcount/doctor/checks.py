@@ -185,9 +185,12 @@ def _of_total(total: Total, items: Sequence[Item], faulty: int) -> Iterator[Find
     name = " + ".join(total.splits)
     split = total.splits[0] if len(total.splits) == 1 else ""
     if len(items) != total.images:
-        left_out = f" ({faulty} unreadable files are not counted)" if faulty else ""
+        left_out = f" ({faulty} unreadable file{'s are' if faulty != 1 else ' is'} not counted)" if faulty else ""
         yield Finding(
-            "total", split, name, f"{len(items):,} images{left_out}, the published files have {total.images:,}"
+            "total",
+            split,
+            name,
+            f"{len(items):,} image{'s' * (len(items) != 1)}{left_out}, the published files have {total.images:,}",
         )
     if total.heads is None or any(item.record.points is None for item in items):
         return

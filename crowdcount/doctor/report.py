@@ -66,11 +66,14 @@ class SplitFacts:
 
     def line(self) -> str:
         """Return the summary as a line."""
-        parts = [f"{self.split:<6}{self.images:>7,} images"]
+        parts = [f"{self.split:<6}{self.images:>7,} image{'s' * (self.images != 1)}"]
         if self.heads is None:
             parts.append("annotation withheld")
         elif self.images:
-            parts += [f"{self.heads:,} heads ({self.fewest:,} to {self.most:,} each)", self._inside()]
+            parts += [
+                f"{self.heads:,} head{'s' * (self.heads != 1)} ({self.fewest:,} to {self.most:,} each)",
+                self._inside(),
+            ]
         if self.smallest and self.largest:
             parts.append(f"{self.smallest[0]} x {self.smallest[1]} to {self.largest[0]} x {self.largest[1]} pixels")
         return ", ".join(parts)
@@ -132,7 +135,7 @@ class Report:
 def _section(check: str, found: Sequence[Finding]) -> list[str]:
     level, title, in_lines = CHECKS[check]
     total = sum(finding.count for finding in found)
-    number = f"{total:,}" if total == len(found) else f"{total:,} in {len(found):,} images"
+    number = f"{total:,}" if total == len(found) else f"{total:,} in {len(found):,} image{'s' * (len(found) != 1)}"
     return [f"{level}: {title}: {number}", *(_lines(found) if in_lines else _names(found))]
 
 

@@ -82,14 +82,14 @@ def _worst(model: CrowdModel, records: Sequence[Record], known: Sequence[ImageRe
         if len(figures) == number:
             break
         if result.index not in figures:  # an image may have several expressions
-            picture = base64.b64encode(_jpeg(_picture(model, records[result.index]))).decode()
+            drawing = base64.b64encode(_jpeg(_drawing(model, records[result.index]))).decode()
             words = escape(f"{result.name}: {count_text(result.predicted, result.true)}")
-            source = f"data:image/jpeg;base64,{picture}"
+            source = f"data:image/jpeg;base64,{drawing}"
             figures[result.index] = f'<figure><figcaption>{words}</figcaption><img alt="" src="{source}"></figure>'
     return "\n".join(["<h2>Worst images</h2>", *figures.values()]) if figures else ""
 
 
-def _picture(model: CrowdModel, record: Record) -> Image:
+def _drawing(model: CrowdModel, record: Record) -> Image:
     """Draw an image with its annotation beside the prediction."""
     record, image = record.outside(model.ignored), record.read()
     texts = record.texts if model.reads_text else ()
@@ -97,9 +97,9 @@ def _picture(model: CrowdModel, record: Record) -> Image:
     return comparison(image, model.predict_each(image, texts), truths)
 
 
-def _jpeg(picture: Image) -> bytes:
-    height, width = picture.shape[:2]
+def _jpeg(drawing: Image) -> bytes:
+    height, width = drawing.shape[:2]
     if width > _WIDEST:
         size = _WIDEST, round(height * _WIDEST / width)
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return image_bytes(picture, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 85])
+        drawing = np.asarray(cv2.resize(drawing, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return image_bytes(drawing, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 85])

@@ -155,7 +155,7 @@ SCENES = {"a.jpg": [(1.5, 2.25), (63.0, 39.5)], "b b.png": [], "c.jpg": [(10.0, 
 
 def read(name, export, images, **choice):
     pictures = ImageFolder(images)
-    chosen = Choice(**choice, pictures=frozenset(path.stem for path in pictures.files))
+    chosen = Choice(**choice, images=frozenset(path.stem for path in pictures.files))
     annotated = FORMATS[name](export, chosen)
     chosen.check(str(export))
     return list(checked(annotated, pictures)), chosen

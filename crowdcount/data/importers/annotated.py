@@ -38,12 +38,12 @@ class Choice:
     Args:
         labels: labels of the shapes to import; empty for all.
         keypoint: keypoint to import of categories with several keypoints (COCO).
-        pictures: names of the images without suffix; text files (YOLO) of other names are not labels. None for all.
+        images: names of the images without suffix; text files (YOLO) of other names are not labels. None for all.
     """
 
     labels: frozenset[str] = frozenset()
     keypoint: str | None = None
-    pictures: frozenset[str] | None = None
+    images: frozenset[str] | None = None
     taken: Counter[Kind] = field(default_factory=Counter, init=False)
     left_out: Counter[str] = field(default_factory=Counter, init=False)
     _seen: Counter[str] = field(default_factory=Counter, init=False)

@@ -52,13 +52,13 @@ def read_export(
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give what the annotation tool exported")
-    pictures = ImageFolder(images or (path if path.is_dir() else path.parent))
-    choice = Choice(frozenset(labels), keypoint, frozenset(each.stem for each in pictures.files))
+    folder = ImageFolder(images or (path if path.is_dir() else path.parent))
+    choice = Choice(frozenset(labels), keypoint, frozenset(each.stem for each in folder.files))
     annotated = FORMATS[form](path, choice)
     choice.check(str(path))
-    found = list(checked(tqdm(annotated, unit="image", disable=None), pictures))
+    found = list(checked(tqdm(annotated, unit="image", disable=None), folder))
     doubts = check_frames(found, path)
     if not choice.taken.total():
         reasons = "; ".join(f"{number} x {reason}" for reason, number in choice.left_out.most_common()) or "no shapes"
         raise InputError(f"{path}: has no head to import ({reasons})")
-    return Export(found, pictures, choice, doubts)
+    return Export(found, folder, choice, doubts)

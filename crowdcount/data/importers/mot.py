@@ -43,7 +43,7 @@ def _read_sequence(file: Path, choice: Choice) -> list[Annotated]:
             raise InputError(f"{place}: frame {values[0]:g} is no number from 1; correct it")
     start = f"{folder.absolute().name}/{images}/"
     return [
-        Annotated(start + frame_name(n, choice.pictures, 6), heads, f"{file}: frame {n}", size)
+        Annotated(start + frame_name(n, choice.images, 6), heads, f"{file}: frame {n}", size)
         for n, heads in frames.items()
     ]
 

@@ -29,7 +29,7 @@ def read_lines(file: Path, widths: tuple[int, ...], fields: str) -> Iterator[tup
         yield place, [as_number(f"{place}: column {n}", word) for n, word in enumerate(words, 1)]
 
 
-def frame_name(frame: float, pictures: frozenset[str] | None, digits: int) -> str:
+def frame_name(frame: float, images: frozenset[str] | None, digits: int) -> str:
     """Return the name of the image of a frame without suffix, with as many digits as the images here have."""
     names = [f"{int(frame):0{n}d}" for n in (digits, 7, 6, 5, 8, 4)]
-    return next((name for name in names if pictures is not None and name in pictures), names[0])
+    return next((name for name in names if images is not None and name in images), names[0])

@@ -38,15 +38,13 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
 
 def _read_file(file: Path, choice: Choice) -> list[Annotated]:
     images: dict[str, list[tuple[float, float]]] = {}
-    alone = (
-        choice.pictures is not None and file.stem in choice.pictures
-    )  # an empty file is of an image, if there is one
+    alone = choice.images is not None and file.stem in choice.images  # an empty file is of an image, if there is one
     if alone:
         images[file.stem] = []
     for place, values in read_lines(file, (_HEADS, _BOXES, _TRACKS), _FIELDS):
         name = file.stem
         if len(values) != _BOXES:
-            name += "/" + frame_name(values[0], choice.pictures, 5 if len(values) == _HEADS else 7)
+            name += "/" + frame_name(values[0], choice.images, 5 if len(values) == _HEADS else 7)
         images.setdefault(name, []).extend(_heads(place, values, choice))
     return [Annotated(name, heads, f"{file}: {name}") for name, heads in images.items()]
 

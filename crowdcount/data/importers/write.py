@@ -33,7 +33,7 @@ def write_beside(found: Sequence[AnnotatedImage], images: ImageFolder, overwrite
     table = folder / TABLE
     if table.exists() and not overwrite:
         raise InputError(f"{table} exists; take it away, or let --overwrite replace it")
-    unnamed = sorted(set(images.files) - {picture.path for picture in found})
+    unnamed = sorted(set(images.files) - {each.path for each in found})
     if unnamed:
         raise InputError(
             f"{folder}: the export says nothing of {len(unnamed)} images, {unnamed[0]} the first; take them away, or "
@@ -41,7 +41,7 @@ def write_beside(found: Sequence[AnnotatedImage], images: ImageFolder, overwrite
         )
     trial = folder / f".{os.getpid()}.{TABLE}"
     try:
-        _write_table(trial, {picture.path.relative_to(folder).as_posix(): picture for picture in found})
+        _write_table(trial, {each.path.relative_to(folder).as_posix(): each for each in found})
         _check_beside(folder, trial, found)
         trial.replace(table)
     finally:
@@ -60,10 +60,10 @@ def write_folder(found: Sequence[AnnotatedImage], images: ImageFolder, output: P
     check_new_folder(output)
     names = _names(found, images.folder)
     with atomic_folder(output) as folder:
-        for name, picture in names.items():
+        for name, each in names.items():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            _transfer(picture.path, target, transfer)
+            _transfer(each.path, target, transfer)
         _write_table(folder / TABLE, names)
         _check(folder, folder / TABLE, found)
     return output
@@ -72,24 +72,24 @@ def write_folder(found: Sequence[AnnotatedImage], images: ImageFolder, output: P
 def _names(found: Sequence[AnnotatedImage], folder: Path) -> dict[str, AnnotatedImage]:
     """Return the images by their paths in the new folder."""
     names: dict[str, AnnotatedImage] = {}
-    for picture in found:
-        parts = picture.path.relative_to(folder).parts[:-1]
+    for each in found:
+        parts = each.path.relative_to(folder).parts[:-1]
         splits = [SPLIT_FOLDERS[part.lower()] for part in parts if part.lower() in SPLIT_FOLDERS]
-        name = "/".join([*splits[:1], "images", picture.path.name])
+        name = "/".join([*splits[:1], "images", each.path.name])
         if name in names:
-            raise InputError(f"{picture.path} and {names[name].path} would both be {name}; rename one")
-        names[name] = picture
+            raise InputError(f"{each.path} and {names[name].path} would both be {name}; rename one")
+        names[name] = each
     return names
 
 
-def _write_table(path: Path, pictures: dict[str, AnnotatedImage]) -> None:
-    rows = (f"  {json.dumps(name)}: {json.dumps(_decimals(picture))}" for name, picture in sorted(pictures.items()))
+def _write_table(path: Path, images: dict[str, AnnotatedImage]) -> None:
+    rows = (f"  {json.dumps(name)}: {json.dumps(_decimals(each))}" for name, each in sorted(images.items()))
     atomic_write(path, "{\n" + ",\n".join(rows) + "\n}\n")
 
 
-def _decimals(picture: AnnotatedImage) -> list[list[float]]:
+def _decimals(image: AnnotatedImage) -> list[list[float]]:
     # The shortest decimals that read back as the same float32.
-    return [[float(str(x)), float(str(y))] for x, y in picture.points]
+    return [[float(str(x)), float(str(y))] for x, y in image.points]
 
 
 def _check_beside(folder: Path, table: Path, found: Sequence[AnnotatedImage]) -> None:

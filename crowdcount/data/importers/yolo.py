@@ -36,7 +36,7 @@ def read(path: Path, choice: Choice) -> list[Annotated]:
     files = sorted(file for file in path.rglob("*.txt") if file.name not in _LISTS) or [path] * path.is_file()
     if not files:
         raise InputError(f"{path}: no .txt file of labels, nor a folder with some")
-    labels = [file for file in files if choice.pictures is None or file.stem in choice.pictures]
+    labels = [file for file in files if choice.images is None or file.stem in choice.images]
     for _ in range(len(files) - len(labels)):
         choice.leave("text file without an image of its name")
     if not labels:

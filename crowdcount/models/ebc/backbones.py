@@ -9,7 +9,7 @@ from timm.layers.blur_pool import BlurPool2d
 from torch import Tensor, nn
 
 from crowdcount.errors import InputError
-from crowdcount.models.ebc.backbone import Backbone
+from crowdcount.models.ebc.backbone_base import Backbone
 from crowdcount.models.ebc.vgg import CanNet, CsrNet, VggEncoder, VggEncoderDecoder
 from crowdcount.models.ebc.vit import SIZES, Vit
 from crowdcount.models.layers import BasicBlock, Bottleneck, decoder, upsample

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crowdcount.models.ebc.backbone import Backbone
+from crowdcount.models.ebc.backbone_base import Backbone
 from crowdcount.models.layers import init_weights, upsample
 from crowdcount.models.timm_backbone import fetch
 

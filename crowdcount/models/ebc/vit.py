@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from crowdcount.errors import InputError
 from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
-from crowdcount.models.ebc.backbone import Backbone
+from crowdcount.models.ebc.backbone_base import Backbone
 from crowdcount.models.layers import upsample
 from crowdcount.models.timm_backbone import fetch
 
