@@ -36,7 +36,12 @@ _FINE: Final = 4
 """Fractional bits of the coordinates passed to cv2."""
 
 
-def draw_density(image: Image, found: GroundDensity) -> Image:
+def scale_top(levels: Levels) -> float:
+    """Return the people per square metre at the top of a colour scale that holds all bands."""
+    return max(1.25 * levels.bands[-1][1], 1.0)
+
+
+def draw_density(image: Image, found: GroundDensity, top: float | None = None) -> Image:
     """Draw people per square metre over an image: the mean of the 3 x 3 m around each place.
 
     Ground without a density is darkened, the densest patch outlined. Under the image are the scale and the bands.
@@ -44,11 +49,15 @@ def draw_density(image: Image, found: GroundDensity) -> Image:
     Args:
         image: (H, W, 3), or grey (H, W), of the camera.
         found: its densities.
+        top: people per square metre at the top of the colour scale; by default as many as there are, or `scale_top`.
+
+    Returns:
+        (H + scale and bands, W, 3); wider than the image where the name of a band does not fit.
     """
     drawing = as_rgb(image)
     height, width = drawing.shape[:2]
     levels, densest = found.camera.settings.levels, found.whole.densest
-    top = max(1.25 * levels.bands[-1][1], 1.0, densest.density if densest else 0.0)
+    top = max(scale_top(levels), densest.density if densest else 0.0) if top is None else top
     density, measured = _look_up(found, height, width)
     drawing = overlay(drawing, density, 1, top, smooth=0)
     drawing[~measured] = (drawing[~measured] * _SHADE).astype(np.uint8)
@@ -62,7 +71,7 @@ def draw_density(image: Image, found: GroundDensity) -> Image:
         spot = ((left + right) / 2, float(top_edge))
         write_labels(drawing, [Label(words, spot, (left, top_edge, right, bottom), _PEAK)])
     drawn = with_density_scale(drawing, top, "people per m², mean of 3 x 3 m")
-    return legend(drawn, [*_bands(levels, top), ("not measured", (90, 90, 90))])
+    return legend(drawn, [*_bands(levels, top), ("no number", (90, 90, 90))])
 
 
 def draw_grid(image: Image, camera: Camera) -> Image:
@@ -105,16 +114,17 @@ def draw_grid(image: Image, camera: Camera) -> Image:
 
 
 def _look_up(found: GroundDensity, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return people per square metre at each pixel, 0 where unknown, and whether it is measured."""
+    """Return people per square metre at each pixel, 0 where they are unknown, and whether they are known."""
     ys, xs = np.arange(_STEP / 2, height + _STEP, _STEP), np.arange(_STEP / 2, width + _STEP, _STEP)
     own_width, own_height = found.camera.pose.size
     pixels = np.stack(np.meshgrid(xs * own_width / width, ys * own_height / height), axis=-1)
     local, measured = found.local, found.camera.measurable(pixels)
     cells = np.rint((np.nan_to_num(found.camera.to_metres(pixels)) - found.grid.origin) / found.grid.cell)
     rows, columns = (np.clip(cells[..., axis], 0, local.shape[1 - axis] - 1).astype(np.int64) for axis in (1, 0))
-    coarse = np.where(measured, np.nan_to_num(local[rows, columns]), 0).astype(np.float32)
+    known = measured & np.isfinite(local[rows, columns])
+    coarse = np.where(known, local[rows, columns], 0).astype(np.float32)
     large = cv2.resize(coarse, None, fx=_STEP, fy=_STEP, interpolation=cv2.INTER_LINEAR)[:height, :width]
-    mask = measured.repeat(_STEP, axis=0).repeat(_STEP, axis=1)[:height, :width]
+    mask = known.repeat(_STEP, axis=0).repeat(_STEP, axis=1)[:height, :width]
     return np.asarray(large, np.float32), mask
 
 

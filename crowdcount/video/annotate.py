@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from crowdcount.ground.drawing import draw_density
+from crowdcount.ground.drawing import scale_top as scale_top_of_levels
+from crowdcount.ground.measure import GroundDensity
 from crowdcount.images.read import Image
 from crowdcount.video.smoothing import Reading
 from crowdcount.video.strip import Strip
 from crowdcount.visualize.density import overlay, scale_top, smooth_density
 from crowdcount.visualize.hatch import hatch
+from crowdcount.visualize.text import PAPER
 
 if TYPE_CHECKING:  # inference imports torch
     from crowdcount.inference.prediction import Prediction
@@ -40,6 +44,7 @@ def annotate(
     top: float | None = None,
     series: Sequence[float] = (),
     expected: int | None = None,
+    ground: GroundDensity | None = None,
 ) -> Image:
     """Draw one frame of an annotated video.
 
@@ -52,10 +57,11 @@ def annotate(
         top: people per block at the top of the colour scale, see `ColourScale`; by default the maximum of this frame.
         series: the smoothed counts of the video up to and including this frame; empty draws no chart.
         expected: final length of `series` if known, which fixes the time axis of the chart.
+        ground: people per square metre, which are drawn in place of those per block, with their scale and bands.
 
     Returns:
-        (H + strip, W, 3) uint8. The height of the strip depends only on the image size and the zone names, so all
-        frames of a video have the same size.
+        (H + strip, W, 3) uint8. The height of the strip depends only on the image size, the zone names and the bands of
+        people per square metre, so all frames of a video have the same size.
 
     Raises:
         InputError: the blocks of the density do not fit the image size of the prediction.
@@ -65,8 +71,25 @@ def annotate(
     strip.write_counts(reading)
     strip.write_zones(reading)
     strip.draw_chart(series, expected)
+    if ground is not None:
+        return _above(_covered_ground(image, ground, prediction), strip.paper)
     frame = image if prediction is None else _covered(image, prediction, top)
     return np.vstack([frame, strip.paper])
+
+
+def _above(frame: Image, strip: Image) -> Image:
+    """Put a frame above a strip that may be narrower, as bands with long names make the frame wider."""
+    missing = frame.shape[1] - strip.shape[1]
+    return np.vstack([frame, np.pad(strip, ((0, 0), (0, missing), (0, 0)), constant_values=PAPER)])
+
+
+def _covered_ground(image: Image, ground: GroundDensity, prediction: "Prediction | None") -> Image:
+    """Lay people per square metre over the image, on one scale for all frames; denser places are at its top."""
+    drawn = draw_density(image, ground, scale_top_of_levels(ground.camera.settings.levels))
+    if prediction is not None and prediction.ignored is not None:
+        height, width = image.shape[:2]
+        drawn[:height, :width] = hatch(drawn[:height, :width], prediction.ignored.pixels)
+    return drawn
 
 
 def _covered(image: Image, prediction: "Prediction", top: float | None) -> Image:

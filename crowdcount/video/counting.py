@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from crowdcount.errors import InputError
-from crowdcount.ground.measure import Ground
+from crowdcount.ground.measure import Ground, GroundDensity
 from crowdcount.images.read import Image
 from crowdcount.inference.base_predictor import BasePredictor
 from crowdcount.inference.prediction import Prediction
@@ -38,9 +38,9 @@ def count_video(
         every: n, the distance of the counted frames.
         smooth: number of counted frames in the moving average.
         zones: regions to count in as well, in pixels of the video.
-        annotated: path of a video of the counted frames with their density and a chart of the counts; None writes
-            none. Its frame rate is divided by `every`, so that time runs as in the original, but no frame is shown for
-            more than 200 seconds.
+        annotated: path of a video of the counted frames with their density, with a ground that per square metre, and a
+            chart of the counts; None writes none. Its frame rate is divided by `every`, so that time runs as in the
+            original, but no frame is shown for more than 200 seconds.
         level: level of the intervals of the moving average; None for none. They need a calibration on windows of
             `smooth` frames, and are "uncalibrated" otherwise and for the first frames.
         ground: the ground that the camera sees, for people per square metre; those of a frame are not smoothed.
@@ -132,6 +132,7 @@ class _Film:
         self.smoother, self.scale = Smoother(smooth), ColourScale()
         self.bounds = WindowBounds(smooth)
         self.series: list[float] = []
+        self.found: GroundDensity | None = None
 
     def reading(self, frame: Frame, prediction: Prediction) -> Reading:
         height, width = frame.image.shape[:2]
@@ -140,14 +141,17 @@ class _Film:
         self.series.append(reading.smoothed)
         self.bounds.add(prediction)
         if self.ground is not None:
-            found = self.ground.measure(prediction, height, width, self.zones)
-            reading = replace(reading, ground=found.whole, zone_grounds=found.zones)
+            self.found = self.ground.measure(prediction, height, width, self.zones)
+            reading = replace(reading, ground=self.found.whole, zone_grounds=self.found.zones)
         if self.level is None:
             return reading
         return replace(reading, interval=self.bounds.interval(reading.smoothed, self.level))
 
     def draw(self, image: Image, prediction: Prediction, reading: Reading) -> Image:
         top = self.scale(prediction)
-        drawn = annotate(image, reading, prediction, top=top, series=self.series, expected=self.expected)
-        drawn[: image.shape[0]] = draw_zones(drawn[: image.shape[0]], self.zones, reading.zones)
+        drawn = annotate(
+            image, reading, prediction, top=top, series=self.series, expected=self.expected, ground=self.found
+        )
+        height, width = image.shape[:2]
+        drawn[:height, :width] = draw_zones(drawn[:height, :width], self.zones, reading.zones)
         return drawn

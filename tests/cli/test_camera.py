@@ -11,7 +11,12 @@ import yaml
 
 from crowdcount.cli import camera as camera_command
 from crowdcount.cli import predict
+from crowdcount.ground import Ground, read_camera
 from crowdcount.images.read import read_image
+from crowdcount.inference.prediction import Prediction
+from crowdcount.video.annotate import annotate
+from crowdcount.video.read import read_frames
+from crowdcount.video.smoothing import Reading
 from crowdcount.visualize.drawing_mark import is_drawing
 from tests.support.counter import noise_image, save_counter
 from tests.support.pinhole import project
@@ -84,6 +89,32 @@ def test_frames_of_a_video_have_their_own(scene, release):
     assert count(scene, "--every", "1", "--save", "csv", model=release, source="walk.mp4") == 0
     frames = rows(scene / "out" / "walk_counts.csv")
     assert len(frames) == 3 and all(float(row["people_per_m2"]) > 0 and row["level"] for row in frames)
+
+
+def test_an_annotated_video_shows_people_per_square_metre(scene):
+    image = noise_image(SIZE[1], SIZE[0])
+    ground = Ground(read_camera(scene / "camera.yaml"))
+    shown = []
+    for people in (3.0, 30.0):
+        density = np.zeros((SIZE[1] // 8, SIZE[0] // 8), np.float32)
+        density[-4:, 8:12] = people / 16
+        prediction = Prediction(people, density, 8, SIZE[1], SIZE[0])
+        found = ground.measure(prediction, SIZE[1], SIZE[0])
+        reading = Reading(0, 0.0, people, people, ground=found.whole)
+        shown.append(annotate(image, reading, prediction, ground=found))
+    plain = annotate(image, reading, prediction)
+    few, many = shown
+    assert few.shape == many.shape and few.shape[0] > plain.shape[0]
+    scale = slice(SIZE[1], few.shape[0] - plain.shape[0] + SIZE[1])
+    assert (few[scale] == many[scale]).all()  # scale and bands do not change
+    assert (few[: SIZE[1], : SIZE[0]] != many[: SIZE[1], : SIZE[0]]).any()
+
+
+def test_a_video_is_annotated_with_a_camera(scene, release):
+    write_video(scene / "walk.mp4", [noise_image(SIZE[1], SIZE[0], seed=seed) for seed in range(3)], "mpeg4")
+    assert count(scene, "--every", "1", "--save", "overlay", model=release, source="walk.mp4") == 0
+    heights = {frame.image.shape[0] for frame in read_frames(scene / "out" / "walk_counted.mp4")}
+    assert len(heights) == 1 and heights.pop() > SIZE[1]
 
 
 def test_check_prints_how_exact_a_camera_is_and_draws_its_grid(scene, capsys):
