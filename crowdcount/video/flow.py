@@ -194,7 +194,7 @@ class LineFlow:
 
 
 def count_flow(path: Path, predictor: "Predictor", line: Line, every: int = 5) -> Iterator[FlowReading]:
-    """Yield the people who crossed a line so far, for every n-th frame of a video.
+    """Yield the people who crossed a line so far, for every n-th frame of a video and for its last one.
 
     The optical flow is that of all frames; the density is that of the last counted frame.
 
@@ -221,5 +221,8 @@ def count_flow(path: Path, predictor: "Predictor", line: Line, every: int = 5) -
             seen = prediction.height, prediction.width
         if motion is not None:
             total += flow[1](motion, prediction.density, prediction.stride, seen)
+        reading = FlowReading(frame.index, frame.seconds, prediction.count, Crossings(*total.tolist()))
         if counted:
-            yield FlowReading(frame.index, frame.seconds, prediction.count, Crossings(*total.tolist()))
+            yield reading
+    if flow is not None and not counted:  # who crossed since the last counted frame
+        yield reading

@@ -101,11 +101,11 @@ class Uniform:
 
 
 def test_a_video_is_counted_every_nth_frame_and_its_flow_is_that_of_all(tmp_path, monkeypatch, capsys):
-    video = write_video(tmp_path / "walk.mp4", moving(2, frames=9), "mpeg4")
+    video = write_video(tmp_path / "walk.mp4", moving(2, frames=11), "mpeg4")
     predictor = Uniform()
     readings = list(count_flow(video, predictor, Line((64, 80), (64, 20)), every=4))
-    assert [each.index for each in readings] == [0, 4, 8] and predictor.seen == 3
-    expected = 0.5 / STRIDE**2 * 2 * 60 * np.array([0, 4, 8])
+    assert [each.index for each in readings] == [0, 4, 8, 10] and predictor.seen == 3
+    expected = 0.5 / STRIDE**2 * 2 * 60 * np.array([0, 4, 8, 10])
     np.testing.assert_allclose([each.crossed.to_right for each in readings], expected, rtol=0.06)
     monkeypatch.setattr(flow_command, "Predictor", Uniform)
     words = [str(video), "--line", "64,80,64,20", "--every", "4", "--output", str(tmp_path / "flow.csv")]
@@ -113,6 +113,6 @@ def test_a_video_is_counted_every_nth_frame_and_its_flow_is_that_of_all(tmp_path
     assert "experimental: " in capsys.readouterr().out
     with (tmp_path / "flow.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["frame"] for row in rows] == ["0", "4", "8"]
+    assert [row["frame"] for row in rows] == ["0", "4", "8", "10"]
     assert float(rows[-1]["to_right"]) == pytest.approx(readings[-1].crossed.to_right, abs=1e-3)
     assert flow_command.main([str(video), "--line", "64,80,64,2000"]) == 2
