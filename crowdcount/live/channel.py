@@ -36,7 +36,7 @@ class FrameSource(Protocol):
         """Whether no frame will come any more."""
 
     def newest(self, timeout: float = 0.0) -> LiveFrame | None:
-        """Return the newest frame and forget it."""
+        """Return the newest frame and forget it; raises `InputError` for one that cannot be converted."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,12 @@ class Channel:
         """
         if now < self._due:
             return
-        frame = self.frames.newest()
-        if frame is None:
-            if self.frames.trouble and not self.frames.ended:
-                yield from self._missing(time, self.frames.trouble)
-            return
         try:
+            frame = self.frames.newest()
+            if frame is None:
+                if self.frames.trouble and not self.frames.ended:
+                    yield from self._missing(time, self.frames.trouble)
+                return
             prediction = self._counting.predict(frame.image)
             reading = self._reading(frame, prediction)
         except InputError as error:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import av
 
+from crowdcount.errors import InputError
 from crowdcount.images.read import Image
 from crowdcount.live.masking import mask_text
 from crowdcount.live.source import Kind, Source
@@ -43,8 +44,15 @@ class Decoded:
     waited: float = 0.0
 
     def image(self) -> Image:
-        """Return the frame, (H, W, 3) uint8 RGB, upright."""
-        return upright(self.frame)
+        """Return the frame, (H, W, 3) uint8 RGB, upright.
+
+        Raises:
+            InputError: FFmpeg cannot convert it.
+        """
+        try:
+            return upright(self.frame)
+        except (av.FFmpegError, ValueError) as error:
+            raise InputError(f"FFmpeg cannot convert frames of {self.frame.format.name} ({error})") from error
 
 
 class Connection:

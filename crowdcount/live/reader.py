@@ -128,7 +128,11 @@ class StreamReader:
         return self._ended and self._newest is None
 
     def newest(self, timeout: float = 0.0) -> LiveFrame | None:
-        """Return the newest frame and forget it; None if there is no new one within `timeout` seconds."""
+        """Return the newest frame and forget it; None if there is no new one within `timeout` seconds.
+
+        Raises:
+            InputError: it cannot be converted.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._ended, timeout)
             found, self._newest = self._newest, None

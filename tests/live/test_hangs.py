@@ -31,14 +31,7 @@ def until(condition):
 
 @pytest.mark.parametrize(
     ("kind", "hang"),
-    [
-        ("mjpeg", "nothing"),
-        ("mjpeg", "half"),
-        ("mjpeg", "trickle"),
-        ("mpegts", "half"),
-        ("rtsp", "half"),
-        ("rtsp", "trickle"),
-    ],
+    [("mjpeg", "half"), ("mpegts", "nothing"), ("rtsp", "half"), ("rtsp", "trickle")],
 )
 def test_the_watchdog_connects_again_and_the_outage_is_recorded(kind, hang):
     log, stop = ListLog(), threading.Event()

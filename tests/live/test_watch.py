@@ -99,6 +99,21 @@ def test_what_cannot_be_counted_is_an_outage():
     assert len(of(LiveReading, records)) == 20
 
 
+def test_what_cannot_be_converted_is_an_outage():
+    class Odd(FakeSource):
+        def newest(self, timeout=0.0):
+            frame = super().newest(timeout)
+            if frame is not None and 10 <= frame.index < 20:
+                raise InputError("FFmpeg cannot convert frames of odd")
+            return frame
+
+    clock = FakeClock()
+    _, records = watch(Odd(clock, seconds=30), clock)
+    begin, end = of(Outage, records)
+    assert begin.reason == "cannot be counted: FFmpeg cannot convert frames of odd"
+    assert end.ended == pytest.approx(START + 20, abs=0.1) and len(of(LiveReading, records)) == 20
+
+
 def test_a_log_that_fails_is_warned_of_once():
     class Full(ListLog):
         def add(self, record):
