@@ -34,8 +34,7 @@ from typing import Any
 
 import crowdcount
 from crowdcount.cli.calibrate import described
-from crowdcount.cli.evaluate import read_data, split_overrides
-from crowdcount.cli.outside import add_current_folder
+from crowdcount.cli.data_section import parse_words, read_data
 from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights, make_parser, reports_errors
 from crowdcount.cli.predictors import camera_words, for_camera
 from crowdcount.cli.word_order import Values
@@ -58,10 +57,8 @@ from crowdcount.zoo.config import find_config
 @reports_errors("adapt")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    add_current_folder()  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    own, overrides = split_overrides(list(sys.argv[1:] if argv is None else argv))
-    args = _parser().parse_args(own)
+    args, overrides = parse_words(_parser(), argv)
     _check(args, overrides)
     plan = Plan(tuple(args.level) or None, args.folds, args.steps, args.seed)
     model, (data, frames) = _load(args), _frames(args, overrides)

@@ -24,8 +24,7 @@ from typing import Final
 import numpy as np
 
 import crowdcount
-from crowdcount.cli.evaluate import read_data, split_overrides, split_records
-from crowdcount.cli.outside import add_current_folder
+from crowdcount.cli.data_section import parse_words, read_data, split_records
 from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights, add_zones, make_parser, reports_errors
 from crowdcount.cli.predictors import for_camera
 from crowdcount.cli.word_order import Values
@@ -58,10 +57,8 @@ NOTE: Final = "Nothing is guaranteed for images of another kind."
 @reports_errors("calibrate")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    add_current_folder()  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    own, overrides = split_overrides(list(sys.argv[1:] if argv is None else argv))
-    args = _parser().parse_args(own)
+    args, overrides = parse_words(_parser(), argv)
     model = _load(args)
     path = args.output or _beside(model)
     zones = read_zones(args.zones)

@@ -25,20 +25,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
 
 import crowdcount
-from crowdcount.class_paths import check_classes, closed_set
+from crowdcount.cli.data_section import parse_words, read_data, split_records
 from crowdcount.cli.interval_options import other_protocol
-from crowdcount.cli.outside import add_current_folder, import_named
 from crowdcount.cli.parser import MODEL, add_camera, add_device, add_weights, make_parser, reports_errors
 from crowdcount.cli.predictors import for_camera
 from crowdcount.cli.word_order import Values
-from crowdcount.config_errors import explain
 from crowdcount.data import CrowdSource, Record
-from crowdcount.data.datamodule import CrowdData
-from crowdcount.errors import InputError, input_error
+from crowdcount.errors import InputError
 from crowdcount.evaluation.captions import (
     caption_summary,
     caption_text,
@@ -65,7 +60,7 @@ from crowdcount.files import atomic_write
 from crowdcount.inference.model import CrowdModel, ImageTextModel
 from crowdcount.predictor import find_device
 from crowdcount.weights.index import index_file
-from crowdcount.zoo.config import find_config, read_config_file
+from crowdcount.zoo.config import find_config
 
 logger = logging.getLogger("crowdcount")
 
@@ -74,10 +69,9 @@ logger = logging.getLogger("crowdcount")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    add_current_folder()  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    own, overrides = split_overrides(words)
-    _run(_parser().parse_args(own), words, overrides)
+    args, overrides = parse_words(_parser(), words)
+    _run(args, words, overrides)
     return 0
 
 
@@ -156,24 +150,6 @@ def natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
     return int(text)
-
-
-def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the tool's own words, and the options --data.KEY with their values."""
-    own: list[str] = []
-    overrides: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("--data."):
-            own.append(word)
-            continue
-        overrides.append(word)
-        if "=" not in word:
-            value = next(rest, "--")
-            if value.startswith("--"):
-                raise InputError(f"{word}: has no value")
-            overrides.append(value)
-    return own, overrides
 
 
 def _run(args: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> None:
@@ -261,53 +237,6 @@ def _check_outputs(args: argparse.Namespace, records: Sequence[Record]) -> None:
             raise InputError(f"{option}: {path} is a folder; give a file")
     if any(path is not None for path in submissions.values()):
         check_ids([record.name for record in records])
-
-
-def read_data(config: Path, overrides: Sequence[str], packages: Sequence[str] = ()) -> CrowdData:
-    """Return the data that a configuration's section `data` and overrides of its keys describe.
-
-    Args:
-        config: the file.
-        overrides: words such as --data.KEY VALUE.
-        packages: packages named by the user, beside those of the file.
-
-    Raises:
-        InputError: the file is missing or no configuration, or a key or value is wrong.
-    """
-    content = read_config_file(config)
-    kept = ("--data.source", "--data.val_fraction", "--data.seed")
-    for word in overrides:
-        if word.startswith("--data.") and not word.startswith(kept):
-            raise InputError(f"{word}: has no effect here; size rule and all else that decides are the model's own")
-    section = content.get("data")
-    if not isinstance(section, dict):
-        raise InputError(f"{config}: has no section 'data:' with the key source")
-    packages = [*import_named(content, config), *packages]
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(CrowdData, "data")
-    text = yaml.safe_dump({"augment": None, **section})
-    try:
-        with closed_set(packages):
-            parsed = parser.parse_args(["--data", text, *overrides])
-            check_classes(parsed.as_dict())
-            data: CrowdData = parser.instantiate(parsed).data
-    except (ArgumentError, ValueError) as error:
-        options = [action.dest for action in parser._actions]
-        raise InputError(f"{config}: {input_error(error) or explain(str(error), options)}") from error
-    return data
-
-
-def split_records(data: CrowdData, split: str) -> list[Record]:
-    """Return the records of a split; where there is no official validation split, those that a training holds out.
-
-    Raises:
-        InputError: there are none.
-    """
-    records = data.source.records("test") if split == "test" else data.source.records("val") or data.splits[1]
-    if not records:
-        other = "val, which holds out a part of the training images" if split == "test" else "test"
-        raise InputError(f"--split {split}: {type(data.source).__name__} has no such images here; try --split {other}")
-    return records
 
 
 def _join_processes() -> int:

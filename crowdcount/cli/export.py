@@ -24,8 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import crowdcount
-from crowdcount.cli.evaluate import read_data, split_overrides, split_records
-from crowdcount.cli.outside import add_current_folder
+from crowdcount.cli.data_section import parse_words, read_data, split_records
 from crowdcount.cli.parser import MODEL, add_unverified, add_weights, make_parser, reports_errors
 from crowdcount.errors import InputError
 from crowdcount.export.export import SUFFIXES, export_int8, export_model
@@ -38,10 +37,8 @@ from crowdcount.zoo.config import find_config
 @reports_errors("export")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    add_current_folder()  # a configuration may name classes of the user's own
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    own, overrides = split_overrides(list(sys.argv[1:] if argv is None else argv))
-    args = _parser().parse_args(own)
+    args, overrides = parse_words(_parser(), argv)
     _check(args, overrides)
     samples = _samples(args, overrides) if args.int8 else None
     model = crowdcount.load_model(args.model, weights=args.weights, allow_unverified=args.allow_unverified)

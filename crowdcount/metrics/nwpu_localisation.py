@@ -80,8 +80,9 @@ def pairs_within(predicted: NDArray[Any], true: NDArray[Any], radius: NDArray[An
     rows = np.repeat(np.arange(len(true)), np.fromiter(map(len, near), np.int64, len(true)))
     columns = np.fromiter(chain.from_iterable(near), np.int64, len(rows))
     hit = np.square(predicted[columns] - true[rows]).sum(axis=1) <= np.square(radii[rows])
-    starts = np.append(0, np.cumsum(np.bincount(rows[hit], minlength=len(true))))
-    return csr_array((np.ones(starts[-1], np.int8), columns[hit], starts), shape=shape)
+    starts = np.append(0, np.cumsum(np.bincount(rows[hit], minlength=len(true)))).astype(np.int32)
+    # of 32 bits: scipy 1.13 matches with no others
+    return csr_array((np.ones(starts[-1], np.int8), columns[hit].astype(np.int32), starts), shape=shape)
 
 
 def largest_matching(pairs: Pairs) -> int:
