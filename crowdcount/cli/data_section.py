@@ -24,11 +24,11 @@ def parse_words(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
         InputError: an option --data.KEY has no value.
     """
     add_current_folder()  # a configuration may name classes of the user's own
-    own, overrides = _split_overrides(list(sys.argv[1:] if argv is None else argv))
+    own, overrides = split_overrides(list(sys.argv[1:] if argv is None else argv))
     return parser.parse_args(own), overrides
 
 
-def _split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the command's own words, and the options --data.KEY with their values."""
     own: list[str] = []
     overrides: list[str] = []

@@ -16,6 +16,7 @@ import yaml
 from torch import nn
 
 import crowdcount
+from crowdcount.cli.data_section import split_overrides
 from crowdcount.data import JhuCrowd, Nwpu, Record, ShanghaiTech, Synthetic, UcfCc50
 from crowdcount.errors import InputError
 from crowdcount.evaluation.harness import ImageResult, Scoring, evaluate
@@ -397,7 +398,7 @@ def test_a_split_without_images(run, tmp_path, capsys, written):
 
 def test_overrides_are_told_from_the_options():
     words = ["a.ckpt", "--data.source.root", "x", "--data", "c.yaml", "--data.seed=3", "--split", "val"]
-    assert evaluator.split_overrides(words) == (
+    assert split_overrides(words) == (
         ["a.ckpt", "--data", "c.yaml", "--split", "val"],
         ["--data.source.root", "x", "--data.seed=3"],
     )
