@@ -268,7 +268,7 @@ def test_the_description_names_the_upload(client):
     post = description["paths"]["/count"]["post"]
     assert set(post["requestBody"]["content"]) == {"multipart/form-data", "application/octet-stream"}
     assert {"200", "401", "413", "503"} <= set(post["responses"])
-    paths = {"/cameras/{name}/count", "/count", "/health", "/info", "/metrics", "/readings"}
+    paths = {"/cameras/{name}/count", "/count", "/health", "/info", "/metrics", "/readings", "/zones"}
     assert set(description["paths"]) == paths
     for path in ("/docs", "/redoc"):  # FastAPI's load scripts from elsewhere
         assert client.get(path).status_code == 404
