@@ -1,5 +1,6 @@
 """Cameras that the service counts in on request: those that it was started with, by their names."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -10,6 +11,9 @@ from crowdcount.service.limits import Refused
 
 _PATIENCE: Final = 20.0
 """Seconds in which a camera must give a frame."""
+_ATTEMPTS: Final = 3
+"""Attempts to connect, over some seconds, after which a camera that refuses is off."""
+_LOOK: Final = 0.2
 
 
 class Cameras:
@@ -46,8 +50,16 @@ class Cameras:
             Refused: there is no such camera, or it gives no frame in time.
         """
         self.check(name)
+        end = time.monotonic() + _PATIENCE
         with self._reader(self._sources[name]) as reader:
-            frame = reader.newest(_PATIENCE)
+            frame = reader.newest(_LOOK)
+            while (
+                frame is None
+                and not reader.ended
+                and reader.statistics.attempts <= _ATTEMPTS
+                and time.monotonic() < end
+            ):
+                frame = reader.newest(_LOOK)
             trouble = reader.trouble
         if frame is None:
             raise Refused(502, "camera", f"{name} gives no image ({trouble or 'it has ended'}); is it switched on?")

@@ -13,13 +13,16 @@ from starlette.testclient import TestClient
 
 from crowdcount.ground import Ground, camera_of_tilt
 from crowdcount.images.read import decode
+from crowdcount.live.backoff import Backoff
 from crowdcount.live.log import LiveReading, Outage
+from crowdcount.live.reader import StreamReader
 from crowdcount.live.readings import Readings
 from crowdcount.live.source import Source, parse_sources
 from crowdcount.service import cameras
 from crowdcount.service.app import create_app
 from crowdcount.service.cameras import Cameras
 from crowdcount.service.history import POINTS, read_history
+from crowdcount.service.limits import Refused
 from crowdcount.video.smoothing import Reading
 from tests.support.service import image_bytes, tiny_predictor
 from tests.support.video import frame_image, place, write_video
@@ -101,6 +104,13 @@ def test_a_camera_that_is_off_is_told_without_its_password(predictor, monkeypatc
     answer = client_of(predictor, cameras=Cameras([source])).post("/cameras/gate/count")
     assert answer.status_code == 502 and answer.json()["error"].startswith("gate gives no image (")
     assert "secret" not in answer.text
+
+
+def test_a_camera_that_refuses_is_told_without_waiting_for_long(monkeypatch):
+    monkeypatch.setattr(cameras, "_PATIENCE", 600.0)
+    source = Source("gate", "network", "tcp://127.0.0.1:9/")
+    with pytest.raises(Refused, match="gate gives no image"):
+        Cameras([source], lambda source: StreamReader(source, backoff=Backoff(0.01, 0.01))).frame("gate")
 
 
 @pytest.fixture
