@@ -87,21 +87,29 @@ class CrowdModel(ABC):
             InputError: the array is not such an image, an expression is empty or too long, or the model reads no text.
         """
 
-    def save_pretrained(self, folder: str | Path, name: str | None = None, half: bool = False, **terms: str) -> Path:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        name: str | None = None,
+        half: bool = False,
+        *,
+        license: str | None = None,
+        data_terms: str | None = None,
+    ) -> Path:
         """Write the model to a folder that `crowdcount.load_model` reads; see `crowdcount.inference.release`.
 
         Args:
             folder: target folder, created if missing.
             name: name of the model; None takes that of its weights in the index, or the folder's.
             half: store the weights as float16.
-            **terms: `license`, an SPDX identifier of the licence of the weights, and `data_terms`, the terms of the
-                data they were trained on, for the card, where they are not known or others.
+            license: SPDX identifier of the licence of the weights, such as MIT; None keeps what is known.
+            data_terms: terms of the data they were trained on, in words, for the card; None keeps what is known.
 
         Returns:
             Path of the weights file.
 
         Raises:
-            InputError: the folder already holds a model, the disk is full, or a value is invalid.
+            InputError: the folder already holds a model or cannot be written to, or a value is invalid.
 
         Example:
             >>> import crowdcount, tempfile
@@ -111,7 +119,7 @@ class CrowdModel(ABC):
         """
         from crowdcount.inference.release import save_release, with_terms  # which import this module
 
-        return save_release(with_terms(self, **terms), Path(folder), name, half)
+        return save_release(with_terms(self, license, data_terms), Path(folder), name, half)
 
     def push_to_hub(
         self,
@@ -123,7 +131,8 @@ class CrowdModel(ABC):
         branch: str | None = None,
         create_pr: bool = False,
         half: bool = False,
-        **terms: str,
+        license: str | None = None,
+        data_terms: str | None = None,
     ) -> str:
         """Upload the model to the Hugging Face hub, where `crowdcount.load_model("hf:OWNER/NAME")` finds it.
 
@@ -135,7 +144,8 @@ class CrowdModel(ABC):
             branch: branch, created if missing; None takes the main one.
             create_pr: propose the commit as a pull request.
             half: store the weights as float16.
-            **terms: see `save_pretrained`.
+            license: see `save_pretrained`; a public upload needs it, here or from the origin of the weights.
+            data_terms: see `save_pretrained`.
 
         Returns:
             Address of the page of the commit or pull request.
@@ -147,7 +157,9 @@ class CrowdModel(ABC):
         from crowdcount.inference.release import push_release, with_terms  # which import this module
 
         address = HubAddress(repo_id, branch)
-        return push_release(with_terms(self, **terms), address, commit_message, private, token, create_pr, half)
+        return push_release(
+            with_terms(self, license, data_terms), address, commit_message, private, token, create_pr, half
+        )
 
     def density_model(self) -> "Model":
         """Return the model, typed as one that needs no text.

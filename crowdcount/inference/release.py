@@ -4,6 +4,7 @@ The folder is what the Hugging Face hub expects of a model: https://huggingface.
 """
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any, Final
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from crowdcount import __version__
 from crowdcount.errors import InputError
-from crowdcount.files import atomic_write, is_file, read_json, umask
+from crowdcount.files import atomic_write, is_file, read_json, umask, write_error
 from crowdcount.inference.card import model_card
 from crowdcount.inference.model import CrowdModel
 from crowdcount.inference.preprocessing import preprocessing
@@ -41,7 +43,7 @@ def save_release(
     The file's metadata are strings: `name`, `config` (YAML: network, inference, size rule), `preprocessing` and
     `origin` (JSON). The same model gives the same bytes. Beside it are `config.json` (the same for other programs, with
     the SHA-256 of the weights) and `README.md`, a model card. Intervals of the model are written beside the file, but
-    not with `half`, which changes the counts.
+    not with `half`, which changes the counts. Whatever interrupts it, the folder holds all of them or no model.
 
     Args:
         model: model to write.
@@ -54,8 +56,8 @@ def save_release(
         Path of the weights file.
 
     Raises:
-        InputError: the name is no short line of text, the folder already holds a release, the disk is full, or a
-            weight is too large for float16.
+        InputError: the name is no short line of text, the folder already holds a release or cannot be written to, the
+            disk is full, or a weight is too large for float16.
     """
     name = name or str(model.origin.get("name") or folder.resolve().name)
     check_name(name, "name")
@@ -69,22 +71,50 @@ def save_release(
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.network.state_dict().items()}
     if half:
         state = {key: _halved(key, value) for key, value in state.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    require_space(folder, sum(value.nbytes for value in state.values()))
-    part = folder / f"{RELEASE}.part"
     try:
-        save_file(state, part, metadata=_metadata(model, name))
-        _sort_header(part)
-        digest = file_sha256(part)
-        atomic_write(card, model_card(model, name, address or RELEASE, intervals=not half))
-        atomic_write(config, json.dumps(_description(model, name, part, digest), indent=2) + "\n")
-        if model.intervals is not None and not half:
-            replace(model.intervals, sha256=digest).save(intervals_file(path))
-        part.chmod(0o666 & ~umask())  # safetensors lets nobody but the owner read what it writes
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        require_space(folder, sum(value.nbytes for value in state.values()))
+        with TemporaryDirectory(prefix=".release-", dir=folder) as stage:
+            _write(model, name, state, Path(stage), address or RELEASE, half)
+            _give_names(Path(stage), folder)
+    except OSError as error:
+        raise write_error(folder, error) from error
     return path
+
+
+def _write(model: CrowdModel, name: str, state: dict[str, Tensor], folder: Path, address: str, half: bool) -> None:
+    """Write all files of a release."""
+    path = folder / RELEASE
+    try:
+        save_file(state, path, metadata=_metadata(model, name))
+    except SafetensorError as error:
+        raise _system_error(error) from error
+    _sort_header(path)
+    path.chmod(0o666 & ~umask())  # safetensors lets nobody but the owner read what it writes
+    digest = file_sha256(path)
+    atomic_write(folder / CARD, model_card(model, name, address, intervals=not half))
+    atomic_write(folder / CONFIG, json.dumps(_description(model, name, path, digest), indent=2) + "\n")
+    if model.intervals is not None and not half:
+        replace(model.intervals, sha256=digest).save(intervals_file(path))
+
+
+def _system_error(error: SafetensorError) -> OSError:
+    """Return the error of the system that safetensors tells in words alone, such as that the disk is full."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(0, str(error)) if number is None else OSError(int(number[1]), os.strerror(int(number[1])))
+
+
+def _give_names(stage: Path, folder: Path) -> None:
+    """Move the files of a release to its folder, the weights last: whatever interrupts it, no model lacks its files."""
+    moved: list[Path] = []
+    try:
+        for file in sorted(stage.iterdir(), key=lambda each: each.name == RELEASE):
+            moved.append(folder / file.name)
+            file.rename(moved[-1])
+    except BaseException:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def with_terms(model: CrowdModel, license: str | None = None, data_terms: str | None = None) -> CrowdModel:

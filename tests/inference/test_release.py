@@ -1,8 +1,10 @@
 """Releases: one file that says what it is, read back without any other."""
 
+import errno
 import importlib
 import json
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -255,4 +257,72 @@ def test_a_release_needs_room_and_a_folder(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no room"):
         save_release(model, tmp_path / "r", "x")
     assert needed == [sum(value.nbytes for value in model.network.state_dict().values())]
+    assert not list((tmp_path / "r").iterdir())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return crowdcount.load_model(
+        "ebc/resnet18_sha_scratch", _small(tmp_path_factory.mktemp("small") / "w.pth")
+    ).density_model()
+
+
+def failing(number, error):
+    """Return `Path.rename`, whose call of a number fails."""
+    rename, calls = Path.rename, []
+
+    def renamed(self, target):
+        calls.append(target)
+        if len(calls) == number:
+            raise error
+        return rename(self, target)
+
+    return renamed
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_interruption_leaves_no_part_of_a_release(small, tmp_path, monkeypatch, number):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "notes.txt").write_text("mine")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", failing(number, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            save_release(small, tmp_path / "r", "x")
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["notes.txt"]
+    assert crowdcount.load_model(save_release(small, tmp_path / "r", "x").parent).name == "x"
+
+
+def test_the_weights_come_last(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "rename", lambda self, target: moved.append(target.name) or target)
+    moved = []
+    save_release(small, tmp_path / "r", "x")
+    assert moved[-1] == "model.safetensors" and sorted(moved) == ["README.md", "config.json", "model.safetensors"]
+
+
+@contextmanager
+def largest_file(size):
+    """Let the system refuse larger files, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [1000, 1_000_000])
+def test_what_cannot_be_written_is_named(small, tmp_path, size):
+    with largest_file(size), pytest.raises(InputError, match=r"r: cannot be written \(File too large\)"):
+        save_release(small, tmp_path / "r", "x")
+    assert not list((tmp_path / "r").iterdir())
+
+
+def test_a_card_that_cannot_be_written_leaves_no_weights(small, tmp_path, monkeypatch):
+    def full(path, _):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(release, "atomic_write", full)
+    with pytest.raises(InputError, match=r"r: cannot be written \(No space left on device\); free space there"):
+        save_release(small, tmp_path / "r", "x")
     assert not list((tmp_path / "r").iterdir())
