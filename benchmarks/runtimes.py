@@ -1,8 +1,9 @@
 """One model in torch, onnxruntime and OpenVINO: images per second and peak memory, each in its own process.
 
 The model is exported once, to a folder that is used again if it is named. Speed is that of whole predictions, from
-pixels to the count, without reading the file; with one thread it is counted in CPU time. The memory above the model is
-that of the first image at full size, that of the process includes the libraries.
+pixels to the count, without reading the file; with one thread it is counted in CPU time. Ratio and difference are
+those to the first runtime of the table. The memory above the model is that of the first image at full size, that of
+the process includes the libraries.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from benchmarks.child import in_child
 from benchmarks.race import Commands, Row, positive
-from benchmarks.runtime_child import PRECISIONS, measured
+from benchmarks.runtime_child import PRECISIONS, Measurement, measured
 from benchmarks.tiles import scene
 from crowdcount.cli.word_order import Values
 from crowdcount.errors import InputError
@@ -55,7 +56,26 @@ def runtimes_benchmark(arguments: argparse.Namespace) -> list[Row]:
             PIL.Image.fromarray(scene(arguments.height, arguments.width)).save(image)
         options = {"threads": arguments.threads, "repeats": arguments.repeats, "files": files}
         names = tqdm(arguments.runtimes, "runtimes", leave=False, disable=None)
-        return [in_child(measured, arguments.model, name, image, options) for name in names]
+        return compared([in_child(measured, arguments.model, name, image, options) for name in names])
+
+
+def compared(rows: Sequence[Measurement]) -> list[Row]:
+    """Return the rows of the table: each runtime beside the first that ran."""
+    first = next((row for row in rows if row.count is not None and row.rate is not None), None)
+    return [
+        {
+            "runtime": row.runtime,
+            "images/s": row.rate,
+            "ratio": None if first is None or row.rate is None or first.rate is None else row.rate / first.rate,
+            "count": None if row.count is None else f"{row.count:.3f}",
+            "difference": None if first is None or row.count is None else f"{row.count - (first.count or 0):+.3f}",
+            "peak MiB above the model": row.peak,
+            "peak MiB of the process": row.whole,
+            "seconds until ready": row.ready,
+            "remark": row.remark,
+        }
+        for row in rows
+    ]
 
 
 def _export(arguments: argparse.Namespace, files: dict[str, Path]) -> None:
@@ -63,17 +83,16 @@ def _export(arguments: argparse.Namespace, files: dict[str, Path]) -> None:
     if not missing:
         return
     model = load_model(arguments.model)
-    if "OpenVINO int8" in missing:
-        export_int8(model, missing["OpenVINO int8"], _calibration(arguments), missing.get("OpenVINO float32"))
-    elif "OpenVINO float32" in missing:
-        export_model(model, missing["OpenVINO float32"], "openvino")
-    if "onnxruntime" in missing:
-        export_model(model, missing["onnxruntime"], "onnx")
+    for name in tqdm(missing, "exports", leave=False, disable=None):
+        if name == "OpenVINO int8":
+            export_int8(model, missing[name], _calibration(arguments))
+        else:
+            export_model(model, missing[name], "onnx" if name == "onnxruntime" else "openvino")
 
 
 def _calibration(arguments: argparse.Namespace) -> Sequence[Image]:
     if arguments.calibration is None:
-        return [scene(arguments.height, arguments.width, seed) for seed in range(1, 9)]
+        return [scene(384, 512, seed) for seed in range(1, 9)]
     files = image_files(arguments.calibration)
     if not files:
         raise InputError(f"--calibration: {arguments.calibration} holds no images")

@@ -16,8 +16,19 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import default_model, learning_curve, localisation, predict, runtime_child, tiles, training, windows
+from benchmarks import (
+    default_model,
+    learning_curve,
+    localisation,
+    predict,
+    runtime_child,
+    runtimes,
+    tiles,
+    training,
+    windows,
+)
 from benchmarks.peak import Peak
+from benchmarks.runtime_child import Measurement
 from crowdcount.data import Folder, ShanghaiTech
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference
@@ -235,7 +246,18 @@ def test_a_runtime_is_measured_by_itself(tmp_path):
     files = {"onnxruntime": write_onnx(tmp_path / "model.onnx")}
     options = {"threads": 1, "repeats": 2, "files": files}
     row = runtime_child.measured("", "onnxruntime", tmp_path / "image.png", options)
-    assert row["count"] == f"{expected_density(image).sum():.3f}" and row["images/s"] > 0
-    assert row["peak MiB of the process"] > row["peak MiB above the model"] >= 0
+    assert row.count == pytest.approx(expected_density(image).sum(), rel=1e-5) and row.rate > 0
+    assert row.whole > row.peak >= 0 and not row.remark
     code = "import sys, benchmarks.runtime_child; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+def test_runtimes_are_compared_with_the_first_that_ran():
+    missing = Measurement("torch compiled", remark="cannot be compiled: no compiler")
+    first, second = Measurement("torch float32", 2.0, 100.0, 30.0, 400.0, 1.0), Measurement("int8", 3.0, 98.5)
+    rows = runtimes.compared([missing, first, second])
+    assert [row["ratio"] for row in rows] == [None, 1.0, 1.5]
+    assert [row["difference"] for row in rows] == [None, "+0.000", "-1.500"]
+    assert [row["remark"] for row in rows] == ["cannot be compiled: no compiler", "", ""]
+    assert len({tuple(row) for row in rows}) == 1  # one table
+    assert runtimes.compared([missing])[0]["ratio"] is None

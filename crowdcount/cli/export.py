@@ -7,13 +7,14 @@
     crowdcount export my_counter --format torch
     crowdcount predict photos/ --model counter.onnx
 
-The graph takes one image of any size whose sides are multiples of the size divisor; the file says in its metadata how
-an image gets there and what the outputs mean. `crowdcount predict` counts with .onnx and .xml files without torch. The
-file gets its name only if its outputs equal those of torch at five sizes, to rounding.
+The graph takes any number of images of one size, whose sides are multiples of the size divisor; the file says in its
+metadata how an image gets there and what the outputs mean. `crowdcount predict` counts with .onnx and .xml files
+without torch. The file gets its name only if its outputs equal those of torch at five sizes, to rounding; until then an
+earlier file of that name stays as it was.
 
---int8 quantises for OpenVINO with images of CONFIG (a YAML file with a section `data:`, or a name in the zoo) or of a
-folder, and prints what that changes: the error of the counts on --split of CONFIG, which is not what it was quantised
-with, or the counts of images of the folder; and the speed.
+--int8 quantises for OpenVINO with --images images of CONFIG (a YAML file with a section `data:`, or a name in the zoo)
+or of a folder, of each a part of 512 x 512 pixels or a window. It prints what that changes: the error of the counts on
+--split of CONFIG, which is not what it was quantised with, or the counts of images of the folder; and the speed.
 """
 
 import argparse
@@ -26,9 +27,10 @@ from pathlib import Path
 import crowdcount
 from crowdcount.cli.data_section import parse_words, read_data, split_records
 from crowdcount.cli.parser import MODEL, add_unverified, add_weights, make_parser, reports_errors
+from crowdcount.cli.signals import Terminated, terminable
 from crowdcount.errors import InputError
 from crowdcount.export.export import SUFFIXES, export_int8, export_model
-from crowdcount.export.int8 import Measured, Sample, change_text, chosen, folder_samples, measure, record_samples
+from crowdcount.export.int8 import Sample, change_text, chosen, folder_samples, measure, record_samples
 from crowdcount.export.parity import Parity, parity_table
 from crowdcount.inference.model import CrowdModel
 from crowdcount.zoo.config import find_config
@@ -43,10 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     samples = _samples(args, overrides) if args.int8 else None
     model = crowdcount.load_model(args.model, weights=args.weights, allow_unverified=args.allow_unverified)
     path = args.output or Path(_file_name(model, args))
-    if samples is None:
-        _print(path, export_model(model, path, args.format))
-    else:
-        _int8(model, path, *samples)
+    try:
+        with terminable():  # so that what is half-written goes
+            if samples is None:
+                _print(path, export_model(model, path, args.format))
+            else:
+                _int8(model, path, *samples)
+    except Terminated:
+        return 143
     return 0
 
 
@@ -80,14 +86,10 @@ def _samples(args: argparse.Namespace, overrides: Sequence[str]) -> tuple[list[S
 def _int8(model: CrowdModel, path: Path, made_with: Sequence[Sample], measured_on: Sequence[Sample]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "float32.xml"
-        results = export_int8(model, path, [each.read() for each in made_with], plain)
+        results = export_int8(model, path, (each.read() for each in made_with), plain)
         print(f"quantised with {len(made_with)} images; the graph in float32 beside torch:")
         _print(path, results)
-        before, after = (measure(file, measured_on) for file in (plain, path))
-    _print_change(before, after)
-
-
-def _print_change(before: Measured, after: Measured) -> None:
+        before, after = (measure(file, measured_on, name) for file, name in ((plain, "float32"), (path, "int8")))
     print(change_text(before, after))
 
 

@@ -1,23 +1,22 @@
 """Export of a model to a file that is compared with torch before it gets its name."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
 from crowdcount.errors import InputError
 from crowdcount.export.graph import describe, exportable, make_graph
 from crowdcount.export.onnx_file import save_onnx
-from crowdcount.export.openvino_file import convert_onnx, quantize, save_openvino
-from crowdcount.export.parity import Parity, check, compare
+from crowdcount.export.openvino_file import convert_onnx, save_openvino
+from crowdcount.export.parity import Parity, check, compare, noise
 from crowdcount.export.program import LEAST, ProgramSession, save_program, trace
+from crowdcount.export.quantization import quantize
+from crowdcount.files import write_error
 from crowdcount.images.read import Image
 from crowdcount.inference.model import CrowdModel, Model
-from crowdcount.intervals.file import intervals_file
 from crowdcount.runtimes.sessions import Session, open_session, require
-from crowdcount.weights.download import file_sha256
 
 Format = Literal["onnx", "openvino", "torch"]
 
@@ -33,10 +32,10 @@ _NEEDS: Final[dict[Format, tuple[tuple[str, str], ...]]] = {
 
 
 def export_model(model: CrowdModel, path: Path, form: Format = "onnx") -> list[Parity]:
-    """Write the graph of a density model for single images of any size, and compare it with torch.
+    """Write the graph of a density model for images of any size, and compare it with torch.
 
     The file gets its name only if its outputs in its runtime equal those of torch, at five sizes and to rounding.
-    Intervals of the model are written beside it.
+    Intervals of the model go into it.
 
     Args:
         model: a loaded model.
@@ -48,28 +47,26 @@ def export_model(model: CrowdModel, path: Path, form: Format = "onnx") -> list[P
 
     Raises:
         ParityError: the graph does not compute what the network computes.
-        InputError: the model cannot be exported, or a package is missing.
+        InputError: the model cannot be exported, a package is missing, or the file cannot be written.
     """
     model = exportable(model)
     for package, extra in _NEEDS[form]:
         require(package, extra)
-    if path.suffix != SUFFIXES[form]:
-        raise InputError(f"{path}: the file of --format {form} ends in {SUFFIXES[form]}")
+    check_target(path, form)
     with _unnamed(path) as file:
         results = _write(model, file, form)
         _name(file, path)
-    save_intervals(model, path)
     return results
 
 
-def export_int8(model: CrowdModel, path: Path, images: Sequence[Image], reference: Path | None = None) -> list[Parity]:
+def export_int8(model: CrowdModel, path: Path, images: Iterable[Image], reference: Path | None = None) -> list[Parity]:
     """Write a density model for OpenVINO with weights and activations of int8, made with images by nncf.
 
     Before it is quantised, the graph is compared with torch; counts of the quantised one differ from those of torch.
 
     Args:
         model: a loaded model.
-        path: the .xml file to write.
+        path: the .xml file to write; an existing one is replaced.
         images: (H, W, 3) uint8 RGB, like those that will be counted.
         reference: also write the model in float32 there.
 
@@ -80,28 +77,38 @@ def export_int8(model: CrowdModel, path: Path, images: Sequence[Image], referenc
         InputError: see `export_model`.
     """
     model = exportable(model)
-    require("nncf", "openvino")
+    for package, extra in (*_NEEDS["openvino"], ("nncf", "export")):
+        require(package, extra)
+    for target in (path, reference or path):
+        check_target(target, "openvino")
     graph = make_graph(model)
     about = describe(model, graph)
     with _unnamed(path) as file:
-        onnx = file.with_suffix(".onnx")
+        onnx, plain = file.with_suffix(".onnx"), file.with_name("float32.xml")
         save_onnx(trace(graph, about.name), onnx, about)
-        plain = file.with_name("float32.xml")
         save_openvino(convert_onnx(onnx), plain, about)
         results = compare(graph, open_session(plain).run)
         check(results, about.name)
-        quantised, its = quantize(convert_onnx(onnx), about, images)
-        save_openvino(quantised, file, its)
+        quantize(onnx, file, about, images)
+        open_session(file).run(noise(2 * graph.divisor, graph.divisor))  # a file that is damaged has no name yet
         if reference is not None:
             _name(plain, reference)
         _name(file, path)
     return results
 
 
-def save_intervals(model: Model, path: Path) -> None:
-    """Write the intervals of a model beside its exported file, whose counts are the same."""
-    if model.intervals is not None:
-        replace(model.intervals, sha256=file_sha256(path)).save(intervals_file(path))
+def check_target(path: Path, form: Format) -> None:
+    """Check that a file can be written under a name.
+
+    Raises:
+        InputError: the suffix is that of another format, it is a folder, or its .bin would replace another file.
+    """
+    if path.suffix != SUFFIXES[form]:
+        raise InputError(f"{path}: the file of --format {form} ends in {SUFFIXES[form]}")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a file")
+    if form == "openvino" and not path.exists() and (weights := path.with_suffix(".bin")).exists():
+        raise InputError(f"{weights}: exists and belongs to no {path.name}; give --output another name, or remove it")
 
 
 def _write(model: Model, file: Path, form: Format) -> list[Parity]:
@@ -123,14 +130,22 @@ def _write(model: Model, file: Path, form: Format) -> list[Parity]:
 
 @contextmanager
 def _unnamed(path: Path) -> Iterator[Path]:
-    """Yield a file of the same suffix in a folder of its own beside a path, which goes in the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        yield Path(folder) / f"model{path.suffix}"
+    """Yield a file of the same suffix in a folder of its own beside a path, which goes in the end.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+            yield Path(folder) / f"model{path.suffix}"
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
 def _name(file: Path, path: Path) -> None:
     """Give a file, and the .bin that belongs to it, their names."""
     if file.suffix == ".xml":
+        path.unlink(missing_ok=True)  # whatever interrupts this, no .xml stands beside the weights of another
         file.with_suffix(".bin").replace(path.with_suffix(".bin"))
     file.replace(path)

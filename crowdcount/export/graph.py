@@ -13,6 +13,7 @@ from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.tile_context import whole_image
 from crowdcount.runtimes.description import OUTPUTS, Description
+from crowdcount.weights.download import file_sha256
 from crowdcount.weights.state_dict import state_digest
 
 
@@ -56,7 +57,7 @@ class Graph(nn.Module):
         return tuple(self.outputs(image).values())
 
     def outputs(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the outputs by name for a normalised image (1, 3, H, W)."""
+        """Return the outputs by name for normalised images (N, 3, H, W)."""
         found = self.network(image)
         logits = None if found.logits is None else found.logits.float().softmax(dim=1)
         values = zip(OUTPUTS, (found.density, found.variance, logits), strict=True)
@@ -99,6 +100,7 @@ def describe(model: Model, graph: Graph) -> Description:
         name=model.label,
         crowdcount=__version__,
         weights_sha256=state_digest(model.network.state_dict()),
+        source_sha256="" if model.file is None else file_sha256(model.file),
         mean=tuple(network.mean),
         std=tuple(network.std),
         stride=network.stride,
@@ -111,7 +113,9 @@ def describe(model: Model, graph: Graph) -> Description:
         size_rule=model.resize,
         window=inference.window,
         step=inference.step,
+        window_batch=inference.window_batch,
         max_memory=inference.max_memory,
         classes={} if bins is None else {"intervals": list(bins.intervals), "anchors": bins.values},
         origin=model.origin,
+        intervals=model.intervals,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from tqdm import tqdm
 
 from crowdcount.data.sample import Record
 from crowdcount.errors import InputError
@@ -70,12 +71,18 @@ def chosen(samples: Sequence[Sample], number: int) -> list[Sample]:
     return [samples[index] for index in sorted(order.tolist())]
 
 
-def measure(path: Path, samples: Sequence[Sample]) -> Measured:
-    """Count images with an exported model in one thread, so that its CPU time is that of the work."""
+def measure(path: Path, samples: Sequence[Sample], what: str) -> Measured:
+    """Count images with an exported model in one thread, so that its CPU time is that of the work.
+
+    Args:
+        path: of the model.
+        samples: the images.
+        what: words beside the progress bar.
+    """
     predictor = RuntimePredictor(path, threads=1)
     predictor.predict(samples[0].read())  # the first call prepares memory
     counts, seconds = [], 0.0
-    for sample in samples:
+    for sample in tqdm(samples, what, leave=False, disable=None):
         image = sample.read()
         start = time.process_time()
         counts.append(predictor.predict(image).count)

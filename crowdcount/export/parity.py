@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from crowdcount.errors import InputError
 from crowdcount.export.graph import Graph
 
-SIZES: Final = ((1, 1), (96, 160), (224, 224), (352, 256), (448, 672))
-"""Heights and widths in pixels at which graphs are compared, rounded up to what the network takes."""
+SIZES: Final = ((1, 1, 1), (2, 96, 160), (1, 224, 224), (3, 352, 256), (1, 448, 672))
+"""Numbers, heights and widths of images at which graphs are compared, rounded up to what the network takes."""
 
 TOLERANCE: Final = 1e-4
 """Largest difference of a graph from torch: of the count, and of a block as a share of the largest density."""
@@ -22,7 +22,7 @@ _FEW: Final = 1.0
 """Counts below this are compared as if they were this: a share of nearly nobody is no measure."""
 
 Run = Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
-"""Returns the outputs by name for a normalised image (1, 3, H, W)."""
+"""Returns the outputs by name for normalised images (N, 3, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,15 @@ class Parity:
     """A graph beside torch at one size.
 
     Attributes:
+        images: number of images in the pass.
         height: height of the input in pixels.
         width: its width.
-        count: count in torch.
+        count: count of all images in torch.
         count_error: difference of the graph's count.
         errors: largest difference of each output, by name, as a share of its largest value in torch.
     """
 
+    images: int
     height: int
     width: int
     count: float
@@ -66,8 +68,11 @@ def compare(graph: Graph, run: Run, least: int = 1) -> list[Parity]:
         ParityError: the runtime fails at some size.
     """
     divisor = graph.divisor
-    sizes = [tuple(max(-(-side // divisor), least) * divisor for side in size) for size in SIZES]
-    return [_compared(graph, run, height, width) for height, width in sizes]
+    results = []
+    for images, *sides in SIZES:
+        height, width = (max(-(-side // divisor), least) * divisor for side in sides)
+        results.append(_compared(graph, run, noise(height, width, images)))
+    return results
 
 
 def check(results: Sequence[Parity], name: str) -> None:
@@ -79,10 +84,11 @@ def check(results: Sequence[Parity], name: str) -> None:
     wrong = [each for each in results if not each.passed]
     if wrong:
         worst = wrong[0]
+        size = _size(worst.images, worst.height, worst.width)
         raise ParityError(
             f"{name}: the exported graph counts {worst.count + worst.count_error:.6g} where torch counts "
-            f"{worst.count:.6g}, at {worst.width} x {worst.height} pixels, and {len(wrong)} of {len(results)} sizes "
-            "differ by more than rounding; no file was written. Please report it with the name of the model"
+            f"{worst.count:.6g}, at {size} pixels, and {len(wrong)} of {len(results)} sizes differ "
+            "by more than rounding; no file was written. Please report it with the name of the model"
         )
 
 
@@ -91,7 +97,7 @@ def parity_table(results: Sequence[Parity]) -> str:
     names = list(results[0].errors)
     head = ["size", "count in torch", "difference", *(f"{name}, largest difference" for name in names)]
     lines = [
-        [f"{each.width} x {each.height}", f"{each.count:.4f}", f"{each.count_error:+.1e}"]
+        [_size(each.images, each.height, each.width), f"{each.count:.4f}", f"{each.count_error:+.1e}"]
         + [f"{each.errors[name]:.1e}" for name in names]
         for each in results
     ]
@@ -101,20 +107,24 @@ def parity_table(results: Sequence[Parity]) -> str:
     )
 
 
-def _compared(graph: Graph, run: Run, height: int, width: int) -> Parity:
-    image = noise(height, width)
+def _size(images: int, height: int, width: int) -> str:
+    return f"{width} x {height}" if images == 1 else f"{images} of {width} x {height}"
+
+
+def _compared(graph: Graph, run: Run, images: NDArray[np.float32]) -> Parity:
+    number, _, height, width = images.shape
     with torch.inference_mode():
-        expected = {name: value.numpy() for name, value in graph.outputs(torch.from_numpy(image)).items()}
+        expected = {name: value.numpy() for name, value in graph.outputs(torch.from_numpy(images)).items()}
     try:
-        found = run(image)
+        found = run(images)
     except (RuntimeError, AssertionError, ValueError) as error:  # an InputError is a ValueError
         raise ParityError(
-            f"the exported graph fails at {width} x {height} pixels ({error}); no file was written. Please report it "
-            "with the name of the model"
+            f"the exported graph fails at {_size(number, height, width)} pixels ({error}); no file was written. Please "
+            "report it with the name of the model"
         ) from error
     count, other = (float(each["density"].sum(dtype=np.float64)) for each in (expected, found))
     errors = {name: _error(found[name], value) for name, value in expected.items()}
-    return Parity(height, width, count, other - count, errors)
+    return Parity(number, height, width, count, other - count, errors)
 
 
 def _error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
@@ -123,10 +133,14 @@ def _error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     return float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
 
 
-def noise(height: int, width: int) -> NDArray[np.float32]:
-    """Return a normalised image (1, 3, height, width) of coarse shapes and fine noise, the same in every call."""
-    rng = np.random.default_rng([height, width])
+def noise(height: int, width: int, images: int = 1) -> NDArray[np.float32]:
+    """Return normalised images (images, 3, height, width) of coarse shapes and fine noise, the same in every call."""
+    return np.stack([_noise(height, width, seed) for seed in range(images)])
+
+
+def _noise(height: int, width: int, seed: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng([height, width, seed])
     coarse = rng.standard_normal((height // 24 + 2, width // 24 + 2, 3)).astype(np.float32)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     image = image + 0.3 * np.asarray(rng.standard_normal(image.shape), np.float32)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+    return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)

@@ -1,5 +1,6 @@
-"""torch.export: the graph of a network for images of any size, and the file .pt2."""
+"""torch.export: the graph of a network for any number of images of any size, and the file .pt2."""
 
+import io
 import json
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,10 @@ METADATA: Final = "crowdcount.json"
 
 
 def trace(graph: Graph, name: str) -> ExportedProgram:
-    """Return the program of a graph, for one image whose sides are any multiples of the divisor.
+    """Return the program of a graph, for any number of images of one size, whose sides are multiples of the divisor.
+
+    The guard that held the batch to its example was in the "same" padding of timm's convolutions, which asks the size
+    of the image in every layer; see `fixed_padding`. No other line of a network here asks the number of images.
 
     Args:
         graph: the graph.
@@ -34,21 +38,24 @@ def trace(graph: Graph, name: str) -> ExportedProgram:
     """
     divisor = graph.divisor
     rows, columns = (max(-(-pixels // divisor), LEAST) for pixels in (192, 256))
-    example = torch.zeros(1, 3, rows * divisor, columns * divisor)
-    sides = {2: divisor * Dim("rows"), 3: divisor * Dim("columns")}
+    # two images: torch.export takes a size of one for a fixed one
+    example = torch.zeros(2, 3, rows * divisor, columns * divisor)
+    sizes = {0: Dim("images"), 2: divisor * Dim("rows"), 3: divisor * Dim("columns")}
     try:
         with torch.no_grad(), fixed_padding(graph), quiet():
-            return torch.export.export(graph, (example,), dynamic_shapes=(sides,), strict=False)
+            return torch.export.export(graph, (example,), dynamic_shapes=(sizes,), strict=False)
     except Exception as error:  # torch raises nearly anything for what it cannot trace
         raise InputError(
-            f"{name}: torch cannot export this network for images of any size ({_short(error)})"
+            f"{name}: torch cannot export this network for any number of images of any size ({_short(error)})"
         ) from error
 
 
 def save_program(program: ExportedProgram, path: Path, about: Description) -> None:
     """Write a .pt2 file, which `torch.export.load` reads; its extra file `METADATA` describes it."""
+    content = io.BytesIO()  # torch ends the process where its own writing of a file fails
     with quiet():
-        torch.export.save(program, path, extra_files={METADATA: json.dumps(about.metadata(), ensure_ascii=False)})
+        torch.export.save(program, content, extra_files={METADATA: json.dumps(about.metadata(), ensure_ascii=False)})
+    path.write_bytes(content.getbuffer())
 
 
 class ProgramSession:
@@ -65,10 +72,10 @@ class ProgramSession:
         self.metadata: dict[str, str] = json.loads(extra[METADATA])
         self._names = list(json.loads(self.metadata["postprocessing"])["outputs"])
 
-    def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Return the outputs by name for an input (1, 3, H, W)."""
+    def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return the outputs by name for an input (N, 3, H, W)."""
         with torch.inference_mode():
-            found = self._module(torch.from_numpy(image))
+            found = self._module(torch.from_numpy(images))
         return {name: value.numpy() for name, value in zip(self._names, found, strict=True)}
 
 

@@ -13,8 +13,8 @@ from crowdcount.errors import InputError
 from crowdcount.inference.parts import (
     Maps,
     Part,
+    in_one_pass,
     make_prediction,
-    pixels_that_fit,
     predict_in_parts,
     whole_part,
     window_parts,
@@ -121,7 +121,7 @@ class Inference:
         self.check(network)
         require_evaluation(network)
         runners = [TorchRunner(network, image, images.nbytes) for image in images]
-        if self._in_one_pass(runners[0], images):
+        if in_one_pass(runners[0], self, len(images)):
             maps = run_parts(network, images, whole_part(runners[0]))
             return [make_prediction(each, runner, exact=True) for each, runner in zip(maps, runners, strict=True)]
         return [predict_in_parts(runner, self) for runner in runners]
@@ -143,12 +143,6 @@ class Inference:
             density = _window_density(network, image, window_parts(runner, self.window, self.step))
         rows, columns = (-(-side // network.stride) for side in image.shape[-2:])
         return density[..., :rows, :columns]
-
-    def _in_one_pass(self, first: "TorchRunner", images: Tensor) -> bool:
-        if self.window is not None:
-            return False
-        room = pixels_that_fit(self.max_memory, first, images.nbytes)
-        return room is None or images.shape[-2] * images.shape[-1] * len(images) <= room
 
 
 class TorchRunner:

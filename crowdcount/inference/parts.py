@@ -132,10 +132,27 @@ def predict_in_parts(runner: ImageRunner, division: Division) -> Prediction:
         maps = merge_windows(runner, division.window, division.step, division.window_batch or runner.batch)
         return make_prediction(maps, runner, exact=False)
     room = pixels_that_fit(division.max_memory, runner, runner.nbytes)
-    if room is None or math.prod(runner.size) <= room:
+    if room is None or in_one_pass(runner, division):
         return make_prediction(runner.maps([whole_part(runner)])[0], runner, exact=True)
     maps, exact = merge_tiles(runner, room)
     return make_prediction(maps, runner, exact)
+
+
+def in_one_pass(runner: ImageRunner, division: Division, images: int = 1) -> bool:
+    """Return whether so many images of one size are counted whole and together.
+
+    Args:
+        runner: of one of them, with the memory of all.
+        division: windows or memory limit.
+        images: how many.
+
+    Raises:
+        InputError: not even the images fit into the memory.
+    """
+    if division.window is not None:
+        return False
+    room = pixels_that_fit(division.max_memory, runner, runner.nbytes)
+    return room is None or images * math.prod(runner.size) <= room
 
 
 def protocol_text(rule: SizeRule | None, division: str, ignored: IgnoreMask | None) -> str:

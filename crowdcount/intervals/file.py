@@ -54,8 +54,12 @@ class Intervals:
 
     def save(self, path: Path) -> None:
         """Write the file atomically: JSON, numbers with all their digits."""
+        atomic_write(path, json.dumps(self.as_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that a file holds."""
         parts = {key: _encoded(part) for key in ("image", "zones", "window") if (part := getattr(self, key))}
-        content = {
+        return {
             "schema": _SCHEMA,
             **{key: getattr(self, key) for key in _FACTS},
             "choosing": self.choosing,
@@ -63,7 +67,6 @@ class Intervals:
             **({"areas": dict(self.areas)} if self.areas else {}),
             **({"frames": self.frames} if self.frames else {}),
         }
-        atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Intervals":
@@ -72,17 +75,28 @@ class Intervals:
         Raises:
             InputError: it is missing, damaged or of another schema; the message names the key.
         """
-        content = as_object(str(path), read_json(path, unique=True))
-        schema = get(str(path), content, "schema")
+        return cls.from_json(str(path), read_json(path, unique=True))
+
+    @classmethod
+    def from_json(cls, place: str, value: object) -> "Intervals":
+        """Return the intervals of such an object as `as_json` gives.
+
+        Raises:
+            InputError: it is damaged or of another schema; the message begins with `place` and names the key.
+        """
+        content = as_object(place, value)
+        schema = get(place, content, "schema")
         if schema != _SCHEMA:
-            raise InputError(f"{path}: has schema {schema!r}, and this version reads schema {_SCHEMA}; calibrate again")
-        facts = {key: as_text(f"{path}: {key}", get(str(path), content, key)) for key in _FACTS}
-        numbers = {key: _natural(f"{path}: {key}", content.get(key, 0)) for key in ("choosing", "frames")}
+            raise InputError(
+                f"{place}: has schema {schema!r}, and this version reads schema {_SCHEMA}; calibrate again"
+            )
+        facts = {key: as_text(f"{place}: {key}", get(place, content, key)) for key in _FACTS}
+        numbers = {key: _natural(f"{place}: {key}", content.get(key, 0)) for key in ("choosing", "frames")}
         parts = {
-            key: _decoded(f"{path}: {key}", content[key]) for key in ("image", "zones", "window") if key in content
+            key: _decoded(f"{place}: {key}", content[key]) for key in ("image", "zones", "window") if key in content
         }
-        areas = as_object(f"{path}: areas", content.get("areas", {}))
-        named = {name: as_text(f"{path}: areas.{name}", area) for name, area in areas.items()}
+        areas = as_object(f"{place}: areas", content.get("areas", {}))
+        named = {name: as_text(f"{place}: areas.{name}", area) for name, area in areas.items()}
         return cls(**cast("dict[str, Any]", {**facts, **numbers, **parts, "areas": named}))
 
 

@@ -43,10 +43,10 @@ class OnnxSession:
         stored: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         return stored
 
-    def run(self, image: Array) -> dict[str, Array]:
-        """Return the outputs by name for an input (1, 3, H, W)."""
+    def run(self, images: Array) -> dict[str, Array]:
+        """Return the outputs by name for an input (N, 3, H, W)."""
         try:
-            found = self._session.run(self._names, {INPUT: image})
+            found = self._session.run(self._names, {INPUT: images})
         except Exception as error:
             if not out_of_memory(error):
                 raise InputError(f"{self._path}: onnxruntime failed ({first_line(error)})") from error

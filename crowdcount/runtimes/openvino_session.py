@@ -45,10 +45,10 @@ class OpenVinoSession:
         self._path = path
         self._names = [output.get_any_name() for output in self._compiled.outputs]
 
-    def run(self, image: Array) -> dict[str, Array]:
-        """Return the outputs by name for an input (1, 3, H, W)."""
+    def run(self, images: Array) -> dict[str, Array]:
+        """Return the outputs by name for an input (N, 3, H, W)."""
         try:
-            found = self._compiled([image])
+            found = self._compiled([images])
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise InputError(f"{self._path}: OpenVINO failed ({first_line(error)})") from error

@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,20 @@ from crowdcount.images.resize import sized_image
 from crowdcount.images.view import camera_rule
 from crowdcount.inference.base_predictor import BasePredictor, Ignore, all_finite
 from crowdcount.inference.ignore import without_ignored
-from crowdcount.inference.parts import Maps, Part, predict_in_parts, protocol_text
+from crowdcount.inference.parts import (
+    Maps,
+    Part,
+    in_one_pass,
+    make_prediction,
+    predict_in_parts,
+    protocol_text,
+    whole_part,
+)
 from crowdcount.inference.prediction import Prediction
 from crowdcount.intervals.file import Intervals
 from crowdcount.runtimes.description import Description
 from crowdcount.runtimes.sessions import Array, Session, open_session
-from crowdcount.zoo.intervals import find_intervals
+from crowdcount.zoo.intervals import read_intervals
 
 
 class RuntimePredictor(BasePredictor):
@@ -34,7 +41,8 @@ class RuntimePredictor(BasePredictor):
         device: "auto" or "cpu"; "cuda:0" for onnxruntime-gpu, OpenVINO's names for OpenVINO.
         max_memory: see `crowdcount.Predictor`; what a pass takes was measured in torch.
         long_side: see `crowdcount.Predictor`.
-        intervals: file that `crowdcount calibrate` wrote; by default the one beside the model, if there is one.
+        intervals: file that `crowdcount calibrate` wrote for the weights that were exported; by default what was
+            exported with them.
         channels: see `crowdcount.Predictor`.
         value_range: see `crowdcount.Predictor`.
         image_scale: see `crowdcount.Predictor`.
@@ -71,7 +79,7 @@ class RuntimePredictor(BasePredictor):
         self.description = Description.from_metadata(self.session.metadata, str(path))
         self.resize = camera_rule(self.description.size_rule, image_scale, long_side)
         self.ignored = None if ignore is None else IgnoreMask.make(ignore)
-        self._intervals = find_intervals(self.path, intervals)
+        self._intervals = self._find_intervals(intervals)
 
     @property
     def label(self) -> str:
@@ -87,6 +95,14 @@ class RuntimePredictor(BasePredictor):
     def intervals(self) -> Intervals | None:
         """Calibrations of the counts of the model, if there are any."""
         return self._intervals
+
+    def _find_intervals(self, intervals: str | Path | None) -> Intervals | None:
+        about = self.description
+        if intervals is None:
+            return about.intervals
+        if about.precision != "float32":
+            raise InputError(f"intervals: {self.path} counts in {about.precision}, other than the weights calibrated")
+        return read_intervals(Path(intervals), about.source_sha256, self.path.name)
 
     def hash_weights(self) -> str:
         """Return the SHA-256 of the files of the model."""
@@ -108,12 +124,17 @@ class RuntimePredictor(BasePredictor):
             )
 
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
-        """Count in images (H, W, 3) uint8 RGB, one after the other.
+        """Count in images of one size, in one pass if they fit.
+
+        Args:
+            images: (H, W, 3) uint8 RGB, all of one size.
 
         Raises:
             InputError: the memory is too small, a mask has another size, or a count is not finite.
         """
-        found = [self._predicted(image) for image in images]
+        if len({image.shape for image in images}) > 1:
+            raise InputError("a batch takes images of one size; pass images of other sizes separately")
+        found = self._predicted(images)
         if not all_finite(found):
             raise InputError(f"{self.label} gives no finite count; its weights may be damaged")
         known = self._intervals
@@ -121,13 +142,41 @@ class RuntimePredictor(BasePredictor):
             return found
         return [replace(each, intervals=known) for each in found]
 
-    def _predicted(self, image: Image) -> Prediction:
+    def _predicted(self, images: Sequence[Image]) -> list[Prediction]:
+        height, width = images[0].shape[:2]
         if self.ignored is not None:
-            self.ignored.check(*image.shape[:2])
-        about, sized = self.description, sized_image(image, self.resize)
-        limit = self.memory_limit(about.max_memory, about.window, math.prod(sized.shape[:2]), lambda: about.tile_margin)
-        found = predict_in_parts(SessionRunner(self.session, about, sized), replace(about, max_memory=limit))
-        return found if self.ignored is None else without_ignored(found, self.ignored, *image.shape[:2])
+            self.ignored.check(height, width)
+        about, sized = self.description, [sized_image(image, self.resize) for image in images]
+        pixels, nbytes = len(sized) * math.prod(sized[0].shape[:2]), sum(image.nbytes for image in sized)
+        limit = self.memory_limit(about.max_memory, about.window, pixels, lambda: about.tile_margin)
+        runners = [SessionRunner(self.session, about, image, nbytes) for image in sized]
+        found = predict_images(runners, replace(about, max_memory=limit))
+        if self.ignored is None:
+            return found
+        return [without_ignored(each, self.ignored, height, width) for each in found]
+
+
+def predict_images(runners: Sequence["SessionRunner"], about: Description) -> list[Prediction]:
+    """Count in images of one size, in one pass unless they need windows or tiles.
+
+    Args:
+        runners: one for each image, with the memory of all.
+        about: description of the model.
+
+    Raises:
+        InputError: the memory is too small.
+    """
+    if not in_one_pass(runners[0], about, len(runners)):
+        return [predict_in_parts(runner, about) for runner in runners]
+    part = whole_part(runners[0])
+    maps = run_session(runners[0].session, about, np.concatenate([runner.normalized(part) for runner in runners]))
+    return [make_prediction(each, runner, exact=True) for each, runner in zip(maps, runners, strict=True)]
+
+
+def run_session(session: Session, about: Description, images: Array) -> Maps:
+    """Return the maps (N, C, rows, columns) of normalised images (N, 3, H, W)."""
+    found = session.run(images)
+    return np.concatenate([found[name] for name in about.outputs], axis=1)
 
 
 @dataclass(frozen=True)
@@ -138,13 +187,15 @@ class SessionRunner:
         session: the graph.
         about: what its file says.
         image: (H, W, 3) uint8 RGB.
+        nbytes: memory of the images that are counted with it, in bytes.
     """
 
     session: Session
     about: Description
     image: Image
+    nbytes: int
 
-    batch = 1  # exported for one image at a time
+    batch = 1  # more windows together take memory and, on a CPU, as long
 
     @property
     def name(self) -> str:
@@ -155,11 +206,6 @@ class SessionRunner:
     def size(self) -> tuple[int, int]:
         """Height and width of the image."""
         return (self.image.shape[0], self.image.shape[1])
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the image."""
-        return self.image.nbytes
 
     @property
     def stride(self) -> int:
@@ -190,20 +236,18 @@ class SessionRunner:
 
     def maps(self, parts: Sequence[Part], whole: tuple[int, int] | None = None) -> Maps:
         """Run the network on parts of one size; see `ImageRunner.maps`."""
-        return np.concatenate([self._run(part) for part in parts])
+        return run_session(self.session, self.about, np.concatenate([self.normalized(part) for part in parts]))
 
-    def _run(self, part: Part) -> Maps:
-        found = self.session.run(self._normalized(part))
-        return np.concatenate([found[name] for name in self.about.outputs], axis=1)
+    def normalized(self, part: Part) -> Array:
+        """Return a part as the network takes it; see `normalized`."""
+        return normalized(self.image, self.about, part)
 
-    def _normalized(self, part: Part) -> Array:
-        """Return a part as the network takes it, (1, 3, height, width), 0 beyond the image."""
-        cut = self.image[part.top : part.top + part.height, part.left : part.left + part.width]
-        values = (cut.astype(np.float32) / np.float32(255) - self._mean_std[0]) / self._mean_std[1]
-        padded = np.zeros((1, 3, part.height, part.width), np.float32)
-        padded[0, :, : cut.shape[0], : cut.shape[1]] = values.transpose(2, 0, 1)
-        return padded
 
-    @cached_property
-    def _mean_std(self) -> tuple[Array, Array]:
-        return np.array(self.about.mean, np.float32), np.array(self.about.std, np.float32)
+def normalized(image: Image, about: Description, part: Part) -> Array:
+    """Return a part of an image (H, W, 3) uint8 RGB as the network takes it, (1, 3, height, width), 0 beyond it."""
+    cut = image[part.top : part.top + part.height, part.left : part.left + part.width]
+    mean, std = (np.array(each, np.float32) for each in (about.mean, about.std))
+    padded = np.zeros((1, 3, part.height, part.width), np.float32)
+    values = (cut.astype(np.float32) / np.float32(255) - mean) / std
+    padded[0, :, : cut.shape[0], : cut.shape[1]] = values.transpose(2, 0, 1)
+    return padded

@@ -25,8 +25,8 @@ class Session(Protocol):
     @property
     def metadata(self) -> Mapping[str, str]: ...  # noqa: D102
 
-    def run(self, image: Array) -> dict[str, Array]:
-        """Return the outputs by name for an input (1, 3, H, W); see `Description`.
+    def run(self, images: Array) -> dict[str, Array]:
+        """Return the outputs by name for an input (N, 3, H, W); see `Description`.
 
         Raises:
             InputError: the memory is too small.

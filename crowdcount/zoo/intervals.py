@@ -31,14 +31,34 @@ def find_intervals(weights: Path, intervals: str | Path | None = None) -> Interv
     Raises:
         InputError: a file of intervals is damaged, or the one that is named is missing or belongs to other weights.
     """
-    path = intervals_file(weights) if intervals is None else Path(intervals)
-    if intervals is None and not path.is_file():
+    if intervals is not None:
+        return read_intervals(Path(intervals), file_sha256(weights), weights.name)
+    path = intervals_file(weights)
+    if not path.is_file():
         return None
     found = Intervals.read(path)
     if found.sha256 == file_sha256(weights):
         return found
-    message = f"{path}: belongs to other weights than {weights.name}; make it again: crowdcount calibrate"
-    if intervals is not None:
-        raise InputError(message)
-    logger.warning("%s; there are no intervals", message)
+    logger.warning("%s; there are no intervals", _of_others(path, weights.name))
     return None
+
+
+def read_intervals(path: Path, sha256: str, name: str) -> Intervals:
+    """Return the intervals of a file.
+
+    Args:
+        path: the file.
+        sha256: SHA-256 of the file of weights that they should belong to.
+        name: of the model, for messages.
+
+    Raises:
+        InputError: the file is missing or damaged, or belongs to other weights.
+    """
+    found = Intervals.read(path)
+    if found.sha256 != sha256:
+        raise InputError(_of_others(path, name))
+    return found
+
+
+def _of_others(path: Path, name: str) -> str:
+    return f"{path}: belongs to other weights than {name}; make it again: crowdcount calibrate"

@@ -4,7 +4,6 @@ import errno
 import importlib
 import json
 import re
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from crowdcount.inference.release import save_release, without_folders
 from crowdcount.weights.checkpoint import read_metadata
 from crowdcount.weights.download import file_sha256
 from crowdcount.weights.index import Measured, find_entry
+from tests.support.disk import largest_file
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "ebc/vgg19ae_qnrf.v1"
@@ -297,18 +297,6 @@ def test_the_weights_come_last(small, tmp_path, monkeypatch):
     moved = []
     save_release(small, tmp_path / "r", "x")
     assert moved[-1] == "model.safetensors" and sorted(moved) == ["README.md", "config.json", "model.safetensors"]
-
-
-@contextmanager
-def largest_file(size):
-    """Let the system refuse larger files, as a full disk does."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [1000, 1_000_000])

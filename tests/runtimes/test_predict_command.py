@@ -79,7 +79,7 @@ def test_options_that_do_not_suit_are_refused(model, tmp_path, capsys, words, me
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_a_batch_is_counted_one_by_one(model, tmp_path, capsys):
+def test_images_are_counted_in_batches(model, tmp_path, capsys):
     photos = write_images(tmp_path / "photos", ["a.png", "b.png", "c.png"])
     assert main([str(tmp_path / "photos"), "--model", str(model), "--batch", "3"]) == 0
     counts = [float(line.rsplit(" ", 1)[1]) for line in capsys.readouterr().out.splitlines()]

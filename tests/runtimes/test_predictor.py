@@ -14,10 +14,8 @@ from crowdcount.images.resize import Resize
 from crowdcount.inference.base_predictor import DEFAULT_MEMORY
 from crowdcount.inference.parts import GIB
 from crowdcount.intervals import Calibration, Intervals
-from crowdcount.intervals.file import intervals_file
 from crowdcount.intervals.scale import SCALES
 from crowdcount.runtimes import RuntimePredictor
-from crowdcount.weights.download import file_sha256
 from tests.support.block_mean import describe, expected_density, write_onnx, write_openvino
 from tests.support.counter import noise_image
 
@@ -110,35 +108,56 @@ def test_large_images_are_counted_in_tiles_of_their_own_accord(tmp_path, monkeyp
     predictor = RuntimePredictor(model_of(tmp_path))
     limits = []
     monkeypatch.setattr(
-        "crowdcount.runtimes.predictor.predict_in_parts", lambda _, division: limits.append(division.max_memory)
+        "crowdcount.runtimes.predictor.predict_images", lambda _, division: limits.append(division.max_memory)
     )
     for side in (1024, 1025):
-        predictor._predicted(np.zeros((side, 1024, 3), np.uint8))
+        predictor._predicted([np.zeros((side, 1024, 3), np.uint8)])
     assert limits == [None, DEFAULT_MEMORY]
 
 
-def test_intervals_beside_the_file_hold_for_its_protocol(tmp_path, caplog):
-    path = model_of(tmp_path)
+def test_intervals_hold_for_the_weights_and_the_protocol(tmp_path):
+    protocol = RuntimePredictor(model_of(tmp_path)).protocol
     scores = (np.linspace(-1, 1, 60),)
-    known = Intervals(
-        file_sha256(path),
-        RuntimePredictor(path).protocol,
-        "x",
-        "x",
-        "x",
-        image=Calibration(SCALES[0], scores, (), (0.0, 1e6)),
-    )
-    known.save(intervals_file(path))
-    image = noise_image()
+    known = Intervals("a" * 64, protocol, "x", "x", "x", image=Calibration(SCALES[0], scores, (), (0.0, 1e6)))
+    image, source = noise_image(), {"source_sha256": "a" * 64}
+    path = write_onnx(tmp_path / "known.onnx", intervals=known, **source)
     found = RuntimePredictor(path).predict(image)
     assert found.interval(0.9).state == "calibrated" and found.interval(0.9).low < found.count
     assert RuntimePredictor(path, long_side=45).predict(image).intervals is None
-    replace(known, protocol="another").save(intervals_file(path))
-    assert RuntimePredictor(path).predict(image).intervals is None
-    replace(known, sha256="f" * 64).save(intervals_file(path))
-    with caplog.at_level(logging.WARNING):
-        assert RuntimePredictor(path).intervals is None
-    assert "belongs to other weights" in caplog.text
+    other = write_onnx(tmp_path / "other.onnx", intervals=replace(known, protocol="another"), **source)
+    assert RuntimePredictor(other).predict(image).intervals is None
+    known.save(tmp_path / "camera.json")  # of the weights, made after the export
+    assert RuntimePredictor(other, intervals=tmp_path / "camera.json").predict(image).intervals.sha256 == "a" * 64
+    replace(known, sha256="f" * 64).save(tmp_path / "camera.json")
+    with pytest.raises(InputError, match=r"camera\.json: belongs to other weights than known\.onnx"):
+        RuntimePredictor(path, intervals=tmp_path / "camera.json")
+    small = write_onnx(tmp_path / "small.onnx", precision="int8", **source)
+    with pytest.raises(InputError, match=r"small\.onnx counts in int8, other than the weights calibrated"):
+        RuntimePredictor(small, intervals=tmp_path / "camera.json")
+
+
+def test_a_batch_is_counted_in_one_pass(model, monkeypatch):
+    predictor = RuntimePredictor(model)
+    images = [noise_image(40, 56, seed) for seed in range(3)]
+    run, shapes = predictor.session.run, []
+    monkeypatch.setattr(predictor.session, "run", lambda inputs: shapes.append(inputs.shape) or run(inputs))
+    found = predictor.predict_batch(images)
+    assert shapes == [(3, 3, 48, 64)]
+    for each, image in zip(found, images, strict=True):
+        np.testing.assert_allclose(each.density, expected_density(image), rtol=1e-4, atol=1e-6)
+    with pytest.raises(InputError, match="a batch takes images of one size"):
+        predictor.predict_batch([images[0], noise_image(40, 48)])
+
+
+def test_a_batch_beyond_the_memory_is_counted_one_by_one(model, monkeypatch):
+    images = [noise_image(205, 307, seed) for seed in range(2)]
+    memory = (2 * 2 * images[0].nbytes + 2 * 112 * 208 * 320) / GIB  # one of them beside both images
+    predictor = RuntimePredictor(model, max_memory=memory)
+    run, shapes = predictor.session.run, []
+    monkeypatch.setattr(predictor.session, "run", lambda inputs: shapes.append(len(inputs)) or run(inputs))
+    found = predictor.predict_batch(images)
+    assert shapes == [1, 1] and all(each.exact for each in found)
+    np.testing.assert_allclose(found[1].density, expected_density(images[1]), rtol=1e-4, atol=1e-6)
 
 
 def test_files_that_are_not_ours_are_refused(tmp_path):
@@ -176,6 +195,7 @@ def test_openvino_files_belong_together(tmp_path):
         ("postprocessing", '{"outputs": {"points": ""}}', "postprocessing.outputs"),
         ("inference", '{"division": "x", "bytes_per_pixel": "many"}', "inference.bytes_per_pixel"),
         ("origin", "[]", "origin"),
+        ("intervals", '{"schema": 9}', "intervals: has schema 9"),
     ],
 )
 def test_damaged_metadata_are_named(tmp_path, key, text, named):

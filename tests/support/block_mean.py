@@ -46,13 +46,13 @@ def write_onnx(path, metadata=None, **changes):
         helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
     ]
     outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, "rows", "columns"])
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["images", channels, "rows", "columns"])
         for name, channels in (("density", 1), ("variance", 1), ("probabilities", 2))
     ]
     graph = helper.make_graph(
         nodes,
         "block mean",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "height", "width"])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["images", 3, "height", "width"])],
         outputs,
         [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(np.float32(2), "two")],
     )
