@@ -1,13 +1,7 @@
 """The command `export`."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
@@ -21,7 +15,6 @@ from tests.support.exported import tiny_model
 pytest.importorskip("onnxscript", reason="comes with the extra `export`")
 pytest.importorskip("openvino", reason="comes with the extra `export`")
 QUANTISES = pytest.mark.skipif(find_spec("nncf") is None, reason="comes with the extra `export`")  # not imported here
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {"model": {"init_args": {"network": {"class_path": "tests.support.exported.TinyCounter", "init_args": {}}}}}
 
 
@@ -52,30 +45,6 @@ def test_int8_says_what_it_changes(release, tmp_path, capsys):
     config.write_text(f"data: {{source: {source}}}\n")
     assert main([*map(str, words), "--data", str(config), "--split", "test"]) == 0
     assert "MAE on 3 images: float32" in capsys.readouterr().out
-
-
-def start(words, folder):
-    """Start the command in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "crowdcount.cli.main", "--import", "tests.support.exported", "export"]
-    handled = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  a shell's background ignores it
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=handled)
-
-
-@QUANTISES
-@pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_export_leaves_nothing(release, tmp_path, number, status):
-    write_images(tmp_path / "photos", [f"{index}.png" for index in range(4)])
-    out = tmp_path / "out"
-    words = [release, "--format", "openvino", "--int8", "--data", tmp_path / "photos", "--output", out / "small.xml"]
-    process = start(words, tmp_path)
-    while process.poll() is None and not list(out.glob(".export-*/*/job.json")):  # the quantisation has begun
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, errors = process.communicate()
-    assert process.returncode == status, errors
-    assert not list(out.iterdir()) and "Traceback" not in errors
 
 
 @pytest.mark.parametrize(
