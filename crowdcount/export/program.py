@@ -26,9 +26,6 @@ METADATA: Final = "crowdcount.json"
 def trace(graph: Graph, name: str) -> ExportedProgram:
     """Return the program of a graph, for any number of images of one size, whose sides are multiples of the divisor.
 
-    The guard that held the batch to its example was in the "same" padding of timm's convolutions, which asks the size
-    of the image in every layer; see `fixed_padding`. No other line of a network here asks the number of images.
-
     Args:
         graph: the graph.
         name: of the model, for messages.
@@ -38,7 +35,7 @@ def trace(graph: Graph, name: str) -> ExportedProgram:
     """
     divisor = graph.divisor
     rows, columns = (max(-(-pixels // divisor), LEAST) for pixels in (192, 256))
-    # two images: torch.export takes a size of one for a fixed one
+    # With one image torch guards that there is one, and refuses the dynamic number (0/1 specialization).
     example = torch.zeros(2, 3, rows * divisor, columns * divisor)
     sizes = {0: Dim("images"), 2: divisor * Dim("rows"), 3: divisor * Dim("columns")}
     try:

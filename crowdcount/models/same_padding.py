@@ -15,7 +15,7 @@ def fixed_padding(module: nn.Module) -> Iterator[None]:
     TensorFlow's rule pads by max((ceil(n / s) - 1) s + (k - 1) d + 1 - n, 0) in all, for a side n, stride s, kernel k
     and dilation d. The sides of an exported graph are multiples of the size divisor, so that of every such layer n is a
     multiple of s, and this is max((k - 1) d + 1 - s, 0). Computed from n it gives each layer conditions of the sides,
-    which took minutes to solve and held the batch to its example.
+    which took torch.export minutes to solve.
     """
     swapped = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, Conv2dSame)]
     for name, layer in swapped:

@@ -195,7 +195,7 @@ class SessionRunner:
     image: Image
     nbytes: int
 
-    batch = 1  # more windows together take memory and, on a CPU, as long
+    batch = 1  # more windows together take more memory
 
     @property
     def name(self) -> str:
