@@ -8,7 +8,7 @@ from typing import Any, Final
 import av
 
 from crowdcount.errors import InputError
-from crowdcount.video.matroska import is_cut
+from crowdcount.video.matroska import find_cut
 from crowdcount.visualize.drawing_mark import MARK
 
 ADVICE: Final = "copy the file again from its source"
@@ -92,11 +92,11 @@ class VideoFile:
             listed = len(self.stream.index_entries)  # without those that a trimmed video does not show
             announced, short = f"of {listed} frames announced", self._packets < listed
         else:
-            cut = "matroska" in self._container.format.name and is_cut(self.path)
+            cut = find_cut(self.path) if "matroska" in self._container.format.name else "no"
             reached = self._end - min(0.0, (self._container.start_time or 0) / av.time_base) + 0.5 / self.fps
             duration = (self._container.duration or 0) / av.time_base
-            short = reached < max(self.stream.frames / self.fps, duration - (0 if cut else _SLACK))
-            short |= not self._last_is_whole or (cut and not duration)
+            short = reached < max(self.stream.frames / self.fps, duration - (_SLACK if cut == "no" else 0))
+            short |= not self._last_is_whole or cut == "frames" or (cut == "other" and not duration)
         return f"{announced}{self._error}" if short or self._error else ""
 
     def _announced(self) -> str:

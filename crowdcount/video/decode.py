@@ -32,11 +32,12 @@ class Decoder:
 
     Attributes:
         total: number of frames so far, including damaged and lost ones.
+        unplaced: number of intact frames that a cut leaves without an index.
         reason: last error of the decoder, for messages.
     """
 
     def __init__(self, stream: av.VideoStream) -> None:
-        self.total, self.reason = 0, ""
+        self.total, self.unplaced, self.reason = 0, 0, ""
         self._context = stream.codec_context
         self._context.thread_count = 1  # several threads report errors late, or not at all
         self._context.flags |= Flags.copy_opaque  # frames carry the numbers of their packets
@@ -57,7 +58,7 @@ class Decoder:
         Args:
             packet: next packet; None flushes the decoder.
             cut: whether packets are missing here. The frames that the decoder still holds may be shown after some of
-                theirs, so that their index is unknown: none of them is yielded.
+                theirs, so that their index is unknown: they are counted in `unplaced`, and none is yielded.
         """
         for frame in self._frames(packet):
             number = frame.opaque[0] if isinstance(frame.opaque, tuple) else self._packets - 1
@@ -70,7 +71,11 @@ class Decoder:
             self._spoiled |= any(damaged <= number for damaged in self._damaged)
             self._shown.append(number)
             self.total += 1
-            if not self._spoiled and not cut:
+            if self._spoiled:
+                continue
+            if cut:
+                self.unplaced += 1
+            else:
                 yield self.total - 1, frame
         if packet is None and self._damaged:
             self.total = max(self.total, self._packets - self._hidden)

@@ -1,31 +1,40 @@
 """Matroska and WebM files that were cut off, by the sizes of their elements (RFC 8794, EBML)."""
 
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 _LONGEST_ID: Final = 4
 _LONGEST_SIZE: Final = 8
+_SEGMENT: Final = 0x8538067, 4
+_WITH_FRAMES: Final = {(0xF43B675, 4), (0x20, 1), (0x23, 1)}
+"""Cluster, BlockGroup and SimpleBlock: identifiers as `_number` reads them."""
+
+Cut = Literal["no", "frames", "other"]
 
 
-def is_cut(path: Path) -> bool:
-    """Return whether a file ends within an element.
+def find_cut(path: Path) -> Cut:
+    """Return whether a file ends within an element, and whether that is one of frames or another, such as an index.
 
-    FFmpeg drops the incomplete element without an error. An element of unknown size, as live recordings have, is
-    entered; others are skipped as a whole, so that few bytes are read.
+    FFmpeg drops the incomplete element without an error. An element of unknown size, as live recordings have, and a
+    segment that is cut are entered; others are skipped as a whole, so that few bytes are read.
 
     Raises:
         OSError: the file cannot be read.
     """
-    end, place = path.stat().st_size, 0
+    end, place, cut = path.stat().st_size, 0, False
     with path.open("rb") as file:
         while place < end:
             file.seek(place)
             kind = _number(file, _LONGEST_ID)
             size = None if kind is None else _number(file, _LONGEST_SIZE)
             if kind is None or size is None:  # cut off, or damage, which is the decoder's to find
-                return end - place < _LONGEST_ID + _LONGEST_SIZE
-            place = file.tell() + (0 if _is_unknown(*size) else size[0])
-    return place > end
+                return "other" if cut or end - place < _LONGEST_ID + _LONGEST_SIZE else "no"
+            start, after = file.tell(), file.tell() + (0 if _is_unknown(*size) else size[0])
+            cut |= after > end
+            place = start if kind == _SEGMENT and cut else after
+    if not cut:
+        return "no"
+    return "frames" if place > end and kind in _WITH_FRAMES else "other"
 
 
 def _number(file: BinaryIO, longest: int) -> tuple[int, int] | None:

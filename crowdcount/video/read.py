@@ -86,7 +86,8 @@ def read_frames(path: Path | str, every: int = 1) -> Iterator[Frame]:
 
     Damage raises an error only after the last intact frame was yielded. Frames that are damaged, or depend on damaged
     ones, are left out. Missing frames at the end are detected if the container announces the number of frames or the
-    duration; MPEG streams do not. Where a video breaks off, frames that would follow a missing one are left out too.
+    duration; MPEG streams do not. Where a video breaks off, decoded frames that may follow missing ones are left out
+    too; the error says how many.
 
     Args:
         path: path of the video.
@@ -112,17 +113,24 @@ def _read(path: Path, every: int) -> Iterator[Frame]:
             if index % every == 0:
                 yield Frame(index, seconds, upright(frame))
         if following == 0:
-            reason = decoder.reason or "there is none"
+            reason = _unplaced(decoder) or decoder.reason or "there is none"
             raise InputError(f"{path}: no frame can be decoded ({reason}); {ADVICE}", path)
         missing = video.missing()
         if decoder.total > following and not missing:
             damaged.append((following, decoder.total - 1))
     found = [_ranges(damaged)] if damaged else []
     if missing:
-        last = f"frame {following - 1} at {seconds:.1f} s is the last that can be decoded"
-        found.append(f"breaks off, {last}, {missing}")
+        found.append(f"breaks off after frame {following - 1} at {seconds:.1f} s, {missing}")
+        found += [_unplaced(decoder)] if decoder.unplaced else []
     if found:
         raise InputError(f"{path}: {'; '.join(found)}; the other frames are intact; for these {ADVICE}", path)
+
+
+def _unplaced(decoder: Decoder) -> str:
+    """Name the frames that a cut leaves without an index."""
+    number = decoder.unplaced
+    which, them = ("frame is", "it") if number == 1 else ("frames are", "them")
+    return f"{number} {which} left out, as others before {them} may be missing" if number else ""
 
 
 def _whole_frames(video: VideoFile, decoder: Decoder) -> Iterator[tuple[int, av.VideoFrame]]:

@@ -92,8 +92,8 @@ def test_cut(films, tmp_path, suffix, codec, announced, every):
             np.testing.assert_array_equal(frame.image, whole[frame.index])
         last = int(message.split("frame ")[1].split()[0])
         assert 0 <= last - frames[-1].index < every
-        assert f"{path}: breaks off, frame {last} at {last / FPS:.1f} s is the last that can be decoded" in message
-        assert f"of {announced} announced" in message and "copy the file again from its source" in message
+        assert f"{path}: breaks off after frame {last} at {last / FPS:.1f} s, of {announced} announced" in message
+        assert "copy the file again from its source" in message
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi", ".flv"])
@@ -101,12 +101,28 @@ def test_cuts_among_frames_that_are_shown_later(films, tmp_path, suffix):
     """A frame that the decoder got before those shown in front of it does not take the index of a missing one."""
     source, path = films(suffix, "libx264", g=10, sc_threshold=0, bf=3), tmp_path / f"cut{suffix}"
     data, whole = source.read_bytes(), [frame.image for frame in read_frames(source)]
-    for start, size in packets(source)[30:-1]:
-        path.write_bytes(data[: start + size])
+    for intact, (start, _) in list(enumerate(packets(source)))[31:-1:3]:
+        path.write_bytes(data[: start + 20])
         frames, message = read_until_error(path)
         for frame in frames:
             np.testing.assert_array_equal(frame.image, whole[frame.index])
-        assert f"frame {frames[-1].index} at" in message
+        assert f"breaks off after frame {frames[-1].index} at" in message
+        assert f"; {intact - len(frames)} frame" in message
+
+
+def test_a_cut_that_leaves_no_frame_an_index(films, tmp_path):
+    source, path = films(".mkv", "libx264", g=10, sc_threshold=0, bf=3), tmp_path / "cut.mkv"
+    path.write_bytes(source.read_bytes()[: sum(packets(source)[2])])
+    frames, message = read_until_error(path)
+    assert frames == [] and "(2 frames are left out, as others before them may be missing)" in message
+
+
+def test_a_cut_in_the_last_packet(films, tmp_path):
+    """Its frame is not the last one shown, so that the end seems to be reached without it."""
+    source, path = films(".mkv", "libx264", g=10, sc_threshold=0, bf=3), tmp_path / "cut.mkv"
+    path.write_bytes(source.read_bytes()[: sum(packets(source)[-1])])
+    frames, message = read_until_error(path)
+    assert len(frames) == FRAMES - 3 and "; 2 frames are left out" in message
 
 
 def test_cut_before_the_index(films, tmp_path):
