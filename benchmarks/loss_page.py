@@ -179,8 +179,9 @@ def verdict(at: str, runs: list[dict[str, Any]]) -> str:
         return "With fewer than three seeds nothing follows.\n"
     chance = len(lines) / 2**seeds
     parts = [
-        f"Against none, for every seed (of {len(lines)} losses without any effect up to {chance:.1f} would be in each "
-        "list by chance alone; mean changes in brackets):\n"
+        f"Against none, for every seed, with mean changes in brackets. Of {len(lines)} losses without any effect, each "
+        f"list would hold {chance:.1f} on average, or fewer where values are equal; as all are compared with the same "
+        "runs of none, chance moves many of them together.\n"
     ]
     for metric in [name for name in METRICS[at] if name not in ("alignment", "uniformity")]:
         changes = {line: differences(runs, metric, line, BASELINE) for line in lines}

@@ -72,7 +72,7 @@ def test_what_every_seed_shows_is_listed():
     for name, errors in (("better", (1, 2, 2.5)), ("mixed", (1, 2, 4)), ("equal", (3, 3, 3))):
         runs += [{"loss": name, "seed": seed, "mae": mae, "label_order": 0.6} for seed, mae in enumerate(errors)]
     text = loss_page.verdict("blocks", runs)
-    assert "of 3 losses without any effect up to 0.4" in text
+    assert "Of 3 losses without any effect, each list would hold 0.4 on average" in text
     assert "- `mae` lower: better (-1.167); higher: no loss." in text
     assert "`label_order` lower: no loss; higher: better (+0.100), equal (+0.100), mixed (+0.100)." in text
 
