@@ -50,9 +50,9 @@ def for_camera(model: _Model, args: argparse.Namespace) -> _Model:
 
 
 def camera_words(args: argparse.Namespace) -> list[str]:
-    """Return those of the words that `add_camera` reads that say something, to be given to another command."""
+    """Return the words that tell another command the same about a camera, with all digits; none for defaults."""
     ignore = [] if args.ignore is None else ["--ignore", str(args.ignore)]
-    scale = [] if args.image_scale == 1 else ["--image-scale", f"{args.image_scale:g}"]
+    scale = [] if args.image_scale == 1 else ["--image-scale", str(args.image_scale)]
     side = [] if args.long_side is None else ["--long-side", str(args.long_side)]
     return [*ignore, *scale, *side]
 

@@ -100,14 +100,14 @@ def test_a_mask_and_a_scale_are_those_of_the_adapted_model(model, frames, tmp_pa
     mask, output = np.zeros((60, 90, 3), np.uint8), tmp_path / "hall"
     mask[:, :30] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
-    camera = ["--ignore", str(tmp_path / "mask.png"), "--image-scale", "0.5"]
+    camera = ["--ignore", str(tmp_path / "mask.png"), "--image-scale", "0.5123456789"]
     assert run(model, "--data", frames, "--output", output, "--level", "factor", *camera) == 0
     said = capsys.readouterr().out
     assert f"--model {output} {' '.join(camera)} --interval" in said and "The release does not hold --ignore" in said
     points = json.loads((frames / "points.json").read_text()).values()
     count = sum(x >= 30 for each in points for x, _ in each)
     assert f"{FRAMES} frames (mean count {count / FRAMES:.1f})" in said
-    same = crowdcount.Predictor(output, ignore=tmp_path / "mask.png", image_scale=0.5)
+    same = crowdcount.Predictor(output, ignore=tmp_path / "mask.png", image_scale=0.5123456789)
     assert same.predict(frames / "0.png").interval(0.5).state != "uncalibrated"
     assert crowdcount.predict(frames / "0.png", output).interval(0.5).state == "uncalibrated"
     assert f"Images were counted so: {same.protocol}." in (output / "README.md").read_text()
