@@ -87,7 +87,7 @@ def _sources(words: Iterable[str | Path], output: str, left_out: list[str]) -> I
         else:
             yield name, state
     if own:
-        left_out.append(f"{output}: {own} partitions of the output left out, which are no images")
+        left_out.append(f"{output}: {own} partition{'s' * (own != 1)} of the output left out, not images")
 
 
 def _files(words: Iterable[str | Path], left_out: list[str]) -> Iterator[tuple[str, State | None]]:

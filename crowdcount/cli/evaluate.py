@@ -9,9 +9,9 @@
 
 CONFIG is a YAML file with a section `data:`, as for `crowdcount train`; --data.KEY VALUE overrides its keys. Only its
 data set is used, and for --split val its rule of what is held out: size rule, windows and everything else that decides
-about a count belong to the model, but for --ignore, --image-scale and --long-side; people under the mask of --ignore
-do not count as true ones. A model of the family image_text (--weights pretrained: as open_clip published it)
-is measured on images with captions, such as CountBench: it chooses among nine captions that differ in the number.
+about a count belong to the model, except what --ignore, --image-scale and --long-side say; people under the mask of
+--ignore are left out of the true counts. A model of the family image_text (--weights pretrained: as open_clip published
+it) is measured on images with captions, such as CountBench: it chooses among nine captions that differ in the number.
 Images that are missing are named and left out. The figures are those that `crowdcount train test` logs, and with the
 same OMP_NUM_THREADS (which torchrun sets to 1) bit for bit the same for any number of processes.
 """

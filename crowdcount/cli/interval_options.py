@@ -39,7 +39,7 @@ def check_calibrated(predictor: BasePredictor, option: str) -> None:
 
 
 def other_protocol(predictor: "BasePredictor | CrowdModel") -> str:
-    """Return how a model was calibrated otherwise than it counts; empty if it was not."""
+    """Return how the calibration of a model differs from the way in which it counts; empty where it does not."""
     known = predictor.intervals
     if known is None or known.protocol == predictor.protocol:
         return ""

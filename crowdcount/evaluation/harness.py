@@ -107,8 +107,8 @@ def evaluate(model: CrowdModel, records: Sequence[Record], scoring: Scoring | No
     """Count in every image and compare with its annotation, with a progress bar on stderr.
 
     Images go one at a time through the size rule and inference of the model, so that their results do not depend on
-    each other. People under a mask of the model are no true ones. With `torch.distributed`, each process takes a share
-    of the images and all of them return all results, in the order of the records. A collective call.
+    each other. People under a mask of the model are left out of the true counts. With `torch.distributed`, each process
+    takes a share of the images and all of them return all results, in the order of the records. A collective call.
 
     Raises:
         InputError: if an image cannot be read, or has no expressions although the model needs them.

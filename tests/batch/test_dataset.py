@@ -121,7 +121,7 @@ def test_the_output_may_be_inside_the_source(tmp_path, monkeypatch, model, image
         assert count_dataset(source, output, model, partition=2).images == 5
         report = count_dataset(source, output, model, partition=2, resume=True)
         assert (report.images, report.kept, len(rows(output))) == (5, 5, 5)
-        assert f"{output}: 3 partitions of the output left out, which are no images" in report.left_out
+        assert f"{output}: 3 partitions of the output left out, not images" in report.left_out
         for part in (tmp_path / output).glob("part-*"):
             part.unlink()
     store = fsspec.filesystem("memory")
@@ -130,7 +130,7 @@ def test_the_output_may_be_inside_the_source(tmp_path, monkeypatch, model, image
         report = count_dataset("memory://inside/", "memory://inside/counts/", model, resume=resume)
         assert (report.images, report.kept) == (1, resume)
     count_dataset(images, "out", model)
-    with pytest.raises(InputError, match=r"holds no image to count in; .*out: 1 partitions of the output left out"):
+    with pytest.raises(InputError, match=r"holds no image to count in; .*out: 1 partition of the output left out"):
         count_dataset("out", "out", model, resume=True)
     with pytest.raises(InputError, match=r"in: holds a\.png, which is no partition, .* give a folder of its own"):
         count_dataset("in", "in", model)

@@ -44,7 +44,7 @@ def frames_of_files(files: Sequence[CountedFile]) -> list[Frame]:
 
 
 def outside(frames: Sequence[Frame], mask: IgnoreMask | None) -> list[Frame]:
-    """Return frames without the points under a mask; numbers alone are those of the people outside it already."""
+    """Return frames without the points under a mask; counts alone are already those of the people outside it."""
     records = [frame.record.outside(mask) for frame in frames]
     return [
         frame if record.points is None else replace(frame, record=record, count=float(record.count))
@@ -54,7 +54,7 @@ def outside(frames: Sequence[Frame], mask: IgnoreMask | None) -> list[Frame]:
 
 @dataclass(frozen=True)
 class Painted:
-    """The image of a record with one colour under a mask, where nobody is to be learned: people there are not labelled.
+    """The image of a record with one colour under a mask: people there are not labelled, and must teach nothing.
 
     Attributes:
         record: of the image.
