@@ -464,23 +464,23 @@ def test_ctrl_c_still_writes_the_tables(tool, release, photos, tmp_path, monkeyp
 
 
 def test_ctrl_c_within_a_batch_and_a_bug(tool, release, photos, tmp_path, monkeypatch):
-    picture_of, seen = count_run.Run._picture, []
+    image_of, seen = count_run.Run._image, []
 
     def stop(error):
         def each(self, path, image, prediction):
             seen.append(path)
             if path.name == "c.png":
                 raise error
-            return picture_of(self, path, image, prediction)
+            return image_of(self, path, image, prediction)
 
         return each
 
     out = tmp_path / "out"
     arguments = (photos, "--batch", 3, "--output", out, "--save", "csv")
-    monkeypatch.setattr(count_run.Run, "_picture", stop(KeyboardInterrupt()))
+    monkeypatch.setattr(count_run.Run, "_image", stop(KeyboardInterrupt()))
     assert run(tool, *arguments, model=release) == 130 and len(table(out / "counts.csv")) == 2
     (out / "counts.csv").unlink()
-    monkeypatch.setattr(count_run.Run, "_picture", stop(AssertionError("a bug")))
+    monkeypatch.setattr(count_run.Run, "_image", stop(AssertionError("a bug")))
     with pytest.raises(AssertionError, match="a bug"):  # bugs keep their traceback
         run(tool, *arguments, model=release)
     assert len(table(out / "counts.csv")) == 2

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crowdcount.errors import InputError
-from crowdcount.geometry import block_counts
+from crowdcount.geometry import as_points, block_counts
 from crowdcount.losses import transport as transport_module
 from crowdcount.losses.dm_count import DmCount
 from crowdcount.losses.transport import GibbsKernel, gibbs_kernel, sinkhorn, transport, variation
@@ -355,7 +355,7 @@ def test_autocast_rounds_nothing_but_the_logits(dtype, device):
 
 def test_a_transport_of_weight_0_is_not_computed(monkeypatch):
     density = torch.rand(2, 1, 4, 4, requires_grad=True)
-    points = [np.array([[3.0, 5.0]]), np.zeros((0, 2))]
+    points = [as_points([[3.0, 5.0]]), as_points([])]
     expected = DmCount(ot_weight=1.0)(density, points, 8)
     monkeypatch.setattr("crowdcount.losses.dm_count.transport", None)
     terms = DmCount(ot_weight=0.0)(density, points, 8)
