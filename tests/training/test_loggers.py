@@ -42,7 +42,8 @@ def test_tensorboard(fit):
 def test_weights_and_biases(fit):
     wandb = pytest.importorskip("wandb")
     folder = fit("WandbLogger")
-    wandb.finish()  # its own process writes the record
+    wandb.finish()
+    wandb.teardown()  # its own process writes the record, and ends
     record = next(folder.rglob("run-*.wandb")).read_bytes()
     assert b"val/mae" in record
 
