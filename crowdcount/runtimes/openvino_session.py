@@ -1,6 +1,7 @@
 """Files of OpenVINO (.xml with a .bin) in OpenVINO."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +28,9 @@ class OpenVinoSession:
 
     def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
         require("openvino", "openvino")
-        import openvino
-
         if not (weights := path.with_suffix(".bin")).is_file():
             raise InputError(f"{weights}: is missing; it holds the weights of {path.name}")
-        core = openvino.Core()
+        core = _core()
         place = "CPU" if device in ("auto", "cpu") else device.upper()
         try:
             model = core.read_model(path, weights)
@@ -55,6 +54,19 @@ class OpenVinoSession:
             raise InputError("there is too little memory; set max_memory or long_side") from error
         # a copy: the next call writes into the same memory
         return {name: np.array(found[index], np.float32) for index, name in enumerate(self._names)}
+
+
+@cache
+def _core() -> Any:
+    """Return the one core of this process, which is never closed.
+
+    A core that loads the CPU's plugin gives the thread a stack for signals and takes it away when it is closed. Of two
+    that are closed in the order in which they came, the second puts back the stack of the first, which is gone: the
+    next signal, such as that of Ctrl-C, ends the process with a segmentation fault (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def read_metadata(model: Any) -> Mapping[str, str]:

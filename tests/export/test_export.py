@@ -1,7 +1,6 @@
 """Exported files: equal to torch at several sizes, described, one file, or none."""
 
 import json
-import signal
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -199,10 +198,7 @@ def test_int8_counts_nearly_the_same(tmp_path):
     image = noise(64, 96, 2)
     found, expected = (each.run(image)["density"].sum() for each in (small, plain))
     assert found != expected and found == pytest.approx(expected, rel=0.1)
-    # nncf leaves this process as it is: where it has run, a handler that raises ends in a crash
-    assert "nncf" not in sys.modules
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+    assert "nncf" not in sys.modules  # where it has run, a signal may crash the process
 
 
 @QUANTISES

@@ -210,6 +210,20 @@ def test_weights_that_give_no_number_are_refused(tmp_path):
         RuntimePredictor(path).predict(noise_image())
 
 
+def test_a_signal_after_two_sessions_of_openvino_is_handled(tmp_path):
+    pytest.importorskip("openvino", reason="comes with the extra `openvino`")
+    path = write_openvino(tmp_path / "model.xml")
+    code = (
+        "import signal; from crowdcount.runtimes import RuntimePredictor;"
+        f"first, second = (RuntimePredictor({str(path)!r}) for _ in range(2));"
+        "del first; del second;"  # each has had the stack for signals of this thread
+        "signal.signal(signal.SIGTERM, lambda *_: print('handled'));"
+        "signal.raise_signal(signal.SIGTERM)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (0, "handled\n", "")
+
+
 def test_counting_imports_no_torch(tmp_path):
     path = model_of(tmp_path)
     code = (
