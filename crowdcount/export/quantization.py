@@ -1,7 +1,7 @@
 """Quantisation of weights and activations to int8 with nncf, in a process of its own.
 
-NNCF 3.4 opens cores of OpenVINO of its own. Where it had run, the next signal, such as that of Ctrl-C, was seen to end the
-process with a crash; see `crowdcount.runtimes.openvino_session`.
+NNCF 3.4 opens cores of OpenVINO of its own. Where it had run, the next signal, such as that of Ctrl-C, was seen to end
+the process with a crash; see `crowdcount.runtimes.openvino_session`.
 """
 
 import json
