@@ -93,7 +93,7 @@ def curve(rows: Sequence[Row]) -> str:
     for share in (0, 0.25, 0.5, 0.75, 1):
         body += _text(LEFT - 22, place(0, share)[1] + 4, f"{share:.0%}")
     body += _text(LEFT + WIDTH / 2, TOP + HEIGHT + 38, "labelled frames")
-    body += _text(LEFT + WIDTH / 2, TOP - 12, "error on other images, of that of the start")
+    body += _text(LEFT + WIDTH / 2, TOP - 12, "error on other images, relative to the start")
     for number, (colour, (name, own)) in enumerate(zip(COLOURS, groups.items(), strict=False)):
         points = [place(0, 1), *(place(row["frames"], row["MAE"] / row["start MAE"]) for row in own)]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
