@@ -1,4 +1,4 @@
-"""What the benchmarks compare: the same scenes, the same hits, the same densities; what they measure is there."""
+"""The sides of a benchmark compare the same scenes, the same hits, the same densities; what they measure is there."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""What must hold for any points and any image: Hypothesis looks for the counterexample."""
+"""Properties that must hold for any points and any image: Hypothesis looks for the counterexample."""
 
 from itertools import pairwise
 

@@ -133,6 +133,20 @@ def test_nothing_unsafe_or_windowed(path):
     assert not re.search(r"pickle\.loads?\(|jit\.load\(", text)
 
 
+def opening(text):
+    """Return the first words of the docstrings of a source text."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [ast.get_docstring(node) for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
+    return {each.split()[0] for each in found if each}
+
+
+def test_docstrings_open_with_a_noun_phrase_or_an_imperative():
+    assert opening('"""What it is."""\ndef f():\n    """Return it."""') == {"What", "Return"}
+    folders = [PACKAGE.parent / name for name in ("crowdcount", "benchmarks", "tools", "tests")]
+    for path in [path for folder in folders for path in folder.rglob("*.py")]:
+        assert not opening(path.read_text()) & {"What", "Where", "Which"}, path
+
+
 def test_tests_do_not_import_each_other():
     for path in Path(__file__).parent.rglob("test_*.py"):
         for name in imports(path):

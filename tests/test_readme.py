@@ -1,4 +1,4 @@
-"""What the README shows first runs exactly as it is printed there."""
+"""The first commands of the README run exactly as they are printed there."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""What the options of a command ask for: a predictor in torch or in the runtime of an exported model, a camera."""
+"""Objects that the options of a command ask for: a predictor, in torch or in the runtime of a file, and a camera."""
 
 import argparse
 from pathlib import Path

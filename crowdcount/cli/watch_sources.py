@@ -1,4 +1,4 @@
-"""What `crowdcount watch` is told of each of its sources: zones, and pixels that are not counted."""
+"""Options of `crowdcount watch` for each of its sources: zones, and pixels that are not counted."""
 
 import argparse
 from collections.abc import Sequence

@@ -27,7 +27,7 @@ from crowdcount.ground.pose import Pose
 
 @dataclass(frozen=True)
 class Settings:
-    """Where heads are, the errors above which no density is given, and the names of densities.
+    """The plane of the heads, the errors above which no density is given, and the names of densities.
 
     Attributes:
         head_height: height in metres of the plane through which the image is mapped.

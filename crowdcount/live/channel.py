@@ -19,7 +19,7 @@ from crowdcount.zones import Zone, zone_counts, zone_intervals
 
 
 class FrameSource(Protocol):
-    """What gives the newest frame, such as `StreamReader`."""
+    """A source of newest frames, such as `StreamReader`."""
 
     source: Source
 

@@ -1,4 +1,4 @@
-"""Which times of a source have readings: outages begin and end as a pure function of times."""
+"""Outages of a source, which begin and end as a pure function of the times of its readings."""
 
 from dataclasses import dataclass, field, replace
 from typing import Final

@@ -13,7 +13,7 @@ EventKind = Literal["raised", "cleared", "lost", "returned"]
 
 @dataclass(frozen=True)
 class LiveReading:
-    """What was counted in one frame of a live source.
+    """Counts in one frame of a live source.
 
     Attributes:
         source: name of the source.

@@ -20,7 +20,7 @@ _LOOK = 0.05
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where records go.
+    """Destinations of records.
 
     Attributes:
         log: the store of all of them.

@@ -1,4 +1,4 @@
-"""What the file of an exported model says of itself: pre- and postprocessing, and the way to count with it."""
+"""Metadata in the file of an exported model: pre- and postprocessing, and the way to count with it."""
 
 import json
 from collections.abc import Mapping

@@ -98,7 +98,7 @@ class CountAnswer(BaseModel):
 
 
 class Information(BaseModel):
-    """What the service counts with, and its limits."""
+    """Model and cameras of the service, and its limits."""
 
     model: str
     version: str

@@ -106,12 +106,17 @@ def test_a_video_is_watched_to_its_end(model, folder, capsys):
     assert shown.out.count("street: count") == len(readings) and "readings of 20 frames" in shown.err
 
 
-def test_what_is_known_of_a_camera(model, folder, capsys):
-    path = write_video(folder / "walk.mp4", [frame_image(index) for index in range(5)], "mpeg4")
+def masked_film(folder):
+    """Write a film, a zone in its left part, and a mask that covers the zone; return the film."""
     mask = 0 * frame_image(0)
     mask[:, :128] = 255
-    cv2.imwrite("left.png", mask)
+    cv2.imwrite(str(folder / "left.png"), mask)
     (folder / "zones.json").write_text('{"left": [[0, 0], [96, 0], [96, 120], [0, 120]]}')
+    return write_video(folder / "walk.mp4", [frame_image(index) for index in range(5)], "mpeg4")
+
+
+def test_what_is_known_of_a_camera(model, folder, capsys):
+    path = masked_film(folder)
     words = ["--every", "0.1", "--image-scale", "0.5", "--long-side", "128", "--ignore", "left.png"]
     assert main([str(path), "--model", model, "--zones", "zones.json", "--output", "log.csv", *words]) == 0
     shown = capsys.readouterr().out
@@ -123,11 +128,7 @@ def test_what_is_known_of_a_camera(model, folder, capsys):
 
 
 def test_a_mask_for_one_of_two_sources(model, folder):
-    path = write_video(folder / "walk.mp4", [frame_image(index) for index in range(5)], "mpeg4")
-    mask = 0 * frame_image(0)
-    mask[:, :128] = 255
-    cv2.imwrite("left.png", mask)
-    (folder / "zones.json").write_text('{"left": [[0, 0], [96, 0], [96, 120], [0, 120]]}')
+    path = masked_film(folder)
     words = ["--every", "0.1", "--zones", "a=zones.json", "--zones", "b=zones.json", "--ignore", "a=left.png"]
     assert main([f"a={path}", f"b={path}", "--model", model, "--output", "log.csv", *words]) == 0
     with (folder / "log.csv").open(newline="") as file:

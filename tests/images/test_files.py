@@ -1,4 +1,4 @@
-"""What a folder holds and is not read is counted and named."""
+"""Files of a folder that are not read are counted and named."""
 
 import PIL.Image
 import pytest

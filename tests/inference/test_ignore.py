@@ -1,4 +1,4 @@
-"""What lies under a mask is not counted; zones, points, variance and intervals agree with that."""
+"""Pixels under a mask are not counted; zones, points, variance and intervals agree with that."""
 
 from dataclasses import replace
 

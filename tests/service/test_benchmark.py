@@ -1,4 +1,4 @@
-"""What the benchmark of the service measures is there, with a small counter and few clients."""
+"""The figures of the service's benchmark are there, with a small counter and few clients."""
 
 import argparse
 import os

@@ -165,7 +165,7 @@ def test_the_loss_falls_and_a_run_resumes(config, tmp_path, shanghaitech_root):
 
 
 def test_a_network_with_one_head_trains_with_the_other_losses(config, tmp_path):
-    """What compares the heads alone: classified blocks under the same losses of counts."""
+    """Settings that compare the heads alone: classified blocks under the same losses of counts."""
     path = config("Ebc", {"backbone": "test_resnet"}, {"regression": "poisson", "auxiliary": "mae"}, 64, 2)
     train.main(["fit", "--config", path])
     logged = set().union(*rows(tmp_path / "run/version_0"))

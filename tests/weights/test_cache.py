@@ -78,7 +78,7 @@ def archived(server, local_index, files, member="best_mae_0.pth", **changes):
 
 
 def left():
-    """What is in the cache beside locks."""
+    """Return the files in the cache beside locks."""
     return sorted(path.name for path in cache_folder().iterdir() if path.suffix != ".lock" and path.name != "lock.json")
 
 
@@ -427,7 +427,7 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(known, tmp_path, monk
 
 
 def test_of_two_different_files_at_once_the_second_is_refused(unknown, tmp_path):
-    """What is expected of the second is what the first was."""
+    """The second is expected to be as the first was."""
     files = [tmp_path / name for name in "ab"]
     for number, file in enumerate(files):
         file.write_bytes(b"\x80" + bytes([number]) * 1000)
