@@ -21,11 +21,12 @@ from crowdcount.metrics import CountErrors, MacroNae
 from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork, count_map
 from crowdcount.training.averages import EpochAverages
 from crowdcount.training.finite import check_weights, loss_error
+from crowdcount.training.parameter_groups import Group, LrMultipliers, multiply_rates, parameter_groups
 from crowdcount.training.processor import emulates_bfloat16, keep_memory
 
 logger = logging.getLogger(__name__)
 
-MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
+MakeOptimizer = Callable[[Iterable[Tensor] | Iterable[Group]], Optimizer]
 MakeSchedule = Callable[[Optimizer], LRScheduler]
 
 
@@ -36,13 +37,21 @@ class TrainingModule(LightningModule):
         network: the network to train.
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
+        lr_multipliers: see `crowdcount.training.parameter_groups`.
     """
 
-    def __init__(self, network: CrowdNetwork, optimizer: MakeOptimizer, schedule: MakeSchedule | None) -> None:
+    def __init__(
+        self,
+        network: CrowdNetwork,
+        optimizer: MakeOptimizer,
+        schedule: MakeSchedule | None,
+        lr_multipliers: LrMultipliers | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.make_optimizer = optimizer
         self.make_schedule = schedule
+        self.lr_multipliers = lr_multipliers or {}
         self.averages = EpochAverages()
         self._rate: float | None = None
         self._terms: dict[str, Tensor] = {}
@@ -121,11 +130,17 @@ class TrainingModule(LightningModule):
             check_weights(self, self.global_step)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make the optimizer over the trained parameters, and its schedule."""
+        """Make the optimizer over the trained parameters, and its schedule.
+
+        Raises:
+            InputError: a value the optimizer refuses; a learning-rate multiplier without parameters.
+        """
+        groups = parameter_groups(self, self.lr_multipliers)
         try:
-            optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+            optimizer = self.make_optimizer(groups)
         except ValueError as error:  # torch names neither the key nor the class
             raise InputError(f"model.optimizer: {error}") from error
+        multiply_rates(optimizer, self.lr_multipliers)
         if self.make_schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
@@ -192,15 +207,21 @@ class CountingModule(TrainingModule):
         network: the network to train.
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
+        lr_multipliers: see `crowdcount.training.parameter_groups`.
         inference: how whole images are counted in validation, testing and prediction.
     """
 
     network: DensityNetwork
 
     def __init__(
-        self, network: DensityNetwork, optimizer: MakeOptimizer, schedule: MakeSchedule | None, inference: Inference
+        self,
+        network: DensityNetwork,
+        optimizer: MakeOptimizer,
+        schedule: MakeSchedule | None,
+        inference: Inference,
+        lr_multipliers: LrMultipliers | None = None,
     ) -> None:
-        super().__init__(network, optimizer, schedule)
+        super().__init__(network, optimizer, schedule, lr_multipliers)
         network.check_sizes()
         network.to(memory_format=torch.channels_last)
         inference.check(network)

@@ -12,6 +12,7 @@ from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.blockwise.loss import Dace
 from crowdcount.training.base import CountingModule, MakeOptimizer, MakeSchedule
 from crowdcount.training.contrastive_blocks import BlockContrast
+from crowdcount.training.parameter_groups import LrMultipliers
 
 
 class BlockwiseModule(CountingModule):
@@ -24,6 +25,8 @@ class BlockwiseModule(CountingModule):
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: inference on whole images in validation, testing and prediction.
         contrastive: further terms of the loss, on the features of blocks (`at: count_bins`).
+        lr_multipliers: learning rate of parts of the network relative to that of the rest, by the beginning of
+            parameter names, such as {backbone: 0.2}; see `crowdcount.training.parameter_groups`.
 
     Raises:
         InputError: the network does not classify counts; a contrastive term belongs elsewhere.
@@ -39,13 +42,14 @@ class BlockwiseModule(CountingModule):
         schedule: MakeSchedule | None = None,
         inference: Inference = Inference(),  # noqa: B008  the configuration system reads the defaults off it
         contrastive: tuple[ContrastiveTerm, ...] = (),
+        lr_multipliers: LrMultipliers | None = None,
     ) -> None:
         if not isinstance(network, BlockwiseCounter):
             raise InputError(
                 f"model.network: {type(network).__name__} has no count classes, which DACE needs; train it with "
                 "crowdcount.training.DensityModule and one of its losses"
             )
-        super().__init__(network, optimizer, schedule, inference)
+        super().__init__(network, optimizer, schedule, inference, lr_multipliers)
         self.loss = loss
         self.contrastive = BlockContrast(contrastive, network)
 

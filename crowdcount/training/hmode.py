@@ -13,6 +13,7 @@ from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.hmode.loss import HmodeLoss
 from crowdcount.models.hmode.network import ExpertMaps, Hmode
 from crowdcount.training.base import CountingModule, MakeOptimizer, MakeSchedule
+from crowdcount.training.parameter_groups import LrMultipliers
 
 
 class HmodeModule(CountingModule):
@@ -26,6 +27,8 @@ class HmodeModule(CountingModule):
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: inference on whole images in validation, testing and prediction.
+        lr_multipliers: learning rate of parts of the network relative to that of the rest, by the beginning of
+            parameter names, such as {backbone: 0.2}; see `crowdcount.training.parameter_groups`.
 
     Raises:
         InputError: the network is not an HMoDE, or a region of the loss does not fit its stride.
@@ -41,13 +44,14 @@ class HmodeModule(CountingModule):
         optimizer: MakeOptimizer = torch.optim.Adam,
         schedule: MakeSchedule | None = None,
         inference: Inference = Inference(),  # noqa: B008
+        lr_multipliers: LrMultipliers | None = None,
     ) -> None:
         if not isinstance(network, Hmode):
             raise InputError(
                 f"model.network: {type(network).__name__} is not a mixture of experts, which this loss needs; train it "
                 "with crowdcount.training.DensityModule and one of its losses"
             )
-        super().__init__(network, optimizer, schedule, inference)
+        super().__init__(network, optimizer, schedule, inference, lr_multipliers)
         if loss.relative is not None and loss.region % network.stride:
             raise InputError(f"loss.region: {loss.region} should be a multiple of {network.stride}, the finest stride")
         self.loss = loss

@@ -18,6 +18,7 @@ from crowdcount.models.clip.number_words import number_words
 from crowdcount.models.image_text.captions import NUMBERS, replace_number
 from crowdcount.models.image_text.network import ImageText
 from crowdcount.training.base import MakeOptimizer, MakeSchedule, TrainingModule
+from crowdcount.training.parameter_groups import LrMultipliers
 
 _VALUES = {number_words(number): number for number in NUMBERS}
 
@@ -37,6 +38,8 @@ class ImageTextModule(TrainingModule):
         optimizer: makes the optimizer from the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: how the number of an image is chosen in validation and testing.
+        lr_multipliers: learning rate of parts of the network relative to that of the rest, by the beginning of
+            parameter names, such as {backbone: 0.2}; see `crowdcount.training.parameter_groups`.
 
     Raises:
         InputError: a number is out of its range.
@@ -53,8 +56,9 @@ class ImageTextModule(TrainingModule):
         optimizer: MakeOptimizer = torch.optim.Adam,
         schedule: MakeSchedule | None = None,
         inference: CaptionInference = CaptionInference(),  # noqa: B008  the configuration system reads the defaults off it
+        lr_multipliers: LrMultipliers | None = None,
     ) -> None:
-        super().__init__(network, optimizer, schedule)
+        super().__init__(network, optimizer, schedule, lr_multipliers)
         check_number("model.count_weight", count_weight, 0)
         check_number("model.wrong_numbers", wrong_numbers, 1, len(NUMBERS) - 1)
         check_number("model.count_scale", count_scale, 0, above=True)

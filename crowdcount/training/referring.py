@@ -20,6 +20,7 @@ from crowdcount.models.rec.outputs import PointDetections, selected
 from crowdcount.training.base import MakeOptimizer, MakeSchedule, TrainingModule
 from crowdcount.training.contrastive import ContrastiveTerms, MakePairs
 from crowdcount.training.contrastive_tokens import logit_pairs, text_ids, token_pairs
+from crowdcount.training.parameter_groups import LrMultipliers
 
 
 class ReferringModule(TrainingModule):
@@ -35,6 +36,8 @@ class ReferringModule(TrainingModule):
             network's input; scores without `fixed` use GroundingREC's radius, which depends on the prediction.
         contrastive: further terms of the loss, on image tokens (`at: rec_tokens`) or on their scores with expressions
             (`at: rec_logits`).
+        lr_multipliers: learning rate of parts of the network relative to that of the rest, by the beginning of
+            parameter names, such as {backbone: 0.2}; see `crowdcount.training.parameter_groups`.
 
     Raises:
         InputError: a part of the network would stay untrained, or a contrastive term belongs elsewhere.
@@ -51,8 +54,9 @@ class ReferringModule(TrainingModule):
         inference: PointInference = PointInference(),  # noqa: B008
         radius: float = 10.0,
         contrastive: tuple[ContrastiveTerm, ...] = (),
+        lr_multipliers: LrMultipliers | None = None,
     ) -> None:
-        super().__init__(network, optimizer, schedule)
+        super().__init__(network, optimizer, schedule, lr_multipliers)
         check_number("model.radius", radius, 0, above=True, hint="in pixels")
         if not (loss.label_weight and loss.point_weight):
             raise InputError("model.loss.label_weight, point_weight: 0 would leave part of the detector untrained")

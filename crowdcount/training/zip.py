@@ -11,6 +11,7 @@ from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.zip.loss import ZipLoss
 from crowdcount.training.base import CountingModule, MakeOptimizer, MakeSchedule
 from crowdcount.training.contrastive_blocks import BlockContrast
+from crowdcount.training.parameter_groups import LrMultipliers
 
 
 class ZipModule(CountingModule):
@@ -24,6 +25,8 @@ class ZipModule(CountingModule):
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: inference on whole images in validation, testing and prediction.
         contrastive: further terms of the loss, on the features of blocks (`at: count_bins`).
+        lr_multipliers: learning rate of parts of the network relative to that of the rest, by the beginning of
+            parameter names, such as {backbone: 0.2}; see `crowdcount.training.parameter_groups`.
     """
 
     network: BlockwiseCounter
@@ -36,8 +39,9 @@ class ZipModule(CountingModule):
         schedule: MakeSchedule | None = None,
         inference: Inference = Inference(),  # noqa: B008
         contrastive: tuple[ContrastiveTerm, ...] = (),
+        lr_multipliers: LrMultipliers | None = None,
     ) -> None:
-        super().__init__(network, optimizer, schedule, inference)
+        super().__init__(network, optimizer, schedule, inference, lr_multipliers)
         self.loss = loss
         self.contrastive = BlockContrast(contrastive, network)
 
