@@ -21,7 +21,7 @@ from crowdcount.metrics import CountErrors, MacroNae
 from crowdcount.models.base import CountMap, CrowdNetwork, DensityNetwork, count_map
 from crowdcount.training.averages import EpochAverages
 from crowdcount.training.finite import check_weights, loss_error
-from crowdcount.training.parameter_groups import Group, LrMultipliers, multiply_rates, parameter_groups
+from crowdcount.training.parameter_groups import Group, LrMultipliers, check_schedule, multiply_rates, parameter_groups
 from crowdcount.training.processor import emulates_bfloat16, keep_memory
 
 logger = logging.getLogger(__name__)
@@ -35,9 +35,10 @@ class TrainingModule(LightningModule):
 
     Args:
         network: the network to train.
-        optimizer: makes the optimizer from the parameters that require gradients.
+        optimizer: makes the optimizer from groups of the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
-        lr_multipliers: see `crowdcount.training.parameter_groups`.
+        lr_multipliers: learning rate of parts of the network relative to that of the rest, by the beginning of
+            parameter names, such as {backbone: 0.2}; see `crowdcount.training.parameter_groups`.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class TrainingModule(LightningModule):
             )
 
     def on_train_epoch_start(self) -> None:
-        """Note the learning rate of the epoch; a run resumed inside it has rate and averages from its checkpoint."""
+        """Note the rate of the epoch (of the first group); a resumed run has rate and averages from its checkpoint."""
         self.averages.reset()
         self._rate = self._current_rate()
 
@@ -133,7 +134,7 @@ class TrainingModule(LightningModule):
         """Make the optimizer over the trained parameters, and its schedule.
 
         Raises:
-            InputError: a value the optimizer refuses; a learning-rate multiplier without parameters.
+            InputError: a value that the optimizer refuses, or a multiplier that takes no effect.
         """
         groups = parameter_groups(self, self.lr_multipliers)
         try:
@@ -143,7 +144,11 @@ class TrainingModule(LightningModule):
         multiply_rates(optimizer, self.lr_multipliers)
         if self.make_schedule is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
+        rates = [group["lr"] for group in optimizer.param_groups]
+        schedule = self.make_schedule(optimizer)
+        if self.lr_multipliers:
+            check_schedule(optimizer, rates, type(schedule).__name__)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add torch's random streams (dropout draws from them), how images were normalised and the epoch so far.
@@ -205,9 +210,10 @@ class CountingModule(TrainingModule):
 
     Args:
         network: the network to train.
-        optimizer: makes the optimizer from the parameters that require gradients.
+        optimizer: makes the optimizer from groups of the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
-        lr_multipliers: see `crowdcount.training.parameter_groups`.
+        lr_multipliers: learning rate of parts of the network relative to that of the rest, by the beginning of
+            parameter names, such as {backbone: 0.2}; see `crowdcount.training.parameter_groups`.
         inference: how whole images are counted in validation, testing and prediction.
     """
 

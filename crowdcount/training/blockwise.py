@@ -21,7 +21,7 @@ class BlockwiseModule(CountingModule):
     Args:
         network: the network to train.
         loss: terms and weights of the loss.
-        optimizer: makes the optimizer from the parameters that require gradients.
+        optimizer: makes the optimizer from groups of the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: inference on whole images in validation, testing and prediction.
         contrastive: further terms of the loss, on the features of blocks (`at: count_bins`).

@@ -125,7 +125,9 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any], optimizer: torch.
             "can go on from it; give a last.ckpt, or leave the option out to start anew"
         )
     groups = checkpoint["optimizer_states"][0]["param_groups"]
-    theirs, ours = ([len(each["params"]) for each in some] for some in (groups, optimizer.param_groups))
+    theirs, ours = (
+        [(each.get("part"), len(each["params"])) for each in some] for some in (groups, optimizer.param_groups)
+    )
     options = groups[0].keys() ^ optimizer.param_groups[0].keys()
     # versions of torch differ in options on one side, optimizers on both
     if theirs != ours or (options & groups[0].keys() and options - groups[0].keys()):

@@ -17,7 +17,7 @@ class DensityModule(CountingModule):
     Args:
         network: the network to train.
         loss: a loss such as `crowdcount.losses.DensityMse`, `DmCount`, `BayesianLoss` or `CountL1`.
-        optimizer: makes the optimizer from the parameters that require gradients.
+        optimizer: makes the optimizer from groups of the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: inference on whole images in validation, testing and prediction.
         lr_multipliers: learning rate of parts of the network relative to that of the rest, by the beginning of

@@ -24,7 +24,7 @@ class HmodeModule(CountingModule):
         loss: terms and weights of the loss.
         kernel: kernel of a person in the true density of a crop; people outside the crop neither contribute to it nor
             count as neighbours of an adaptive kernel.
-        optimizer: makes the optimizer from the parameters that require gradients.
+        optimizer: makes the optimizer from groups of the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: inference on whole images in validation, testing and prediction.
         lr_multipliers: learning rate of parts of the network relative to that of the rest, by the beginning of

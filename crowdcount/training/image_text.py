@@ -35,7 +35,7 @@ class ImageTextModule(TrainingModule):
         count_weight: weight of the loss of counterfactual captions; 0 leaves it out.
         wrong_numbers: wrong numbers drawn for each caption: 1 in the paper, 8 (all of them) in its replication.
         count_scale: one over the temperature of the counterfactual loss; 1 as published.
-        optimizer: makes the optimizer from the parameters that require gradients.
+        optimizer: makes the optimizer from groups of the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: how the number of an image is chosen in validation and testing.
         lr_multipliers: learning rate of parts of the network relative to that of the rest, by the beginning of

@@ -29,7 +29,7 @@ class ReferringModule(TrainingModule):
     Args:
         network: the detector.
         loss: terms and weights of the loss.
-        optimizer: makes the optimizer from the parameters that require gradients.
+        optimizer: makes the optimizer from groups of the parameters that require gradients.
         schedule: makes the learning-rate schedule, stepped once an epoch; null keeps the rate.
         inference: inference on whole images.
         radius: radius of the localisation scores `f1_fixed`, `precision_fixed` and `recall_fixed`, in pixels of the

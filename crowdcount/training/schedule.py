@@ -22,7 +22,7 @@ class WarmupRestarts(LRScheduler):
         warmup_lr: rate of the first epoch.
         first_period: epochs of the first cosine.
         period_factor: length of each cosine relative to the previous one.
-        min_lr: minimum rate of a cosine.
+        min_lr: minimum rate of a cosine; it and `warmup_lr` hold for all parameter groups, whatever their own rate.
         warmup: "linear", or "log" for a warm-up that is linear in the logarithm of the rate.
     """
 

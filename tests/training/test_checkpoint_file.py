@@ -10,6 +10,7 @@ from torch import nn
 
 from crowdcount.errors import InputError
 from crowdcount.training.checkpoint_file import AtomicCheckpointIO, check_folder, check_resumable, check_room
+from crowdcount.training.parameter_groups import parameter_groups
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
@@ -83,6 +84,15 @@ def test_a_training_resumes_with_its_optimizer_alone(tmp_path):
     for other in (torch.optim.SGD(layer.parameters()), torch.optim.Adam([layer.weight])):
         with pytest.raises(InputError, match=r"last\.ckpt holds the state of another optimizer than"):
             check_resumable(path, state_of(adam), other)
+
+
+def test_groups_of_equal_sizes_are_told_apart(tmp_path):
+    """The moments would go to other parameters."""
+    layers = nn.ModuleDict({name: nn.Linear(2, 2) for name in ("backbone", "head")})
+    first, second = (torch.optim.Adam(parameter_groups(layers, {part: 0.5})) for part in layers)
+    check_resumable(tmp_path / "last.ckpt", state_of(first), first)
+    with pytest.raises(InputError, match=r"last\.ckpt holds the state of another optimizer than"):
+        check_resumable(tmp_path / "last.ckpt", state_of(first), second)
 
 
 @pytest.mark.parametrize("change", [{"optimizer_states": []}, {"optimizer_states": None}, {"loops": None}])

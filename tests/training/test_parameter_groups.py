@@ -36,26 +36,41 @@ def test_without_multipliers_one_group():
 
 @pytest.mark.parametrize(
     ("multipliers", "message"),
-    [({"encoder": 0.1}, "'encoder'; they begin with backbone, backbones, head, states"), ({"head": -1.0}, "head: -1")],
+    [
+        ({"encoder": 0.1}, r"left for 'encoder' \(names begin with backbone, backbones, head, states"),
+        ({"head": 0.1, "head.weight": 0.1, "head.bias": 0.1}, "left for 'head'"),
+        ({"backbone": 0.1, "": 0.5}, "left for ''"),
+        ({"head": 0.0}, "head: 0.0"),
+    ],
 )
 def test_refused(multipliers, message):
     with pytest.raises(InputError, match=message):
         parameter_groups(Module(), multipliers)
 
 
-def test_schedule_keeps_the_ratio():
-    """Each group follows the schedule from its own rate."""
-    module = BlockwiseModule(
+def trained(schedule, multipliers=None):
+    return BlockwiseModule(
         Ebc("resnet18", Bins([0, 1, "2+"], [0, 1, 2.4]), reduction=16, pretrained=False),
         Dace(),
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=0.1),
-        schedule=lambda optimizer: WarmupRestarts(optimizer, warmup_epochs=0, first_period=2, min_lr=0.0),
-        lr_multipliers={"backbone": 0.25, "classifier.bias": 0.0},
+        schedule=schedule,
+        lr_multipliers=multipliers or {"backbone": 0.25, "classifier.bias": 2.0},
     )
+
+
+def test_schedules_with_rates_of_their_own_are_refused():
+    module = trained(lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=5))
+    with pytest.raises(InputError, match="OneCycleLR sets the rates of all parts itself"):
+        module.configure_optimizers()
+
+
+def test_schedule_keeps_the_ratio():
+    """Each group follows the schedule from its own rate."""
+    module = trained(lambda optimizer: WarmupRestarts(optimizer, warmup_epochs=0, first_period=2, min_lr=0.0))
     configured = module.configure_optimizers()
     groups = configured["optimizer"].param_groups
-    assert [each["lr"] for each in groups] == [0.1, 0.025, 0.0]
+    assert [each["lr"] for each in groups] == pytest.approx([0.1, 0.025, 0.2])
     assert sum(len(each["params"]) for each in groups) == len(list(module.parameters()))
     configured["optimizer"].step()
     configured["lr_scheduler"].step()
-    assert [each["lr"] for each in groups] == pytest.approx([0.05, 0.0125, 0.0])
+    assert [each["lr"] for each in groups] == pytest.approx([0.05, 0.0125, 0.1])
