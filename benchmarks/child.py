@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +22,12 @@ Result = TypeVar("Result")
 def in_child(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call a module-level function in a fresh process of the same Python and return its result.
 
+    After SIGTERM or Ctrl-C the process ends as well.
+
     Raises:
         InputError: the process was killed.
     """
+    others = active_children()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             return pool.submit(function, *arguments).result()
@@ -32,6 +35,12 @@ def in_child(function: Callable[..., Result], *arguments: Any) -> Result:
             raise InputError(
                 f"{arguments[0]}: its process was killed, most likely because the memory ran out"
             ) from error
+        except BaseException:
+            # the pool would wait for the end of the call
+            for process in active_children():
+                if process not in others:
+                    process.terminate()
+            raise
 
 
 def opened(source: str, threads: int) -> tuple[Model, str]:

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import multiprocessing
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +29,7 @@ from benchmarks import (
     training,
     windows,
 )
+from benchmarks.child import in_child
 from benchmarks.peak import Peak
 from benchmarks.runtime_child import Measurement
 from crowdcount.data import Folder, ShanghaiTech
@@ -250,6 +253,23 @@ def test_a_runtime_is_measured_by_itself(tmp_path):
     assert row.whole > row.peak >= 0 and not row.remark
     code = "import sys, benchmarks.runtime_child; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+def test_a_signal_ends_the_measuring_process_too(tmp_path):
+    """It was waited for, and went on for ever once its parent had been killed."""
+
+    def ended(*_):
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGALRM, ended)
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    done = tmp_path / "done"
+    try:
+        with pytest.raises(SystemExit):
+            in_child(exec, f"import pathlib, time; time.sleep(30); pathlib.Path({str(done)!r}).touch()")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not done.exists() and not multiprocessing.active_children()
 
 
 def test_runtimes_are_compared_with_the_first_that_ran():
