@@ -38,7 +38,6 @@ from crowdcount.models.base import CountMap
 from crowdcount.models.rec.outputs import PointDetections
 from crowdcount.training.base import CountingModule
 from crowdcount.training.blockwise import BlockwiseModule
-from crowdcount.training.parameter_groups import multiply_rates, parameter_groups
 from crowdcount.training.processor import keep_memory
 from crowdcount.training.referring import ReferringModule, point_targets
 from crowdcount.zoo.config import find_config, read_config_file
@@ -157,8 +156,7 @@ def generated_batches(module: Module, count: int, batch: int, crop: int) -> list
 
 def plain_steps(module: Module, batches: Sequence[Batch]) -> tuple[list[float], list[float]]:
     """Train the network of a module in a plain loop; return CPU time and loss of each step."""
-    optimizer = module.make_optimizer(parameter_groups(module, module.lr_multipliers))
-    multiply_rates(optimizer, module.lr_multipliers)
+    optimizer = module.new_optimizer()
     if module.make_schedule is not None:
         module.make_schedule(optimizer)  # sets the rate of the first epoch
     times, losses = [], []

@@ -130,8 +130,8 @@ class TrainingModule(LightningModule):
         if self.trainer.optimizers:
             check_weights(self, self.global_step)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make the optimizer over the trained parameters, and its schedule.
+    def new_optimizer(self) -> Optimizer:
+        """Make the optimizer over the trained parameters.
 
         Raises:
             InputError: a value that the optimizer refuses, or a multiplier that takes no effect.
@@ -142,6 +142,15 @@ class TrainingModule(LightningModule):
         except ValueError as error:  # torch names neither the key nor the class
             raise InputError(f"model.optimizer: {error}") from error
         multiply_rates(optimizer, self.lr_multipliers)
+        return optimizer
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimizer, and its schedule.
+
+        Raises:
+            InputError: see `new_optimizer`; a schedule that takes no account of `lr_multipliers`.
+        """
+        optimizer = self.new_optimizer()
         if self.make_schedule is None:
             return optimizer
         rates = [group["lr"] for group in optimizer.param_groups]
