@@ -13,12 +13,12 @@ from torch import nn
 from crowdcount.errors import InputError
 from crowdcount.inference import Inference
 from crowdcount.inference.receptive_field import receptive_margin
-from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD
+from crowdcount.models.base import IMAGENET_MEAN, IMAGENET_STD, CountMap
 from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.ebc import backbones as encoders
 from crowdcount.models.ebc import vit
 from crowdcount.models.ebc.convert import from_authors
-from crowdcount.models.ebc.network import Ebc
+from crowdcount.models.ebc.network import Ebc, average_with_half
 from tests.golden.fill import det_image, det_tensor
 from tests.support.published_bins import published_bins
 
@@ -468,13 +468,22 @@ def test_half_size_averages_two_densities():
     for item in range(2):
         for row in range(4):
             for column in range(8):
-                own = whole.density[item, 0, row, column]
+                own = whole.density[item, 0, row, column].item()
                 top, left = row // 2 * 2, column // 2 * 2
-                four = whole.density[item, 0, top : top + 2, left : left + 2].sum()
-                spread = half.density[item, 0, row // 2, column // 2] * (own + 0.01) / (four + 0.04)
-                assert found.density[item, 0, row, column] == pytest.approx(((own + spread) / 2).item(), rel=1e-5)
-    assert found.density.sum().item() == pytest.approx((whole.density.sum() + half.density.sum()).item() / 2, rel=1e-5)
+                four = whole.density[item, 0, top : top + 2, left : left + 2].sum().item()
+                together = math.sqrt(four * half.density[item, 0, row // 2, column // 2].item())
+                assert found.density[item, 0, row, column] == pytest.approx(together * own / four, rel=1e-5)
     assert torch.equal(found.logits, whole.logits) and torch.equal(found.variance, whole.variance)
+
+
+def test_half_size_leaves_nobody_where_either_size_has_nobody():
+    """Without a division by 0, even of the smallest numbers."""
+    four = torch.tensor([[2.0, 1.0], [1.0, 0.0]])
+    whole = torch.stack([four, four, torch.zeros(2, 2), torch.full((2, 2), 1e-38)])[:, None]
+    half = torch.tensor([1.0, 0.0, 3.0, 3.0]).reshape(4, 1, 1, 1)
+    found = average_with_half(CountMap(whole), CountMap(half)).density[:, 0]
+    assert found.sum(dim=(1, 2)).tolist() == pytest.approx([2, 0, 0, 0], abs=1e-6)
+    assert torch.allclose(found[0], four / 2) and found[0, 1, 1] == 0
 
 
 def test_half_size_changes_no_training_and_keeps_tiles_exact():

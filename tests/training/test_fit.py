@@ -138,7 +138,7 @@ def test_the_saved_configuration_replays_the_run(config, tmp_path):
 
 @pytest.mark.parametrize("stop", ["--trainer.max_epochs=2", "--trainer.max_steps=3", "--trainer.max_steps=5"])
 def test_a_resumed_run_is_the_uninterrupted_one(config, tmp_path, stop):
-    """Also inside an epoch, with dropout (torch's stream), augmentation, a schedule and worker processes."""
+    """Also inside an epoch, with dropout (torch's stream), augmentation, a schedule, two rates and worker processes."""
     vit = {"backbone": "train-vit", "pretrained": None, "vpt": 4, "vpt_dropout": 0.5, "input_size": 64}
     path = config(
         {**CLIP, "init_args": vit},
@@ -147,10 +147,11 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, tmp_path, stop):
         last={"every_n_train_steps": 1},
     )
     schedule = ["--model.schedule=crowdcount.training.WarmupRestarts", "--model.schedule.warmup_epochs=2"]
-    train.main(["fit", "--config", path, *schedule])
-    train.main(["fit", "--config", path, *schedule, stop])
+    rates = [*schedule, "--model.lr_multipliers={projection: 0.5}"]
+    train.main(["fit", "--config", path, *rates])
+    train.main(["fit", "--config", path, *rates, stop])
     checkpoint = str(tmp_path / "run/version_1/checkpoints/last.ckpt")
-    train.main(["fit", "--config", path, *schedule, "--ckpt_path", checkpoint])
+    train.main(["fit", "--config", path, *rates, "--ckpt_path", checkpoint])
     whole, resumed = (tmp_path / f"run/version_{number}" for number in (0, 2))
     assert equal(weights(whole / "checkpoints/last.ckpt"), weights(resumed / "checkpoints/last.ckpt"))
     last = [row for row in metrics(whole) if "val/mae" in row][-1]

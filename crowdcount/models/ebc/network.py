@@ -21,7 +21,7 @@ from crowdcount.models.layers import dilated_context, init_weights
 from crowdcount.models.timm_backbone import weights_file
 
 _HIDDEN = 512
-_EVEN = 0.01  # people per block, see average_with_half
+_TINY = 1e-20  # people in four blocks; with fewer, they are empty
 
 
 class Ebc(BlockwiseCounter):
@@ -40,8 +40,9 @@ class Ebc(BlockwiseCounter):
         feature_level: index of the feature map of a timm model, from 0 (the finest); by default the last.
         context: dilations of residual blocks between the features and the classes, on the block grid, such as [2, 4].
             They enlarge the small receptive field of a light backbone.
-        half_size: count also in the image at half size, and average the two densities, in a quarter more time. It is
-            for evaluation: in training mode, the image is seen once. Logits and variance stay those of the full size.
+        half_size: count also in the image at half size, and average the two densities (`average_with_half`), in a
+            quarter more time. It is for evaluation: in training mode, the image is seen once. Logits and variance stay
+            those of the full size.
 
     Raises:
         InputError: the backbone (the message lists similar names) or the feature level is unknown.
@@ -99,19 +100,21 @@ class Ebc(BlockwiseCounter):
 
 
 def average_with_half(whole: CountMap, half: CountMap) -> CountMap:
-    """Return a count map with the mean of its density and that of the same image at half size.
+    """Return a count map with the geometric mean of its density and that of the same image at half size.
 
-    A block of the smaller image covers four of the larger one. Its people h are spread over them in proportion to what
-    the larger image has there, d_i: h (d_i + e) / (d_1 + d_2 + d_3 + d_4 + 4 e) with e = 0.01, evenly where it has
-    nobody.
+    A block of the smaller image covers four of the larger one. Where these hold D people together and it holds h, the
+    result has the square root of D h, spread over the four in proportion to what the larger image has there. Little
+    remains of structure that looks like people at one size alone.
 
     Args:
         whole: densities (B, 1, rows, columns), both even.
         half: densities (B, 1, rows / 2, columns / 2).
     """
-    weight = whole.density + _EVEN
-    share = weight / (4 * _doubled(functional.avg_pool2d(weight, 2)))
-    return replace(whole, density=(whole.density + share * _doubled(half.density)) / 2)
+    four = 4 * functional.avg_pool2d(whole.density, 2)
+    # roots and shares have a small range, which int8 needs
+    together = four.sqrt() * half.density.sqrt()
+    share = whole.density / _doubled(four.clamp_min(_TINY))
+    return replace(whole, density=share * _doubled(together))
 
 
 def _doubled(density: Tensor) -> Tensor:
