@@ -476,11 +476,12 @@ def test_half_size_averages_two_densities():
     assert torch.equal(found.logits, whole.logits) and torch.equal(found.variance, whole.variance)
 
 
-def test_half_size_leaves_nobody_where_either_size_has_nobody():
-    """Without a division by 0, even of the smallest numbers."""
-    four = torch.tensor([[2.0, 1.0], [1.0, 0.0]])
-    whole = torch.stack([four, four, torch.zeros(2, 2), torch.full((2, 2), 1e-38)])[:, None]
-    half = torch.tensor([1.0, 0.0, 3.0, 3.0]).reshape(4, 1, 1, 1)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
+def test_half_size_leaves_nobody_where_either_size_has_nobody(precision):
+    """Without a division by 0, even of the smallest numbers, which are 0 in float16."""
+    four = torch.tensor([[2.0, 1.0], [1.0, 0.0]], dtype=precision)
+    whole = torch.stack([four, four, torch.zeros_like(four), torch.full_like(four, 1e-38)])[:, None]
+    half = torch.tensor([1.0, 0.0, 3.0, 3.0], dtype=precision).reshape(4, 1, 1, 1)
     found = average_with_half(CountMap(whole), CountMap(half)).density[:, 0]
     assert found.sum(dim=(1, 2)).tolist() == pytest.approx([2, 0, 0, 0], abs=1e-6)
     assert torch.allclose(found[0], four / 2) and found[0, 1, 1] == 0

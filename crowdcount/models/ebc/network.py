@@ -21,7 +21,7 @@ from crowdcount.models.layers import dilated_context, init_weights
 from crowdcount.models.timm_backbone import weights_file
 
 _HIDDEN = 512
-_TINY = 1e-20  # people in four blocks; with fewer, they are empty
+_TINY = 1e-6  # people in four blocks; with fewer, they are empty. float16 has it, so that 0 is not divided by 0
 
 
 class Ebc(BlockwiseCounter):
