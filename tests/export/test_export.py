@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from crowdcount import __version__
+from crowdcount.data import Synthetic
 from crowdcount.errors import InputError
 from crowdcount.export.export import export_int8, export_model
 from crowdcount.export.graph import describe, make_graph
@@ -22,9 +23,12 @@ from crowdcount.images.resize import Resize
 from crowdcount.inference.model import ImageTextModel, Model, ReferringModel
 from crowdcount.intervals import SCALES, Calibration, Intervals
 from crowdcount.models.base import CountMap
+from crowdcount.predictor import DEFAULT_MODEL
+from crowdcount.runtimes import RuntimePredictor
 from crowdcount.runtimes.description import Description
 from crowdcount.runtimes.sessions import open_session
 from crowdcount.weights.state_dict import state_digest
+from crowdcount.zoo.models import load_model
 from tests.support.counter import noise_image
 from tests.support.disk import largest_file
 from tests.support.exported import SUFFIXES, TinyCounter, exported, tiny_model
@@ -199,6 +203,18 @@ def test_int8_counts_nearly_the_same(tmp_path):
     found, expected = (each.run(image)["density"].sum() for each in (small, plain))
     assert found != expected and found == pytest.approx(expected, rel=0.1)
     assert "nncf" not in sys.modules  # where it has run, a signal may crash the process
+
+
+@QUANTISES
+def test_int8_keeps_the_counts_of_the_packaged_model(tmp_path):
+    """Its two sizes are multiplied: an intermediate value of large range would leave nothing of the small ones."""
+    images = [record.read() for record in Synthetic().records("train")[:3]]
+    model = load_model(DEFAULT_MODEL)
+    export_int8(model, tmp_path / "int8.xml", images)
+    small = RuntimePredictor(tmp_path / "int8.xml")
+    for image in images:
+        expected = model.predict(image).count
+        assert expected > 10 and small.predict(image).count == pytest.approx(expected, rel=0.25)
 
 
 @QUANTISES
