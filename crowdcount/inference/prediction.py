@@ -19,7 +19,7 @@ from crowdcount.visualize.captions import caption, count_text
 from crowdcount.visualize.density import draw_points, overlay
 
 DOUBTFUL: Final = 2 / 3
-"""`Prediction.doubt` above which a count should not be believed; how often that is right: docs/default_model.md."""
+"""`Prediction.doubt` above which a count is called doubtful; how often that is right: docs/default_model.md."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Prediction(Plottable):
         """Share of the count in blocks that hold nobody with a probability above one half; None without probabilities.
 
         Counts below ten are taken as ten: a few tenths of a person scattered over an empty image are no doubt. High
-        for images of things that look like people but a little: see `DOUBTFUL`.
+        for images of things that look only a little like people: see `DOUBTFUL`.
         """
         if self.probabilities is None:
             return None

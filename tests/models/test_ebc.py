@@ -454,7 +454,7 @@ def test_impossible_dilations_are_refused(context):
         Ebc("resnet18", Bins([0, 1, "2+"]), pretrained=False, feature_level=1, context=tuple(context))
 
 
-def test_half_size_averages_two_densities():
+def test_half_size_takes_the_geometric_mean_of_two_densities():
     """Beside a loop over the blocks of the larger image."""
     torch.manual_seed(0)
     network = Ebc("test_resnet", Bins([0, 1, "2+"]), reduction=16, pretrained=False, half_size=True).eval()
@@ -474,6 +474,8 @@ def test_half_size_averages_two_densities():
                 together = math.sqrt(four * half.density[item, 0, row // 2, column // 2].item())
                 assert found.density[item, 0, row, column] == pytest.approx(together * own / four, rel=1e-5)
     assert torch.equal(found.logits, whole.logits) and torch.equal(found.variance, whole.variance)
+    few, fewer = CountMap(torch.full((1, 1, 2, 2), 1e-5)), CountMap(torch.full((1, 1, 1, 1), 1e-5))
+    assert average_with_half(few, fewer).density.sum().item() == pytest.approx(2e-5)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])

@@ -21,7 +21,7 @@ from crowdcount.models.layers import dilated_context, init_weights
 from crowdcount.models.timm_backbone import weights_file
 
 _HIDDEN = 512
-_TINY = 1e-6  # people in four blocks; with fewer, they are empty. float16 has it, so that 0 is not divided by 0
+_TINY = 1e-6  # people in four blocks, below which the result fades to 0; float16 can hold it, so 0 is not divided by 0
 
 
 class Ebc(BlockwiseCounter):
@@ -40,9 +40,9 @@ class Ebc(BlockwiseCounter):
         feature_level: index of the feature map of a timm model, from 0 (the finest); by default the last.
         context: dilations of residual blocks between the features and the classes, on the block grid, such as [2, 4].
             They enlarge the small receptive field of a light backbone.
-        half_size: count also in the image at half size, and average the two densities (`average_with_half`), in a
-            quarter more time. It is for evaluation: in training mode, the image is seen once. Logits and variance stay
-            those of the full size.
+        half_size: count also in the image at half size, and take the geometric mean of the two densities
+            (`average_with_half`), in a quarter more time. It is for evaluation: in training mode, the image is seen
+            once. Logits and variance stay those of the full size.
 
     Raises:
         InputError: the backbone (the message lists similar names) or the feature level is unknown.
