@@ -72,7 +72,7 @@ def default_model_benchmark(arguments: argparse.Namespace) -> list[Row]:
         rows, seen = rows + _errors(crowds, "ShanghaiTech A"), seen + crowds
         every = arguments.scaled_every
         rows += _scaled(model, records[::every], count_errors(*_pairs(crowds[::every]))["mae"])
-    return rows + _doubts(seen)
+    return rows + _doubts(seen, "all")
 
 
 def _speed(model: Model, repeats: int) -> Row:
@@ -97,21 +97,23 @@ def _errors(found: Sequence[Counted], data: str) -> list[Row]:
 
 
 def _scaled(model: Model, records: Sequence[Record], plain: float) -> list[Row]:
-    """Return the MAE of scaled images, relative to that of the images as they are."""
+    """Return the MAE of scaled images, relative to that of the images as they are, and their doubts."""
     rows = []
     for scale in SCALES:
-        errors = count_errors(*_pairs(_counted(model, records, f"scale {scale:g}", scale)))
-        rows.append(_row(f"scaled by {scale:g} ({len(records)})", "mae / mae at 1", errors["mae"] / plain))
+        found = _counted(model, records, f"scale {scale:g}", scale)
+        ratio = count_errors(*_pairs(found))["mae"] / plain
+        rows.append(_row(f"scaled by {scale:g} ({len(records)})", "mae / mae at 1", ratio))
+        rows += _doubts(found, f"scaled by {scale:g}")
     return rows
 
 
-def _doubts(found: Sequence[Counted]) -> list[Row]:
+def _doubts(found: Sequence[Counted], data: str) -> list[Row]:
     """Return how often a count is doubted, and how often that is right: off by more than half of max(true, 10)."""
     wrong = [abs(each.count - each.true) > max(each.true, 10) / 2 for each in found]
     doubted = [each.doubt is not None and each.doubt > DOUBTFUL for each in found]
     both = sum(first and second for first, second in zip(wrong, doubted, strict=True))
     values = {"off by half": sum(wrong), "doubted": sum(doubted), "doubted and off by half": both}
-    return [_row(f"all ({len(found)})", name, value) for name, value in values.items()] if found else []
+    return [_row(f"{data} ({len(found)})", name, value) for name, value in values.items()] if found else []
 
 
 def _pairs(found: Sequence[Counted]) -> tuple[list[float], list[int]]:

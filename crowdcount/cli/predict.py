@@ -108,7 +108,7 @@ def _report(run: Run) -> int:
                 _say(f"{each.image}: {_summary(each)}", sys.stdout)
             if each.doubt is not None and each.doubt > DOUBTFUL:
                 _warn(
-                    f"{each.image}: doubtful: {each.doubt:.0%} of the count is in blocks that more likely hold nobody"
+                    f"{each.image}: doubtful: the counts at full and half size differ by {each.doubt:.0%} of the count"
                 )
             if each.error:
                 _warn(each.error)

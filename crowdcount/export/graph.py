@@ -12,7 +12,7 @@ from crowdcount.inference.receptive_field import bytes_per_pixel, inexact_reason
 from crowdcount.models.base import CountMap, DensityNetwork
 from crowdcount.models.blockwise.counter import BlockwiseCounter
 from crowdcount.models.tile_context import whole_image
-from crowdcount.runtimes.description import OUTPUTS, Description
+from crowdcount.runtimes.description import Description
 from crowdcount.weights.download import file_sha256
 from crowdcount.weights.state_dict import state_digest
 
@@ -30,7 +30,7 @@ class Untiled(DensityNetwork):
         super().__init__()
         self.network = network
         self.stride, self.size_divisor = network.stride, network.size_divisor
-        self.predicts_variance = network.predicts_variance
+        self.predicts_variance, self.compares_sizes = network.predicts_variance, network.compares_sizes
         self.mean, self.std = network.mean, network.std
 
     def forward(self, image: Tensor) -> CountMap:
@@ -53,15 +53,13 @@ class Graph(nn.Module):
         self.divisor = network.size_divisor
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return density, variance and class probabilities, as far as there are any."""
+        """Return the maps of `CountMap.outputs`."""
         return tuple(self.outputs(image).values())
 
     def outputs(self, image: Tensor) -> dict[str, Tensor]:
         """Return the outputs by name for normalised images (N, 3, H, W)."""
-        found = self.network(image)
-        logits = None if found.logits is None else found.logits.float().softmax(dim=1)
-        values = zip(OUTPUTS, (found.density, found.variance, logits), strict=True)
-        return {name: value.float() for name, value in values if value is not None}
+        output: CountMap = self.network(image)
+        return output.outputs()
 
 
 def exportable(model: CrowdModel) -> Model:

@@ -158,7 +158,7 @@ class TorchRunner:
         self.network, self.image = network, image
         self.name, self.nbytes = type(network).__name__, image.nbytes if nbytes is None else nbytes
         self.stride, self.size_divisor = network.stride, network.size_divisor
-        self.predicts_variance = network.predicts_variance
+        self.predicts_variance, self.compares_sizes = network.predicts_variance, network.compares_sizes
         self.batch = 4 if image.device.type == "cpu" else 16  # because of its caches
         self.size = (image.shape[-2], image.shape[-1])
 
@@ -193,9 +193,8 @@ def run_parts(network: DensityNetwork, images: Tensor, part: Part) -> Maps:
 
 
 def stacked_maps(output: CountMap) -> Tensor:
-    """Stack density, variance and class probabilities, (B, C, rows, columns); all merge by the same rule."""
-    maps = [output.density, output.variance, None if output.logits is None else output.logits.float().softmax(dim=1)]
-    return torch.cat([each.float() for each in maps if each is not None], dim=1)
+    """Stack `CountMap.outputs`, (B, C, rows, columns); all merge by the same rule."""
+    return torch.cat(list(output.outputs().values()), dim=1)
 
 
 def _window_density(network: DensityNetwork, image: Tensor, parts: Sequence[Part]) -> Tensor:

@@ -20,9 +20,9 @@ _ROUNDING: Final = 1e-9
 def without_ignored(prediction: "Prediction", mask: IgnoreMask, height: int, width: int) -> "Prediction":
     """Return a prediction of an image without the people under a mask.
 
-    A block that the mask covers in part keeps the share of its people and of its variance that the rest of its area
-    has, as zones share out a block; a block that it covers wholly has exactly 0. The network has seen these pixels, so
-    that people beside them are counted as without a mask.
+    A block that the mask covers in part keeps the share of its people, variance and size difference that the rest of
+    its area has, as zones share out a block; a block that it covers wholly has exactly 0. The network has seen these
+    pixels, so that people beside them are counted as without a mask.
 
     Args:
         prediction: of the image, at any network input size.
@@ -38,9 +38,18 @@ def without_ignored(prediction: "Prediction", mask: IgnoreMask, height: int, wid
     edges = density_edges(prediction.density.shape, prediction.stride, seen, (height, width))
     kept = 1 - _shares(mask.pixels, *edges)
     density = (prediction.density * kept).astype(np.float32)
-    variance = None if prediction.variance is None else (prediction.variance * kept).astype(np.float32)
-    count = float(density.sum(dtype=np.float64))
-    return replace(prediction, count=count, density=density, variance=variance, ignored=mask)
+    return replace(
+        prediction,
+        count=float(density.sum(dtype=np.float64)),
+        density=density,
+        variance=_scaled(prediction.variance, kept),
+        size_difference=_scaled(prediction.size_difference, kept),
+        ignored=mask,
+    )
+
+
+def _scaled(blocks: NDArray[np.float32] | None, kept: Shares) -> NDArray[np.float32] | None:
+    return None if blocks is None else (blocks * kept).astype(np.float32)
 
 
 def _shares(pixels: NDArray[np.bool_], ys: Edges, xs: Edges) -> Shares:

@@ -22,7 +22,7 @@ from crowdcount.inference.tiling import Span, grid
 logger = logging.getLogger(__name__)
 
 Maps = NDArray[np.float32]
-"""(C, rows, columns), or (N, C, rows, columns): density, then any variance, then any class probabilities."""
+"""(C, rows, columns), or (N, C, rows, columns): density, then any of variance, size difference and probabilities."""
 
 GIB: Final = 2**30
 _WASTE: Final = 4  # warn if tiles compute more than this times the pixels of the image
@@ -64,6 +64,7 @@ class ImageRunner(Protocol):
         stride: side of a density cell in pixels.
         size_divisor: divisor of the sides of what the network takes.
         predicts_variance: whether its maps have a variance.
+        compares_sizes: whether they have a size difference.
         batch: parts that it runs fastest together.
     """
 
@@ -84,6 +85,9 @@ class ImageRunner(Protocol):
 
     @property
     def predicts_variance(self) -> bool: ...  # noqa: D102
+
+    @property
+    def compares_sizes(self) -> bool: ...  # noqa: D102
 
     @property
     def batch(self) -> int: ...  # noqa: D102
@@ -271,17 +275,19 @@ def window_starts(length: int, window: int, step: int) -> list[int]:
 def make_prediction(maps: Maps, runner: ImageRunner, exact: bool) -> Prediction:
     """Build a prediction from maps (C, rows, columns), dropping the cells that lie wholly in the padding."""
     stride, (height, width) = runner.stride, runner.size
-    classes = 2 if runner.predicts_variance else 1
     cells = maps[:, : -(-height // stride), : -(-width // stride)]
+    declared = {"variance": runner.predicts_variance, "size_difference": runner.compares_sizes}
+    found = dict(zip((name for name in declared if declared[name]), cells[1:], strict=False))
+    classes = cells[1 + len(found) :]
     return Prediction(
         count=float(cells[0].sum(dtype=np.float64)),
         density=cells[0],
         stride=stride,
         height=height,
         width=width,
-        probabilities=cells[classes:] if len(cells) > classes else None,
+        probabilities=classes if len(classes) else None,
         exact=exact,
-        variance=cells[1] if runner.predicts_variance else None,
+        **found,
     )
 
 

@@ -18,7 +18,7 @@ from crowdcount.metrics.game import density_cells
 from crowdcount.visualize.captions import caption, count_text
 from crowdcount.visualize.density import draw_points, overlay
 
-DOUBTFUL: Final = 2 / 3
+DOUBTFUL: Final = 0.7
 """`Prediction.doubt` above which a count is called doubtful; how often that is right: docs/default_model.md."""
 
 
@@ -38,6 +38,8 @@ class Prediction(Plottable):
             evaluated in windows, and for tiles of a network that sees the whole image at once.
         variance: (rows, columns) float32 variance of the count of each block where the network predicts a distribution,
             otherwise None. Errors of blocks are correlated, so its sum is not the variance of the count.
+        size_difference: (rows, columns) float32 people per block in the image less those in its copy at half size, of
+            networks that count in both, otherwise None.
         intervals: calibrations of the model for the way in which the image was counted, None without.
         ignored: pixels of the image under which nobody is counted, None without.
     """
@@ -50,6 +52,7 @@ class Prediction(Plottable):
     probabilities: NDArray[np.float32] | None = None
     exact: bool = True
     variance: NDArray[np.float32] | None = None
+    size_difference: NDArray[np.float32] | None = None
     intervals: Intervals | None = field(default=None, kw_only=True, repr=False, compare=False)
     ignored: IgnoreMask | None = field(default=None, kw_only=True, repr=False)
 
@@ -109,14 +112,15 @@ class Prediction(Plottable):
 
     @property
     def doubt(self) -> float | None:
-        """Share of the count in blocks that hold nobody with a probability above one half; None without probabilities.
+        """Difference between the counts at full and at half size over the count; None where only one size is counted.
 
         Counts below ten are taken as ten: a few tenths of a person scattered over an empty image are no doubt. High
-        for images of things that look only a little like people: see `DOUBTFUL`.
+        where people are too small for half the size, and for structure that looks like people at one size alone: see
+        `DOUBTFUL`.
         """
-        if self.probabilities is None:
+        if self.size_difference is None:
             return None
-        return float(self.density[self.probabilities[0] > 0.5].sum()) / max(self.count, 10.0)
+        return abs(float(self.size_difference.sum(dtype=np.float64))) / max(self.count, 10.0)
 
     @property
     def relative_radius(self) -> None:

@@ -27,11 +27,28 @@ class CountMap:
         variance: (B, 1, H / stride, W / stride) variance of the count of each block (the density is its mean) if the
             network predicts a distribution, otherwise None. Errors of blocks are correlated, so the sum of the
             variances is not the variance of the sum.
+        size_difference: (B, 1, H / stride, W / stride) people per block in the image less those in its copy at half
+            size, of networks that count in both, otherwise None.
     """
 
     density: Tensor
     logits: Tensor | None = None
     variance: Tensor | None = None
+    size_difference: Tensor | None = None
+
+    def outputs(self) -> dict[str, Tensor]:
+        """Return density, variance, size difference and class probabilities, as far as there are any.
+
+        By name and in this order, in float32; the first three have one channel each.
+        """
+        probabilities = None if self.logits is None else self.logits.float().softmax(dim=1)
+        found = {
+            "density": self.density,
+            "variance": self.variance,
+            "size_difference": self.size_difference,
+            "probabilities": probabilities,
+        }
+        return {name: each.float() for name, each in found.items() if each is not None}
 
 
 class CrowdNetwork(nn.Module, ABC):
@@ -125,11 +142,13 @@ class DensityNetwork(CrowdNetwork):
         size_divisor: `crowdcount.inference` pads image sides to a multiple of this. The behaviour of `forward` for
             other sides is up to the network (the published ones ignore a remainder).
         predicts_variance: whether its count maps have a variance.
+        compares_sizes: whether they have a size difference in evaluation mode.
     """
 
     stride: int
     size_divisor: int
     predicts_variance: bool = False
+    compares_sizes: bool = False
 
     @abstractmethod
     def forward(self, image: Tensor) -> CountMap:
@@ -158,17 +177,14 @@ def count_map(network: DensityNetwork, image: Tensor) -> CountMap:
 
     Raises:
         InputError: the output is not a `CountMap`, its density does not have one cell per block of `stride` pixels, or
-            it has a variance although the network does not declare it, or the reverse.
+            it has a variance or a size difference although the network does not declare it, or the reverse.
     """
     output, name = network(image), type(network).__name__
     if not isinstance(output, CountMap):
         raise InputError(f"{name}.forward: returns {type(output).__name__}; return CountMap(density=...)")
-    if (output.variance is not None) != network.predicts_variance:
-        has = "no" if output.variance is None else "a"
-        raise InputError(
-            f"{name}.forward: its map has {has} variance, and {name}.predicts_variance is {network.predicts_variance}; "
-            "declare what it returns"
-        )
+    _check_declared(network, "variance", output.variance, "predicts_variance")
+    if not network.training:
+        _check_declared(network, "size difference", output.size_difference, "compares_sizes")
     rows, columns = (-(-side // network.stride) for side in image.shape[-2:])
     expected, shape = (len(image), 1, rows, columns), tuple(output.density.shape)
     # an image of a few cells may be smaller than the coarsest map of a network; the cells beyond it are dropped
@@ -179,6 +195,15 @@ def count_map(network: DensityNetwork, image: Tensor) -> CountMap:
             f"{network.stride} it should be {expected}"
         )
     return output
+
+
+def _check_declared(network: DensityNetwork, what: str, found: Tensor | None, attribute: str) -> None:
+    declared, name = getattr(network, attribute), type(network).__name__
+    if (found is not None) != declared:
+        has = "no" if found is None else "a"
+        raise InputError(
+            f"{name}.forward: its map has {has} {what}, and {name}.{attribute} is {declared}; declare what it returns"
+        )
 
 
 __getattr__ = renamed(__name__)

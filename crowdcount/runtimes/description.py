@@ -15,6 +15,7 @@ from crowdcount.json_fields import as_number, as_numbers, as_object, as_text, ge
 OUTPUTS: Final = {
     "density": "(N, 1, H / stride, W / stride) people per block of stride x stride pixels; its sum is the count",
     "variance": "(N, 1, H / stride, W / stride) variance of the count of each block",
+    "size_difference": "(N, 1, H / stride, W / stride) people per block in the image less those at half its size",
     "probabilities": "(N, K, H / stride, W / stride) probabilities of the classes of each block",
 }
 """Outputs of a graph, in this order; density is always there."""
@@ -84,6 +85,11 @@ class Description:
     def predicts_variance(self) -> bool:
         """Whether the maps have a variance."""
         return "variance" in self.outputs
+
+    @property
+    def compares_sizes(self) -> bool:
+        """Whether they have a size difference."""
+        return "size_difference" in self.outputs
 
     def metadata(self) -> dict[str, str]:
         """Return the texts that a file stores, by key; `preprocessing` and the following are JSON."""

@@ -222,6 +222,11 @@ class SessionRunner:
         """Whether the maps have a variance."""
         return self.about.predicts_variance
 
+    @property
+    def compares_sizes(self) -> bool:
+        """Whether they have a size difference."""
+        return self.about.compares_sizes
+
     def bytes_per_pixel(self) -> float:
         """Return the memory of a pass per pixel."""
         return self.about.bytes_per_pixel

@@ -21,6 +21,7 @@ BINS = Bins([0, 1, "2+"], [0, 1, 3.5])
 VIT = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 64}
 FAMILIES = {
     "ebc": lambda: Ebc("efficientnet_lite0", BINS, pretrained=False, feature_level=1),  # "same" padding
+    "ebc, two sizes": lambda: Ebc("efficientnet_lite0", BINS, pretrained=False, feature_level=1, half_size=True),
     "zip": lambda: Zip("mobilenetv4_conv_small_050", BINS, reduction=8, backbone_stride=16, pretrained=False),
     "hmode": lambda: Hmode("resnet10t", strides=(4, 8), pretrained=False),
     "clip_ebc": lambda: ClipEbc("tiny-vit-export", BINS, pretrained=None, vpt=2),  # positions for any grid
@@ -43,4 +44,8 @@ def test_a_family_counts_as_in_torch(family, tmp_path):
     found, expected = RuntimePredictor(tmp_path / "model.onnx").predict(image), model.predict(image)
     assert found.count == pytest.approx(expected.count, rel=1e-4)
     assert (found.density.shape, found.exact) == (expected.density.shape, expected.exact)
-    assert (found.variance is None) == (expected.variance is None)
+    for name in ("variance", "size_difference"):
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        assert (ours is None) == (theirs is None)
+        assert ours is None or ours == pytest.approx(theirs, abs=1e-3)
+    assert (found.doubt is None) == (family != "ebc, two sizes")

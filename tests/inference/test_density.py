@@ -125,10 +125,11 @@ def test_impossible_windows_are_refused():
         Inference(window=12)(Convolution().eval(), torch.zeros(3, 32, 32))
 
 
-def test_doubt_is_the_share_of_the_count_where_nobody_is_likelier():
+def test_doubt_is_the_difference_between_two_sizes():
     density = np.array([[2.0, 10.0], [8.0, 20.0]], np.float32)
-    nobody = np.array([[0.9, 0.1], [0.51, 0.5]], np.float32)
-    prediction = Prediction(40.0, density, 16, 32, 32, np.stack([nobody, 1 - nobody]))
-    assert prediction.doubt == pytest.approx(10 / 40)
-    assert replace(prediction, density=density / 10, count=4.0).doubt == pytest.approx(1 / 10)  # of ten, not of four
-    assert replace(prediction, probabilities=None).doubt is None
+    difference = np.array([[-20.0, 3.0], [1.0, 0.0]], np.float32)
+    prediction = Prediction(40.0, density, 16, 32, 32, size_difference=difference)
+    assert prediction.doubt == pytest.approx(16 / 40)
+    assert replace(prediction, size_difference=-difference).doubt == pytest.approx(16 / 40)
+    assert replace(prediction, density=density / 10, count=4.0).doubt == pytest.approx(16 / 10)  # of ten, not of four
+    assert replace(prediction, size_difference=None).doubt is None

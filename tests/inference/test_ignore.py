@@ -38,7 +38,8 @@ class Brightness(DensityNetwork):
 
 def predict(rng, stride, seen):
     density = rng.gamma(0.3, 1.0, [-(-side // stride) for side in seen]).astype(np.float32)
-    return Prediction(float(density.sum(dtype=np.float64)), density, stride, *seen, variance=density / 2)
+    maps = {"variance": density / 2, "size_difference": -density}
+    return Prediction(float(density.sum(dtype=np.float64)), density, stride, *seen, **maps)
 
 
 def slow(prediction, marked, height, width, fine=8):
@@ -64,6 +65,7 @@ def test_blocks_lose_the_share_that_is_marked(seen):
     assert found.count == pytest.approx(found.density.sum(dtype=float), rel=1e-6)
     assert found.count < prediction.count
     np.testing.assert_allclose(found.variance, found.density / 2, rtol=1e-6)
+    np.testing.assert_allclose(found.size_difference, -found.density, rtol=1e-6)
     wholly = slow(prediction, marked, 40, 56) == 0
     assert wholly.any() and (found.density[wholly] == 0).all()
 

@@ -57,5 +57,13 @@ def test_networks_declare_their_variance():
         count_map(network, torch.zeros(1, 3, 32, 32))
 
 
+def test_networks_declare_their_size_difference():
+    network = Classes().eval()
+    network.compares_sizes = True
+    with pytest.raises(InputError, match=r"has no size difference, and Classes\.compares_sizes is True"):
+        count_map(network, torch.zeros(1, 3, 32, 32))
+    count_map(network.train(), torch.zeros(1, 3, 32, 32))  # trainings see one size
+
+
 def test_loss_sends_no_gradient_through_the_variance():
     assert not Classes()(torch.rand(1, 3, 16, 16)).variance.requires_grad

@@ -454,7 +454,7 @@ def test_impossible_dilations_are_refused(context):
         Ebc("resnet18", Bins([0, 1, "2+"]), pretrained=False, feature_level=1, context=tuple(context))
 
 
-def test_half_size_takes_the_geometric_mean_of_two_densities():
+def test_half_size_takes_a_geometric_mean_of_two_densities():
     """Beside a loop over the blocks of the larger image."""
     torch.manual_seed(0)
     network = Ebc("test_resnet", Bins([0, 1, "2+"]), reduction=16, pretrained=False, half_size=True).eval()
@@ -462,7 +462,7 @@ def test_half_size_takes_the_geometric_mean_of_two_densities():
     plain.load_state_dict(network.state_dict())
     assert (network.size_divisor, plain.size_divisor) == (64, 32) and network.stride == plain.stride == 16
     image = torch.randn(2, 3, 64, 128)
-    smaller = image.reshape(2, 3, 32, 2, 64, 2).mean(dim=(3, 5))
+    smaller = halved(image)
     with torch.inference_mode():
         found, whole, half = network(image), plain(image), plain(smaller)
     for item in range(2):
@@ -471,11 +471,14 @@ def test_half_size_takes_the_geometric_mean_of_two_densities():
                 own = whole.density[item, 0, row, column].item()
                 top, left = row // 2 * 2, column // 2 * 2
                 four = whole.density[item, 0, top : top + 2, left : left + 2].sum().item()
-                together = math.sqrt(four * half.density[item, 0, row // 2, column // 2].item())
+                smaller_weight = 0.5 / (1 + four / 4)
+                smaller_has = half.density[item, 0, row // 2, column // 2].item()
+                together = math.exp((1 - smaller_weight) * math.log(four) + smaller_weight * math.log(smaller_has))
                 assert found.density[item, 0, row, column] == pytest.approx(together * own / four, rel=1e-5)
+                assert found.size_difference[item, 0, row, column] == pytest.approx(own - smaller_has / 4, abs=1e-6)
     assert torch.equal(found.logits, whole.logits) and torch.equal(found.variance, whole.variance)
     few, fewer = CountMap(torch.full((1, 1, 2, 2), 1e-5)), CountMap(torch.full((1, 1, 1, 1), 1e-5))
-    assert average_with_half(few, fewer).density.sum().item() == pytest.approx(2e-5)
+    assert average_with_half(few, fewer).density.sum().item() == pytest.approx(2e-5, rel=1e-4)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
@@ -485,8 +488,12 @@ def test_half_size_leaves_nobody_where_either_size_has_nobody(precision):
     whole = torch.stack([four, four, torch.zeros_like(four), torch.full_like(four, 1e-38)])[:, None]
     half = torch.tensor([1.0, 0.0, 3.0, 3.0], dtype=precision).reshape(4, 1, 1, 1)
     found = average_with_half(CountMap(whole), CountMap(half)).density[:, 0]
-    assert found.sum(dim=(1, 2)).tolist() == pytest.approx([2, 0, 0, 0], abs=1e-6)
-    assert torch.allclose(found[0], four / 2) and found[0, 1, 1] == 0
+    assert found.sum(dim=(1, 2)).tolist() == pytest.approx([4**0.75, 0, 0, 0], rel=0.01, abs=1e-6)
+    assert torch.allclose(found[0], four / 4 * 4**0.75, rtol=0.01) and found[0, 1, 1] == 0
+
+
+def halved(image):
+    return image.reshape(*image.shape[:2], image.shape[2] // 2, 2, image.shape[3] // 2, 2).mean(dim=(3, 5))
 
 
 def test_half_size_changes_no_training_and_keeps_tiles_exact():
@@ -500,3 +507,7 @@ def test_half_size_changes_no_training_and_keeps_tiles_exact():
     whole = Inference()(network, image[0])
     tiles = Inference(max_memory=0.02)(network, image[0])
     assert tiles.exact and np.abs(tiles.density - whole.density).max() < 1e-6
+    assert np.abs(tiles.size_difference - whole.size_difference).max() < 1e-6
+    with torch.inference_mode():
+        full, half = (plain.eval()(network.normalize(each)).density.sum().item() for each in (image, halved(image)))
+    assert whole.doubt == pytest.approx(abs(full - half) / max(whole.count, 10), rel=1e-3)

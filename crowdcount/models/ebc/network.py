@@ -40,7 +40,7 @@ class Ebc(BlockwiseCounter):
         feature_level: index of the feature map of a timm model, from 0 (the finest); by default the last.
         context: dilations of residual blocks between the features and the classes, on the block grid, such as [2, 4].
             They enlarge the small receptive field of a light backbone.
-        half_size: count also in the image at half size, and take the geometric mean of the two densities
+        half_size: count also in the image at half size, and take a geometric mean of the two densities
             (`average_with_half`), in a quarter more time. It is for evaluation: in training mode, the image is seen
             once. Logits and variance stay those of the full size.
 
@@ -62,7 +62,7 @@ class Ebc(BlockwiseCounter):
         half_size: bool = False,
     ) -> None:
         super().__init__(bins, reduction)
-        self.half_size = half_size
+        self.half_size = self.compares_sizes = half_size
         self.pretrained = pretrained
         self.backbone = build_backbone(backbone, reduction, input_size, feature_level)
         self.mean, self.std = self.backbone.mean, self.backbone.std
@@ -100,21 +100,23 @@ class Ebc(BlockwiseCounter):
 
 
 def average_with_half(whole: CountMap, half: CountMap) -> CountMap:
-    """Return a count map with the geometric mean of its density and that of the same image at half size.
+    """Return a count map with a geometric mean of its density and that of the same image at half size.
 
     A block of the smaller image covers four of the larger one. Where these hold D people together and it holds h, the
-    result has the square root of D h, spread over the four in proportion to what the larger image has there. Little
-    remains of structure that looks like people at one size alone.
+    result is D^(1 - w) h^w, spread over the four in proportion to what the larger image has there. The weight of the
+    smaller image is w = 2 / (4 + D): one half where there is hardly anybody, so that little remains of structure that
+    looks like people at one size alone, and less in crowds, whose heads are too small there.
 
     Args:
         whole: densities (B, 1, rows, columns), both even.
         half: densities (B, 1, rows / 2, columns / 2).
     """
     four = 4 * functional.avg_pool2d(whole.density, 2)
-    # roots and shares have a small range, which int8 needs
-    together = four.sqrt() * half.density.sqrt()
-    share = whole.density / _doubled(four.clamp_min(_TINY))
-    return replace(whole, density=share * _doubled(together))
+    weight = 2 / (4 + four)
+    together = four.pow(1 - weight) * half.density.pow(weight)
+    share = whole.density / _doubled(four.clamp_min(_TINY))  # of a small range, which int8 needs
+    difference = whole.density - _doubled(half.density) / 4
+    return replace(whole, density=share * _doubled(together), size_difference=difference)
 
 
 def _doubled(density: Tensor) -> Tensor:
