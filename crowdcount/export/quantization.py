@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -26,9 +26,13 @@ from crowdcount.runtimes.description import Description
 from crowdcount.runtimes.predictor import normalized
 from crowdcount.runtimes.sessions import Array, require
 
+if TYPE_CHECKING:
+    import openvino
+
 SIDE: Final = 512
 """Largest side in pixels of what is run of an image, for networks without windows."""
 
+_LAYERS: Final = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 _JOB: Final = "job.json"
 _REASON: Final = "reason.txt"
 _PACKAGE: Final = Path(__file__).parents[2]
@@ -100,14 +104,33 @@ def run_job(folder: Path) -> None:
     job = json.loads((folder / _JOB).read_text(encoding="utf-8"))
     about = Description.from_metadata(job["metadata"], job["path"])
     images = [np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))]
+    graph = convert_onnx(Path(job["onnx"]))
     model = nncf.quantize(
-        convert_onnx(Path(job["onnx"])),
+        graph,
         nncf.Dataset(NetworkInputs(about, images)),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
+        ignored_scope=nncf.IgnoredScope(names=counting_operations(graph)),
     )
     # its counts are others than those that were calibrated
     save_openvino(model, Path(job["path"]), replace(about, precision="int8", source_sha256="", intervals=None))
+
+
+def counting_operations(graph: "openvino.Model") -> list[str]:
+    """Return the names of the operations behind the last layers with weights, which make counts of class scores.
+
+    Rounded to 1/255 of the largest density, the small densities of most blocks would be lost.
+    """
+    names: set[str] = set()
+    waiting = [result.input_value(0).get_node() for result in graph.get_results()]
+    while waiting:
+        node = waiting.pop()
+        name, kind = node.get_friendly_name(), node.get_type_name()
+        if name in names or kind in _LAYERS or kind in ("Parameter", "Constant"):
+            continue
+        names.add(name)
+        waiting += [value.get_node() for value in node.input_values()]
+    return sorted(names)
 
 
 def _reason(folder: Path, status: int) -> str:
