@@ -107,9 +107,8 @@ def _report(run: Run) -> int:
             if each.count is not None:
                 _say(f"{each.image}: {_summary(each)}", sys.stdout)
             if each.doubt is not None and each.doubt > DOUBTFUL:
-                _warn(
-                    f"{each.image}: doubtful: the counts at full and half size differ by {each.doubt:.0%} of the count"
-                )
+                difference = each.doubt * max(each.count or 0, 10)
+                _warn(f"{each.image}: doubtful: the counts at full and half size differ by {difference:.1f}")
             if each.error:
                 _warn(each.error)
             try:

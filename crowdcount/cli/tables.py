@@ -37,7 +37,7 @@ class CountResult:
         outputs: names of the files written for it, in the folder of the table.
         interval: interval of the count; None if none was asked for.
         part_intervals: intervals of zones by name.
-        doubt: see `crowdcount.inference.Prediction`; None for models without probabilities.
+        doubt: see `crowdcount.inference.Prediction`; None for models that count at one size.
         ground: people per square metre of the image; None without a camera.
         part_grounds: people per square metre of zones by name.
     """
@@ -179,7 +179,8 @@ def npz_bytes(prediction: Prediction, each: CountResult) -> bytes:
 
     It has `count`, `density` (rows, columns) in people per block, `stride`, `seen` (width and height of the image as
     the network saw it, which the blocks are of), `size` (of the image), `points` (K, 2) in pixels of the image,
-    `exact`, and where the model classifies blocks `probabilities` (K, rows, columns).
+    `exact`, where the model classifies blocks `probabilities` (K, rows, columns), and where it counts at two sizes
+    `size_difference` (rows, columns).
     """
     assert each.size is not None
     arrays: dict[str, Any] = {
@@ -191,8 +192,9 @@ def npz_bytes(prediction: Prediction, each: CountResult) -> bytes:
         "points": each.points,
         "exact": np.bool_(prediction.exact),
     }
-    if prediction.probabilities is not None:
-        arrays["probabilities"] = prediction.probabilities
+    for name in ("probabilities", "size_difference"):
+        if (blocks := getattr(prediction, name)) is not None:
+            arrays[name] = blocks
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)  # NumPy 2.0 would store the argument allow_pickle as an array
     return file.getvalue()

@@ -123,14 +123,15 @@ def _compared(graph: Graph, run: Run, images: NDArray[np.float32]) -> Parity:
             "report it with the name of the model"
         ) from error
     count, other = (float(each["density"].sum(dtype=np.float64)) for each in (expected, found))
-    errors = {name: _error(found[name], value) for name, value in expected.items()}
+    scales = {**expected, "size_difference": expected["density"]}  # it may be 0 up to rounding
+    errors = {name: _error(found[name], value, scales[name]) for name, value in expected.items()}
     return Parity(number, height, width, count, other - count, errors)
 
 
-def _error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+def _error(found: NDArray[np.float32], expected: NDArray[np.float32], scale: NDArray[np.float32]) -> float:
     if found.shape != expected.shape:
         return float("inf")
-    return float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    return float(np.abs(found - expected).max() / max(float(np.abs(scale).max()), 1e-12))
 
 
 def noise(height: int, width: int, images: int = 1) -> NDArray[np.float32]:

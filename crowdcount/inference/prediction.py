@@ -112,10 +112,10 @@ class Prediction(Plottable):
 
     @property
     def doubt(self) -> float | None:
-        """Difference between the counts at full and at half size over the count; None where only one size is counted.
+        """Difference between the counts at full and half size, relative to the count; None for models of one size.
 
         Counts below ten are taken as ten: a few tenths of a person scattered over an empty image are no doubt. High
-        where people are too small for half the size, and for structure that looks like people at one size alone: see
+        where people are too small at half size, and for structure that looks like people at only one size: see
         `DOUBTFUL`.
         """
         if self.size_difference is None:

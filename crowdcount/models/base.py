@@ -37,7 +37,7 @@ class CountMap:
     size_difference: Tensor | None = None
 
     def outputs(self) -> dict[str, Tensor]:
-        """Return density, variance, size difference and class probabilities, as far as there are any.
+        """Return density, variance, size difference and class probabilities, those that there are.
 
         By name and in this order, in float32; the first three have one channel each.
         """

@@ -89,7 +89,10 @@ class CountAnswer(BaseModel):
     interval: IntervalAnswer | None = Field(default=None, description="null without a calibration.")
     ground: GroundAnswer | None = Field(default=None, description="null without a camera file.")
     zones: list[ZoneAnswer] = Field(default_factory=list)
-    doubtful: bool = Field(description="Whether the counts at full and at half size differ by much of the count.")
+    doubtful: bool = Field(
+        description="Whether the counts at full and half size differ by more than 0.7 of the count (of at least ten); "
+        "false for models that count at one size."
+    )
     exact: bool = Field(description="Whether this equals the output for the whole image in one pass.")
     model: str
     points: list[tuple[float, float]] | None = Field(default=None, description="Peaks of the density, strongest first.")

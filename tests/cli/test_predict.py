@@ -324,7 +324,7 @@ def test_what_the_archive_and_the_json_hold(tool, release, model, tmp_path):
     with np.load(out / "a.npz") as archive:
         held = dict(archive)
     seen = Predictor(model, long_side=70).predict(path)
-    assert sorted(held) == sorted("count density stride seen size points exact probabilities".split())
+    assert sorted(held) == sorted("count density stride seen size points exact probabilities".split())  # of one size
     assert held["seen"].tolist() == [70, 46] and held["size"].tolist() == [93, 61] and held["stride"] == 8
     assert held["density"].shape == (6, 9) and held["probabilities"].shape == (3, 6, 9)
     assert held["density"].sum(dtype=np.float64) == pytest.approx(float(held["count"])) == pytest.approx(seen.count)
@@ -339,13 +339,19 @@ def test_what_the_archive_and_the_json_hold(tool, release, model, tmp_path):
 
 def test_doubtful_counts_are_warned_of(tool, photos, tmp_path, monkeypatch, capsys):
     release = str(save_release(tiny(half_size=True), tmp_path / "release", "tiny"))
-    doubt = crowdcount.predict(photos / "a.png", release).doubt
+    found = crowdcount.predict(photos / "a.png", release)
+    doubt, count = found.doubt, found.count
+    assert count < 10  # of which ten are made
     for bound, warned in ((doubt, False), (np.nextafter(doubt, -1), True)):
         monkeypatch.setattr("crowdcount.cli.predict.DOUBTFUL", bound)
         assert run(tool, photos / "a.png", "--output", tmp_path / "out", "--save", "json", model=release) == 0
-        assert (f"differ by {doubt:.0%} of the count" in capsys.readouterr().err) == warned
+        said = f"a.png: doubtful: the counts at full and half size differ by {doubt * max(count, 10):.1f}"
+        assert (said in capsys.readouterr().err) == warned
     (entry,) = json.loads((tmp_path / "out" / "counts.json").read_text())["images"]
     assert entry["doubt"] == doubt
+    assert run(tool, photos / "a.png", "--output", tmp_path / "out2", "--save", "npz", model=release) == 0
+    with np.load(tmp_path / "out2" / "a.npz") as archive:
+        assert abs(archive["size_difference"].sum()) / 10 == pytest.approx(doubt, rel=1e-5)
 
 
 def test_overlays_show_the_picture_with_its_caption(tool, release, photos, tmp_path):

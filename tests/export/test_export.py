@@ -25,7 +25,7 @@ from crowdcount.intervals import SCALES, Calibration, Intervals
 from crowdcount.models.base import CountMap
 from crowdcount.predictor import DEFAULT_MODEL
 from crowdcount.runtimes import RuntimePredictor
-from crowdcount.runtimes.description import Description
+from crowdcount.runtimes.description import OUTPUTS, Description
 from crowdcount.runtimes.sessions import open_session
 from crowdcount.weights.state_dict import state_digest
 from crowdcount.zoo.models import load_model
@@ -190,6 +190,11 @@ def test_a_program_takes_every_size_and_number_of_images():
         program.module()(torch.zeros(1, 3, 24, 32))  # no multiple of 16
 
 
+def test_the_outputs_of_a_graph_are_those_of_a_map():
+    found = CountMap(*(torch.rand(1, channels, 2, 2) for channels in (1, 3, 1, 1))).outputs()
+    assert list(found) == list(OUTPUTS) and found["probabilities"].sum().item() == pytest.approx(4)
+
+
 @QUANTISES
 def test_int8_counts_nearly_the_same(tmp_path):
     images = [noise_image(64, 96, seed) for seed in range(3)]
@@ -223,7 +228,7 @@ def openvino_graph(path):
 
 @QUANTISES
 def test_int8_keeps_the_counts_of_the_packaged_model(tmp_path):
-    """Roughly, as drawn heads are unlike those of its training; square roots of densities in int8 left nothing of them."""
+    """Roughly, as drawn heads are unlike those of its training; densities rounded to int8 left nothing of them."""
     images = [record.read() for record in Synthetic().records("train")[:3]]
     model = load_model(DEFAULT_MODEL)
     export_int8(model, tmp_path / "int8.xml", images)

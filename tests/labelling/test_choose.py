@@ -13,6 +13,7 @@ from crowdcount.data import Folder
 from crowdcount.data.synthetic.layout import arrange
 from crowdcount.data.synthetic.render import paint
 from crowdcount.images.read import read_image
+from crowdcount.inference.prediction import Prediction
 from crowdcount.labelling.candidates import find_candidates, near_duplicates, uncertainty
 from crowdcount.labelling.features import FeatureMoments
 from crowdcount.labelling.select import select
@@ -127,6 +128,13 @@ def test_generated_scenes_of_rare_kinds_are_covered_where_chance_misses_them():
     found = {modes[pick.index] for pick in select(np.stack(features), unsure, 6).picks}
     draws = [set(np.random.default_rng(seed).permutation(modes)[:6].tolist()) for seed in range(100)]
     assert found == {0, 1, 2, 3} and np.mean([len(draw) for draw in draws]) < 2.5
+
+
+@pytest.mark.parametrize(("difference", "factor"), [(None, 1), (-8, 1.2), (400, 2)])
+def test_doubtful_counts_are_less_certain_up_to_twice(difference, factor):
+    blocks = None if difference is None else np.full((1, 1), difference, np.float32)
+    found = Prediction(40.0, np.full((1, 1), 40, np.float32), 16, 16, 16, size_difference=blocks)
+    assert uncertainty(found) == pytest.approx(60 * factor)
 
 
 def test_features_do_not_depend_on_windows_and_fall_back_on_the_density(release):

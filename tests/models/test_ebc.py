@@ -478,7 +478,7 @@ def test_half_size_takes_a_geometric_mean_of_two_densities():
                 assert found.size_difference[item, 0, row, column] == pytest.approx(own - smaller_has / 4, abs=1e-6)
     assert torch.equal(found.logits, whole.logits) and torch.equal(found.variance, whole.variance)
     few, fewer = CountMap(torch.full((1, 1, 2, 2), 1e-5)), CountMap(torch.full((1, 1, 1, 1), 1e-5))
-    assert average_with_half(few, fewer).density.sum().item() == pytest.approx(2e-5, rel=1e-4)
+    assert average_with_half(few, fewer, torch.tensor(1.0)).density.sum().item() == pytest.approx(2e-5, rel=1e-4)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
@@ -487,7 +487,7 @@ def test_half_size_leaves_nobody_where_either_size_has_nobody(precision):
     four = torch.tensor([[2.0, 1.0], [1.0, 0.0]], dtype=precision)
     whole = torch.stack([four, four, torch.zeros_like(four), torch.full_like(four, 1e-38)])[:, None]
     half = torch.tensor([1.0, 0.0, 3.0, 3.0], dtype=precision).reshape(4, 1, 1, 1)
-    found = average_with_half(CountMap(whole), CountMap(half)).density[:, 0]
+    found = average_with_half(CountMap(whole), CountMap(half), torch.tensor(1.0)).density[:, 0]
     assert found.sum(dim=(1, 2)).tolist() == pytest.approx([4**0.75, 0, 0, 0], rel=0.01, abs=1e-6)
     assert torch.allclose(found[0], four / 4 * 4**0.75, rtol=0.01) and found[0, 1, 1] == 0
 
@@ -508,6 +508,10 @@ def test_half_size_changes_no_training_and_keeps_tiles_exact():
     tiles = Inference(max_memory=0.02)(network, image[0])
     assert tiles.exact and np.abs(tiles.density - whole.density).max() < 1e-6
     assert np.abs(tiles.size_difference - whole.size_difference).max() < 1e-6
+    windows = Inference(window=128, window_stride=128)(network, image[0])
+    assert windows.size_difference[:8, :8] == pytest.approx(
+        Inference()(network, image[0, :, :128, :128]).size_difference
+    )
     with torch.inference_mode():
         full, half = (plain.eval()(network.normalize(each)).density.sum().item() for each in (image, halved(image)))
     assert whole.doubt == pytest.approx(abs(full - half) / max(whole.count, 10), rel=1e-3)

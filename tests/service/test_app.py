@@ -19,7 +19,9 @@ from starlette.testclient import TestClient
 
 from benchmarks.damaged import damaged_files
 from crowdcount.images.read import decode
+from crowdcount.inference.prediction import Prediction
 from crowdcount.service.app import create_app
+from crowdcount.service.counting import _answer
 from crowdcount.service.settings import Settings
 from crowdcount.visualize.drawing_mark import is_drawing
 from crowdcount.zones import parse_zones, zone_counts
@@ -54,7 +56,14 @@ def test_the_count_is_that_of_the_package(client, predictor):
     assert (answer["image"], answer["width"], answer["height"], answer["model"]) == ("photo.png", 90, 60, "tiny")
     assert answer["interval"] is answer["points"] is answer["density"] is None and answer["zones"] == []
     raw = client.post("/count?name=photo.png", content=data, headers={"Content-Type": "image/png"}).json()
-    assert raw == answer
+    assert raw == answer and not answer["doubtful"]
+
+
+@pytest.mark.parametrize(("difference", "doubtful"), [(None, False), (-27.9, False), (28.1, True), (-28.1, True)])
+def test_counts_that_differ_between_two_sizes_are_doubtful(predictor, difference, doubtful):
+    blocks = None if difference is None else np.array([[difference]], np.float32)
+    found = Prediction(40.0, np.full((1, 1), 40, np.float32), 16, 16, 16, size_difference=blocks)
+    assert _answer(predictor, "a.png", found, [], (16, 16), 0.9).doubtful == doubtful
 
 
 @pytest.mark.parametrize("how", ["field", "file", "query", "geojson"])

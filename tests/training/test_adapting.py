@@ -118,7 +118,14 @@ def test_the_factor_minimises_the_absolute_errors():
     assert best_factor(np.array([5.0, 900.0]), np.array([0.0, 1.0])) == 10 and best_factor(true, 0 * true) == 1
 
 
-@pytest.mark.parametrize("make", [lambda: counter().network, lambda: Zip("test_resnet", BINS, pretrained=False).eval()])
+NETWORKS = [
+    lambda: counter().network,
+    lambda: Zip("test_resnet", BINS, pretrained=False).eval(),
+    lambda: Ebc("test_resnet", BINS, reduction=16, pretrained=False, half_size=True).eval(),
+]
+
+
+@pytest.mark.parametrize("make", NETWORKS, ids=["ebc", "zip", "two sizes"])
 def test_a_factor_multiplies_every_count(make):
     network, image = make(), torch.rand(1, 3, 64, 64)
     before = network(image)
@@ -160,6 +167,14 @@ def test_only_the_parameters_of_a_level_change(level):
     changed = {key for key, value in model.network.state_dict().items() if not torch.equal(value, before[key])}
     assert changed and changed <= trained and len(ticks) == 2
     assert not model.network.training and all(each.requires_grad for each in model.network.parameters())
+
+
+def test_a_network_of_two_sizes_learns(monkeypatch):
+    monkeypatch.setattr("crowdcount.training.adapting.fit.CROP", 64)
+    network = Ebc("test_resnet", BINS, pretrained=False, context=(1,), half_size=True).eval()
+    model, before = replace(counter(), network=network), copy.deepcopy(network.classifier.weight)
+    fit.fit(model, pointed(), [0, 1, 2], schedule())
+    assert network.classifier.weight.isfinite().all() and not torch.equal(network.classifier.weight, before)
 
 
 def test_seeds_decide_about_everything():

@@ -40,7 +40,7 @@ class Ebc(BlockwiseCounter):
         feature_level: index of the feature map of a timm model, from 0 (the finest); by default the last.
         context: dilations of residual blocks between the features and the classes, on the block grid, such as [2, 4].
             They enlarge the small receptive field of a light backbone.
-        half_size: count also in the image at half size, and take a geometric mean of the two densities
+        half_size: count also in the image at half size, and take a weighted geometric mean of the two densities
             (`average_with_half`), in a quarter more time. It is for evaluation: in training mode, the image is seen
             once. Logits and variance stay those of the full size.
 
@@ -80,7 +80,7 @@ class Ebc(BlockwiseCounter):
         whole = self._blocks(image)
         if self.training or not self.half_size:
             return whole
-        return average_with_half(whole, self._blocks(functional.avg_pool2d(image, 2)))
+        return average_with_half(whole, self._blocks(functional.avg_pool2d(image, 2)), self.anchors[1])
 
     def _blocks(self, image: Tensor) -> CountMap:
         return self.decode(self.classifier(self.context(self.backbone(image))))
@@ -99,22 +99,24 @@ class Ebc(BlockwiseCounter):
         self.load_state_dict(from_authors(state_dict), strict=True)
 
 
-def average_with_half(whole: CountMap, half: CountMap) -> CountMap:
-    """Return a count map with a geometric mean of its density and that of the same image at half size.
+def average_with_half(whole: CountMap, half: CountMap, one: Tensor) -> CountMap:
+    """Return a count map with a weighted geometric mean of its density and that of the same image at half size.
 
     A block of the smaller image covers four of the larger one. Where these hold D people together and it holds h, the
     result is D^(1 - w) h^w, spread over the four in proportion to what the larger image has there. The weight of the
     smaller image is w = 2 / (4 + D): one half where there is hardly anybody, so that little remains of structure that
-    looks like people at one size alone, and less in crowds, whose heads are too small there.
+    looks like people at only one size, and less in crowds, whose heads are too small there.
 
     Args:
         whole: densities (B, 1, rows, columns), both even.
         half: densities (B, 1, rows / 2, columns / 2).
+        one: the density that stands for one person: the anchor of the first class above 0. Anchors times a factor then
+            give counts times this factor.
     """
     four = 4 * functional.avg_pool2d(whole.density, 2)
-    weight = 2 / (4 + four)
+    weight = 2 / (4 + four / one)
     together = four.pow(1 - weight) * half.density.pow(weight)
-    share = whole.density / _doubled(four.clamp_min(_TINY))  # of a small range, which int8 needs
+    share = whole.density / _doubled(four.clamp_min(_TINY))
     difference = whole.density - _doubled(half.density) / 4
     return replace(whole, density=share * _doubled(together), size_difference=difference)
 
