@@ -17,6 +17,7 @@
     crowdcount benchmark adapt --start MODEL --shanghaitech DIR
     crowdcount benchmark scale --threads 1 --of stages
     crowdcount benchmark default_model --threads 1 --shanghaitech DIR --nobody DIR --heads DIR
+    crowdcount benchmark two_sizes --threads 1
 
 All sides of a comparison run in the same process; the best of the repeats counts. Steps that take minutes run once.
 Peak memory is measured in a separate process.
@@ -48,6 +49,7 @@ from benchmarks import (
     service,
     tiles,
     training,
+    two_sizes,
     windows,
 )
 from benchmarks.race import Row, positive
@@ -68,6 +70,7 @@ BENCHMARKS = (
     scale,
     runtimes,
     default_model,
+    two_sizes,
     contrastive,
     contrastive_table,
     flow,

@@ -27,16 +27,19 @@ from benchmarks import (
     runtimes,
     tiles,
     training,
+    two_sizes,
     windows,
 )
 from benchmarks.child import in_child
 from benchmarks.peak import Peak
 from benchmarks.runtime_child import Measurement
-from crowdcount.data import Folder, ShanghaiTech
+from crowdcount.data import Folder, Record, ShanghaiTech
 from crowdcount.errors import InputError
 from crowdcount.inference.density import Inference
 from crowdcount.inference.model import Model
+from crowdcount.models.blockwise.bins import Bins
 from crowdcount.models.clip_ebc.network import ClipEbc
+from crowdcount.models.ebc.network import Ebc
 from tests.support.block_mean import expected_density, write_onnx
 from tests.support.published_bins import published_bins
 
@@ -283,3 +286,32 @@ def test_runtimes_are_compared_with_the_first_that_ran():
     assert [row["remark"] for row in rows] == ["cannot be compiled: no compiler", "", ""]
     assert len({tuple(row) for row in rows}) == 1  # one table
     assert runtimes.compared([missing])[0]["ratio"] is None
+
+
+def test_the_weighted_mean_of_two_sizes_is_that_of_the_package():
+    torch.manual_seed(0)
+    network = Ebc("test_resnet", Bins([0, 1, "2+"]), reduction=16, pretrained=False, half_size=True).eval()
+    model, image = Model(network, name="tiny"), tiles.scene(64, 128)
+    record = Record("a.png", lambda: image, np.ones((20, 2), np.float32), attributes={"source": "scenes"})
+    [found] = two_sizes.count_at_both(model, [record], 1)
+    prediction = model.predict(image)  # at two sizes again
+    rows = {name: two_sizes.measured([found], mean) for name, mean in two_sizes.MEANS.items()}
+    assert rows["weighted"]["macro_nae/scenes"] == pytest.approx(abs(prediction.count - 20) / 20, rel=1e-5)
+    difference = float(found.full.sum() - found.half.sum())
+    assert abs(difference) / max(prediction.count, 10) == pytest.approx(prediction.doubt, rel=1e-4)
+    assert rows["arithmetic"]["macro_nae"] == pytest.approx(abs((found.full + found.half).sum() / 2 - 20) / 20)
+    assert len({row["macro_nae"] for row in rows.values()}) == len(rows)
+
+
+def test_only_wrong_counts_that_are_doubted_are_both():
+    full, half = ([np.full((1, 2), value) for value in values] for values in ((10.0, 10.0, 1.0), (10.0, 1.0, 0.5)))
+    found = [two_sizes.Counted("", 20, *each) for each in zip(full, half, strict=True)]
+    row = two_sizes.measured(found, two_sizes.MEANS["full size"])
+    assert (row["off by half"], row["doubted"], row["both"]) == (1, 1, 0)
+    row = two_sizes.measured(found, two_sizes.MEANS["half size"])
+    assert (row["off by half"], row["doubted"], row["both"]) == (2, 1, 1)
+
+
+def test_models_of_one_size_have_no_means_to_compare():
+    with pytest.raises(InputError, match="counts at one size; name one with half_size"):
+        two_sizes.two_sizes_benchmark(argparse.Namespace(model="ebc/mobilenetv4_shab_scratch"))

@@ -1,0 +1,123 @@
+"""Means of the densities at full and half size, and doubt, on images held out from a training.
+
+Behind the choice of the mean in `crowdcount.models.ebc.network.average_with_half` and of the bound of
+`crowdcount.inference.prediction.DOUBTFUL`; see docs/default_model.md.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+from tqdm import tqdm
+
+import crowdcount
+from benchmarks.default_model import scaled
+from benchmarks.race import Commands, Row
+from crowdcount.cli.data_section import read_data, split_records
+from crowdcount.data import Record
+from crowdcount.errors import InputError
+from crowdcount.inference.model import Model
+from crowdcount.inference.prediction import DOUBTFUL
+from crowdcount.metrics.macro import FLOOR, macro_nae
+from crowdcount.models.ebc.network import Ebc
+from crowdcount.predictor import DEFAULT_MODEL
+from crowdcount.zoo.config import find_config
+
+Blocks = NDArray[np.float64]
+Mean = Callable[[Blocks, Blocks], Blocks]
+
+
+def _weighted(full: Blocks, half: Blocks) -> Blocks:
+    weight = 2 / (4 + full)
+    return full ** (1 - weight) * half**weight
+
+
+MEANS: Final[dict[str, Mean]] = {
+    "full size": lambda full, half: full,
+    "half size": lambda full, half: half,
+    "arithmetic": lambda full, half: (full + half) / 2,
+    "harmonic": lambda full, half: 2 * full * half / np.maximum(full + half, 1e-12),
+    "geometric": lambda full, half: np.sqrt(full * half),
+    "geometric, 2/3 and 1/3": lambda full, half: full ** (2 / 3) * half ** (1 / 3),
+    "weighted": _weighted,
+}
+"""Means of the people in four blocks of an image and in the block of its copy at half size that covers them."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An image counted at both sizes.
+
+    Attributes:
+        source: the data set that it is of.
+        true: its annotated count.
+        full: (rows / 2, columns / 2) people in four blocks of the image.
+        half: people in the block of its copy at half size that covers them.
+    """
+
+    source: str
+    true: int
+    full: Blocks
+    half: Blocks
+
+
+def add_command(commands: Commands, shared: argparse.ArgumentParser) -> None:
+    """Add the command and its options."""
+    add = commands.add_parser("two_sizes", parents=[shared], help="means of the densities at two sizes").add_argument
+    add("--model", default=DEFAULT_MODEL, help="name or file (default %(default)s)")
+    add("--data", default=DEFAULT_MODEL, metavar="CONFIG", help="configuration whose validation images are counted")
+    add("--scale", type=float, nargs="+", default=[1.0, 0.5], help="sides of the images, relative to their own")
+    commands.choices["two_sizes"].set_defaults(run=two_sizes_benchmark)
+
+
+def two_sizes_benchmark(arguments: argparse.Namespace) -> list[Row]:
+    """Return the errors and doubts of every mean at every scale.
+
+    Raises:
+        InputError: the model does not count at two sizes, or the data cannot be read.
+    """
+    model = crowdcount.load_model(arguments.model).density_model()
+    if not isinstance(model.network, Ebc) or not model.network.half_size:
+        raise InputError(f"--model {arguments.model}: counts at one size; name one with half_size")
+    records = split_records(read_data(find_config(arguments.data), ()), "val")
+    rows = []
+    for scale in arguments.scale:
+        found = list(count_at_both(model, records, scale))
+        rows += [{"scale": scale, "mean": name, **measured(found, mean)} for name, mean in MEANS.items()]
+    return rows
+
+
+def count_at_both(model: Model, records: Sequence[Record], scale: float) -> Iterator[Counted]:
+    """Count the images of records at full and at half size."""
+    network = model.network
+    assert isinstance(network, Ebc)
+    divisor = network.size_divisor
+    network.half_size = network.compares_sizes = False
+    try:
+        for record in tqdm(records, f"scale {scale:g}", leave=False, disable=None):
+            image = network.normalize(model.pixels(scaled(record.read(), scale))[None])
+            image = functional.pad(image, (0, -image.shape[-1] % divisor, 0, -image.shape[-2] % divisor))
+            with torch.inference_mode():
+                full, half = (network(each).density for each in (image, functional.avg_pool2d(image, 2)))
+            four = 4 * functional.avg_pool2d(full, 2)
+            blocks = (each[0, 0].double().numpy() for each in (four, half))
+            yield Counted(record.attributes.get("source", ""), record.count, *blocks)
+    finally:
+        network.half_size = network.compares_sizes = True
+
+
+def measured(found: Sequence[Counted], mean: Mean) -> Row:
+    """Return `macro_nae` of a mean, how many counts are off by half, and how many are doubted."""
+    counts = np.array([mean(each.full, each.half).sum() for each in found])
+    true = [each.true for each in found]
+    least = np.maximum(counts, FLOOR)
+    doubted = np.array([abs(each.full.sum() - each.half.sum()) for each in found]) > DOUBTFUL * least
+    wrong = np.abs(counts - true) > np.maximum(true, FLOOR) / 2
+    numbers = {"off by half": wrong, "doubted": doubted, "both": wrong & doubted}
+    errors = macro_nae(counts.tolist(), true, [each.source for each in found])
+    return {**errors, **{name: int(each.sum()) for name, each in numbers.items()}}
