@@ -32,9 +32,12 @@ Blocks = NDArray[np.float64]
 Mean = Callable[[Blocks, Blocks], Blocks]
 
 
-def _weighted(full: Blocks, half: Blocks) -> Blocks:
-    weight = 2 / (4 + full)
-    return full ** (1 - weight) * half**weight
+def _weighted(crowd: float, power: float) -> Mean:
+    def mean(full: Blocks, half: Blocks) -> Blocks:
+        weight = 0.5 / (1 + (full / crowd) ** power)
+        return full ** (1 - weight) * half**weight
+
+    return mean
 
 
 MEANS: Final[dict[str, Mean]] = {
@@ -44,9 +47,12 @@ MEANS: Final[dict[str, Mean]] = {
     "harmonic": lambda full, half: 2 * full * half / np.maximum(full + half, 1e-12),
     "geometric": lambda full, half: np.sqrt(full * half),
     "geometric, 2/3 and 1/3": lambda full, half: full ** (2 / 3) * half ** (1 / 3),
-    "weighted": _weighted,
+    **{f"weighted, {crowd} and {power}": _weighted(crowd, power) for power in (1, 2, 4) for crowd in (4, 8, 12, 16)},
 }
-"""Means of the people in four blocks of an image and in the block of its copy at half size that covers them."""
+"""Means of the people in four blocks of an image and in the block of its copy at half size that covers them.
+
+The weight of half the size in "weighted, C and P" is 1/2 / (1 + (D / C)^P) where D people are in the four blocks.
+"""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from crowdcount.models.layers import dilated_context, init_weights
 from crowdcount.models.timm_backbone import weights_file
 
 _HIDDEN = 512
+_CROWD = 12.0  # people in four blocks, at which the smaller image weighs half as much as among few
 _TINY = 1e-6  # people in four blocks, below which the result fades to 0; float16 can hold it, so 0 is not divided by 0
 
 
@@ -104,8 +105,8 @@ def average_with_half(whole: CountMap, half: CountMap, one: Tensor) -> CountMap:
 
     A block of the smaller image covers four of the larger one. Where these hold D people together and it holds h, the
     result is D^(1 - w) h^w, spread over the four in proportion to what the larger image has there. The weight of the
-    smaller image is w = 2 / (4 + D): one half where there is hardly anybody, so that little remains of structure that
-    looks like people at only one size, and less in crowds, whose heads are too small there.
+    smaller image is w = 1/2 / (1 + (D / 12)^2): one half where there is hardly anybody, so that little remains of
+    structure that looks like people at only one size, and less in crowds, whose heads are too small there.
 
     Args:
         whole: densities (B, 1, rows, columns), both even.
@@ -114,7 +115,7 @@ def average_with_half(whole: CountMap, half: CountMap, one: Tensor) -> CountMap:
             give counts times this factor.
     """
     four = 4 * functional.avg_pool2d(whole.density, 2)
-    weight = 2 / (4 + four / one)
+    weight = 0.5 / (1 + (four / one / _CROWD).square())
     together = four.pow(1 - weight) * half.density.pow(weight)
     share = whole.density / _doubled(four.clamp_min(_TINY))
     difference = whole.density - _doubled(half.density) / 4
