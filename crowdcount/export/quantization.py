@@ -5,6 +5,7 @@ the process with a crash; see `crowdcount.runtimes.openvino_session`.
 """
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -101,6 +102,7 @@ def run_job(folder: Path) -> None:
     """Quantise as a folder says."""
     import nncf
 
+    nncf.set_log_level(logging.WARNING)  # it names every operation that stays in float32
     job = json.loads((folder / _JOB).read_text(encoding="utf-8"))
     about = Description.from_metadata(job["metadata"], job["path"])
     images = [np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))]
