@@ -7,6 +7,7 @@ Behind the choice of the mean in `crowdcount.models.ebc.network.average_with_hal
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -32,9 +33,10 @@ Blocks = NDArray[np.float64]
 Mean = Callable[[Blocks, Blocks], Blocks]
 
 
-def _weighted(crowd: float, power: float) -> Mean:
+def _weighted(crowd: float, ratio: float) -> Mean:
     def mean(full: Blocks, half: Blocks) -> Blocks:
-        weight = 0.5 / (1 + (full / crowd) ** power)
+        few = (full / np.maximum(ratio * half, 1e-12)) ** 2
+        weight = (0.5 / (1 + full / crowd) + few) / (1 + few)
         return full ** (1 - weight) * half**weight
 
     return mean
@@ -47,11 +49,12 @@ MEANS: Final[dict[str, Mean]] = {
     "harmonic": lambda full, half: 2 * full * half / np.maximum(full + half, 1e-12),
     "geometric": lambda full, half: np.sqrt(full * half),
     "geometric, 2/3 and 1/3": lambda full, half: full ** (2 / 3) * half ** (1 / 3),
-    **{f"weighted, {crowd} and {power}": _weighted(crowd, power) for power in (1, 2, 4) for crowd in (4, 8, 12, 16)},
+    **{f"weighted, {crowd} and {ratio}": _weighted(crowd, ratio) for crowd in (2, 4, 8) for ratio in (5, 10, 20, inf)},
 }
 """Means of the people in four blocks of an image and in the block of its copy at half size that covers them.
 
-The weight of half the size in "weighted, C and P" is 1/2 / (1 + (D / C)^P) where D people are in the four blocks.
+The weight of half the size in "weighted, C and R" is (1/2 / (1 + D / C) + x) / (1 + x), x = (D / (R h))^2, for D people
+in the four blocks and h in the one; the package has C = 2 and R = 10.
 """
 
 

@@ -296,7 +296,7 @@ def test_the_weighted_mean_of_two_sizes_is_that_of_the_package():
     [found] = two_sizes.count_at_both(model, [record], 1)
     prediction = model.predict(image)  # at two sizes again
     rows = {name: two_sizes.measured([found], mean) for name, mean in two_sizes.MEANS.items()}
-    assert rows["weighted, 12 and 2"]["macro_nae/scenes"] == pytest.approx(abs(prediction.count - 20) / 20, rel=1e-5)
+    assert rows["weighted, 2 and 10"]["macro_nae/scenes"] == pytest.approx(abs(prediction.count - 20) / 20, rel=1e-5)
     difference = float(found.full.sum() - found.half.sum())
     assert abs(difference) / max(prediction.count, 10) == pytest.approx(prediction.doubt, rel=1e-4)
     assert rows["arithmetic"]["macro_nae"] == pytest.approx(abs((found.full + found.half).sum() / 2 - 20) / 20)

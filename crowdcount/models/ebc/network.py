@@ -21,7 +21,6 @@ from crowdcount.models.layers import dilated_context, init_weights
 from crowdcount.models.timm_backbone import weights_file
 
 _HIDDEN = 512
-_CROWD = 12.0  # people in four blocks, at which the smaller image weighs half as much as among few
 _TINY = 1e-6  # people in four blocks, below which the result fades to 0; float16 can hold it, so 0 is not divided by 0
 
 
@@ -104,9 +103,10 @@ def average_with_half(whole: CountMap, half: CountMap, one: Tensor) -> CountMap:
     """Return a count map with a weighted geometric mean of its density and that of the same image at half size.
 
     A block of the smaller image covers four of the larger one. Where these hold D people together and it holds h, the
-    result is D^(1 - w) h^w, spread over the four in proportion to what the larger image has there. The weight of the
-    smaller image is w = 1/2 / (1 + (D / 12)^2): one half where there is hardly anybody, so that little remains of
-    structure that looks like people at only one size, and less in crowds, whose heads are too small there.
+    result is D^(1 - w) h^w, spread over the four in proportion to what the larger image has there. The weight w of the
+    smaller image is 1 / (2 + D), one half where there is hardly anybody and less in crowds, whose heads are too small
+    there; and it rises to 1 where h is below a tenth of D: w = (1 / (2 + D) + x) / (1 + x) with x = (D / (10 h))^2. So
+    little remains of structure that looks like people at only one size.
 
     Args:
         whole: densities (B, 1, rows, columns), both even.
@@ -115,11 +115,17 @@ def average_with_half(whole: CountMap, half: CountMap, one: Tensor) -> CountMap:
             give counts times this factor.
     """
     four = 4 * functional.avg_pool2d(whole.density, 2)
-    weight = 0.5 / (1 + (four / one / _CROWD).square())
+    weight = _weight_of_half(four, half.density, one)
     together = four.pow(1 - weight) * half.density.pow(weight)
     share = whole.density / _doubled(four.clamp_min(_TINY))
     difference = whole.density - _doubled(half.density) / 4
     return replace(whole, density=share * _doubled(together), size_difference=difference)
+
+
+def _weight_of_half(four: Tensor, half: Tensor, one: Tensor) -> Tensor:
+    share = four / (four + 10 * half).clamp_min(_TINY)  # in place of x, which float16 cannot hold
+    alone = share.square() / (share.square() + (1 - share).square())
+    return (1 - alone) / (2 + four / one) + alone
 
 
 def _doubled(density: Tensor) -> Tensor:
