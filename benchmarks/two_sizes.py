@@ -1,7 +1,7 @@
 """Means of the densities at full and half size, and doubt, on images held out from a training.
 
-Behind the choice of the mean in `crowdcount.models.ebc.network.average_with_half` and of the bound of
-`crowdcount.inference.prediction.DOUBTFUL`; see docs/default_model.md.
+For the mean of `crowdcount.models.ebc.network.average_with_half` and the bound
+`crowdcount.inference.prediction.DOUBTFUL`; docs/default_model.md says how they were chosen.
 """
 
 import argparse
@@ -35,8 +35,8 @@ Mean = Callable[[Blocks, Blocks], Blocks]
 
 def _weighted(crowd: float, ratio: float) -> Mean:
     def mean(full: Blocks, half: Blocks) -> Blocks:
-        few = (full / np.maximum(ratio * half, 1e-12)) ** 2
-        weight = (0.5 / (1 + full / crowd) + few) / (1 + few)
+        alone = (full / ratio / np.maximum(half, 1e-12)) ** 2
+        weight = (0.5 / (1 + full / crowd) + alone) / (1 + alone)
         return full ** (1 - weight) * half**weight
 
     return mean
@@ -102,7 +102,10 @@ def two_sizes_benchmark(arguments: argparse.Namespace) -> list[Row]:
 
 
 def count_at_both(model: Model, records: Sequence[Record], scale: float) -> Iterator[Counted]:
-    """Count the images of records at full and at half size."""
+    """Count the images of records at full and at half size.
+
+    Blocks in the padding are counted too, so counts differ a little from those of `predict`.
+    """
     network = model.network
     assert isinstance(network, Ebc)
     divisor = network.size_divisor

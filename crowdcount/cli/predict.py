@@ -59,7 +59,7 @@ from crowdcount.cli.word_order import Values
 from crowdcount.errors import InputError
 from crowdcount.ground.columns import density_text
 from crowdcount.inference.base_predictor import DEFAULT_MEMORY, Precision
-from crowdcount.inference.prediction import DOUBTFUL
+from crowdcount.inference.prediction import DOUBT_FLOOR, DOUBTFUL
 from crowdcount.video.read import is_video
 from crowdcount.visualize import interval_text
 
@@ -107,8 +107,8 @@ def _report(run: Run) -> int:
             if each.count is not None:
                 _say(f"{each.image}: {_summary(each)}", sys.stdout)
             if each.doubt is not None and each.doubt > DOUBTFUL:
-                difference = each.doubt * max(each.count or 0, 10)
-                _warn(f"{each.image}: doubtful: the counts at full and half size differ by {difference:.1f}")
+                difference = each.doubt * max(each.count or 0, DOUBT_FLOOR)
+                _warn(f"{each.image}: doubtful: the counts at full and half size differ by {difference:.1f} people")
             if each.error:
                 _warn(each.error)
             try:

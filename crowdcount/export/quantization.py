@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 SIDE: Final = 512
 """Largest side in pixels of what is run of an image, for networks without windows."""
 
-_LAYERS: Final = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
+_LAYERS: Final = (
+    "Convolution",
+    "GroupConvolution",
+    "ConvolutionBackpropData",
+    "MatMul",
+)  # MatMul also without: attention
 _JOB: Final = "job.json"
 _REASON: Final = "reason.txt"
 _PACKAGE: Final = Path(__file__).parents[2]
@@ -119,7 +124,7 @@ def run_job(folder: Path) -> None:
 
 
 def counting_operations(graph: "openvino.Model") -> list[str]:
-    """Return the names of the operations behind the last layers with weights, which make counts of class scores.
+    """Return the names of the operations after the last layers with weights, which make counts of class scores.
 
     Rounded to 1/255 of the largest density, the small densities of most blocks would be lost.
     """

@@ -21,6 +21,9 @@ from crowdcount.visualize.density import draw_points, overlay
 DOUBTFUL: Final = 0.7
 """`Prediction.doubt` above which a count is called doubtful; how often that is right: docs/default_model.md."""
 
+DOUBT_FLOOR: Final = 10.0
+"""Smaller counts are taken as this one in `Prediction.doubt`."""
+
 
 @dataclass(frozen=True)
 class Prediction(Plottable):
@@ -114,13 +117,13 @@ class Prediction(Plottable):
     def doubt(self) -> float | None:
         """Difference between the counts at full and half size, relative to the count; None for models of one size.
 
-        Counts below ten are taken as ten: a few tenths of a person scattered over an empty image are no doubt. High
-        where people are too small at half size, and for structure that looks like people at only one size: see
-        `DOUBTFUL`.
+        Counts below ten are taken as ten: a few tenths of a person scattered over an empty image are no reason for
+        doubt. High where people are too small at half size, and for structure that looks like people at only one size:
+        see `DOUBTFUL`.
         """
         if self.size_difference is None:
             return None
-        return abs(float(self.size_difference.sum(dtype=np.float64))) / max(self.count, 10.0)
+        return abs(float(self.size_difference.sum(dtype=np.float64))) / max(self.count, DOUBT_FLOOR)
 
     @property
     def relative_radius(self) -> None:

@@ -54,8 +54,8 @@ def uncertainty(prediction: Prediction) -> float:
     """Return how large an error to expect, in people up to a factor.
 
     The scale that intervals have by default (the square root of the summed variance of the blocks plus 1 where the
-    network predicts a distribution, the count plus 20 otherwise), times 1 plus the doubt, of at most 1; see
-    `Prediction.doubt`.
+    network predicts a distribution, the count plus 20 otherwise), times 1 plus the doubt, which counts as at most 1;
+    see `Prediction.doubt`.
     """
     variance = prediction.total_variance
     scale = SCALES[0] if variance is not None else SCALES[1]

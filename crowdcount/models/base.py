@@ -37,9 +37,9 @@ class CountMap:
     size_difference: Tensor | None = None
 
     def outputs(self) -> dict[str, Tensor]:
-        """Return density, variance, size difference and class probabilities, those that there are.
+        """Return the maps that there are, by name, in float32.
 
-        By name and in this order, in float32; the first three have one channel each.
+        Density, variance and size difference, of one channel each, and class probabilities, in this order.
         """
         probabilities = None if self.logits is None else self.logits.float().softmax(dim=1)
         found = {

@@ -479,7 +479,9 @@ def test_half_size_takes_a_geometric_mean_of_two_densities():
                 assert found.size_difference[item, 0, row, column] == pytest.approx(own - smaller_has / 4, abs=1e-6)
     assert torch.equal(found.logits, whole.logits) and torch.equal(found.variance, whole.variance)
     few, fewer = CountMap(torch.full((1, 1, 2, 2), 1e-5)), CountMap(torch.full((1, 1, 1, 1), 1e-5))
-    assert average_with_half(few, fewer, torch.tensor(1.0)).density.sum().item() == pytest.approx(1.8177e-5, rel=1e-4)
+    assert average_with_half(few, fewer, torch.tensor(1.0)).density.sum().item() == pytest.approx(
+        1e-5 * 4 ** (1 - (1 / 2 + 0.16) / 1.16), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
@@ -489,8 +491,9 @@ def test_half_size_leaves_nobody_where_either_size_has_nobody(precision):
     whole = torch.stack([four, four, torch.zeros_like(four), torch.full_like(four, 1e-38)])[:, None]
     half = torch.tensor([1.0, 0.0, 3.0, 3.0], dtype=precision).reshape(4, 1, 1, 1)
     found = average_with_half(CountMap(whole), CountMap(half), torch.tensor(1.0)).density[:, 0]
-    assert found.sum(dim=(1, 2)).tolist() == pytest.approx([2.7072, 0, 0, 0], rel=0.01, abs=1e-6)
-    assert torch.allclose(found[0], four / 4 * 2.7072, rtol=0.01) and found[0, 1, 1] == 0
+    count = 4 ** (1 - (1 / 6 + 0.16) / 1.16)  # x = (4 / 10)^2
+    assert found.sum(dim=(1, 2)).tolist() == pytest.approx([count, 0, 0, 0], rel=0.01, abs=1e-6)
+    assert torch.allclose(found[0], four / 4 * count, rtol=0.01) and found[0, 1, 1] == 0
 
 
 def halved(image):

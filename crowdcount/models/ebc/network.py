@@ -105,8 +105,8 @@ def average_with_half(whole: CountMap, half: CountMap, one: Tensor) -> CountMap:
     A block of the smaller image covers four of the larger one. Where these hold D people together and it holds h, the
     result is D^(1 - w) h^w, spread over the four in proportion to what the larger image has there. The weight w of the
     smaller image is 1 / (2 + D), one half where there is hardly anybody and less in crowds, whose heads are too small
-    there; and it rises to 1 where h is below a tenth of D: w = (1 / (2 + D) + x) / (1 + x) with x = (D / (10 h))^2. So
-    little remains of structure that looks like people at only one size.
+    there; and it rises towards 1 where h is far below a tenth of D: w = (1 / (2 + D) + x) / (1 + x) with
+    x = (D / (10 h))^2. So little remains of structure that looks like people at only one size.
 
     Args:
         whole: densities (B, 1, rows, columns), both even.
