@@ -22,6 +22,7 @@ from crowdcount.images.read import Image
 from crowdcount.images.resize import cv_resized
 from crowdcount.inference.prediction import DOUBTFUL
 from crowdcount.metrics import count_errors
+from crowdcount.metrics.macro import FLOOR
 from crowdcount.predictor import DEFAULT_MODEL
 from crowdcount.zoo.models import Model
 
@@ -108,12 +109,15 @@ def _scaled(model: Model, records: Sequence[Record], plain: float) -> list[Row]:
 
 
 def _doubts(found: Sequence[Counted], data: str) -> list[Row]:
+    return [_row(f"{data} ({len(found)})", name, value) for name, value in doubts(found).items()] if found else []
+
+
+def doubts(found: Sequence[Counted]) -> dict[str, int]:
     """Return how often a count is doubted, and how often that is right: off by more than half of max(true, 10)."""
-    wrong = [abs(each.count - each.true) > max(each.true, 10) / 2 for each in found]
+    wrong = [abs(each.count - each.true) > max(each.true, FLOOR) / 2 for each in found]
     doubted = [each.doubt is not None and each.doubt > DOUBTFUL for each in found]
     both = sum(first and second for first, second in zip(wrong, doubted, strict=True))
-    values = {"off by half": sum(wrong), "doubted": sum(doubted), "doubted and off by half": both}
-    return [_row(f"{data} ({len(found)})", name, value) for name, value in values.items()] if found else []
+    return {"off by half": sum(wrong), "doubted": sum(doubted), "doubted and off by half": both}
 
 
 def _pairs(found: Sequence[Counted]) -> tuple[list[float], list[int]]:

@@ -11,20 +11,18 @@ from math import inf
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 from tqdm import tqdm
 
 import crowdcount
-from benchmarks.default_model import scaled
+from benchmarks.default_model import Counted, doubts, scaled
 from benchmarks.race import Commands, Row
 from crowdcount.cli.data_section import read_data, split_records
 from crowdcount.data import Record
 from crowdcount.errors import InputError
 from crowdcount.inference.model import Model
-from crowdcount.inference.prediction import DOUBTFUL
-from crowdcount.metrics.macro import FLOOR, macro_nae
+from crowdcount.inference.prediction import DOUBT_FLOOR
+from crowdcount.metrics.macro import macro_nae
 from crowdcount.models.ebc.network import Ebc
 from crowdcount.predictor import DEFAULT_MODEL
 from crowdcount.zoo.config import find_config
@@ -59,7 +57,7 @@ in the four blocks and h in the one; the package has C = 2 and R = 10.
 
 
 @dataclass(frozen=True)
-class Counted:
+class TwoSizes:
     """An image counted at both sizes.
 
     Attributes:
@@ -101,35 +99,34 @@ def two_sizes_benchmark(arguments: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def count_at_both(model: Model, records: Sequence[Record], scale: float) -> Iterator[Counted]:
-    """Count the images of records at full and at half size.
-
-    Blocks in the padding are counted too, so counts differ a little from those of `predict`.
-    """
-    network = model.network
-    assert isinstance(network, Ebc)
-    divisor = network.size_divisor
-    network.half_size = network.compares_sizes = False
-    try:
-        for record in tqdm(records, f"scale {scale:g}", leave=False, disable=None):
-            image = network.normalize(model.pixels(scaled(record.read(), scale))[None])
-            image = functional.pad(image, (0, -image.shape[-1] % divisor, 0, -image.shape[-2] % divisor))
-            with torch.inference_mode():
-                full, half = (network(each).density for each in (image, functional.avg_pool2d(image, 2)))
-            four = 4 * functional.avg_pool2d(full, 2)
-            blocks = (each[0, 0].double().numpy() for each in (four, half))
-            yield Counted(record.attributes.get("source", ""), record.count, *blocks)
-    finally:
-        network.half_size = network.compares_sizes = True
+def count_at_both(model: Model, records: Sequence[Record], scale: float) -> Iterator[TwoSizes]:
+    """Count the images of records at full and at half size."""
+    assert isinstance(model.network, Ebc)
+    anchors = np.asarray(model.network.bins.values)
+    for record in tqdm(records, f"scale {scale:g}", leave=False, disable=None):
+        found = model.predict(scaled(record.read(), scale))
+        assert found.probabilities is not None and found.size_difference is not None
+        full = np.tensordot(anchors, found.probabilities, axes=1)
+        half = np.maximum(full - found.size_difference, 0)
+        yield TwoSizes(record.attributes.get("source", ""), record.count, _fours(full), _fours(half))
 
 
-def measured(found: Sequence[Counted], mean: Mean) -> Row:
+def _fours(blocks: Blocks) -> Blocks:
+    """Sum blocks two by two, with nobody beyond the last row and column."""
+    rows, columns = (side + side % 2 for side in blocks.shape)
+    even = np.zeros((rows, columns))
+    even[: blocks.shape[0], : blocks.shape[1]] = blocks
+    fours: Blocks = even.reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3))
+    return fours
+
+
+def measured(found: Sequence[TwoSizes], mean: Mean) -> Row:
     """Return `macro_nae` of a mean, how many counts are off by half, and how many are doubted."""
-    counts = np.array([mean(each.full, each.half).sum() for each in found])
-    true = [each.true for each in found]
-    least = np.maximum(counts, FLOOR)
-    doubted = np.array([abs(each.full.sum() - each.half.sum()) for each in found]) > DOUBTFUL * least
-    wrong = np.abs(counts - true) > np.maximum(true, FLOOR) / 2
-    numbers = {"off by half": wrong, "doubted": doubted, "both": wrong & doubted}
-    errors = macro_nae(counts.tolist(), true, [each.source for each in found])
-    return {**errors, **{name: int(each.sum()) for name, each in numbers.items()}}
+    counts = [float(mean(each.full, each.half).sum()) for each in found]
+    errors = macro_nae(counts, [each.true for each in found], [each.source for each in found])
+    differences = [abs(float(each.full.sum() - each.half.sum())) for each in found]
+    seen = [
+        Counted(each.true, count, difference / max(count, DOUBT_FLOOR))
+        for each, count, difference in zip(found, counts, differences, strict=True)
+    ]
+    return {**errors, **doubts(seen)}

@@ -305,11 +305,11 @@ def test_the_weighted_mean_of_two_sizes_is_that_of_the_package():
 
 def test_only_wrong_counts_that_are_doubted_are_both():
     full, half = ([np.full((1, 2), value) for value in values] for values in ((10.0, 10.0, 1.0), (10.0, 1.0, 0.5)))
-    found = [two_sizes.Counted("", 20, *each) for each in zip(full, half, strict=True)]
+    found = [two_sizes.TwoSizes("", 20, *each) for each in zip(full, half, strict=True)]
     row = two_sizes.measured(found, two_sizes.MEANS["full size"])
-    assert (row["off by half"], row["doubted"], row["both"]) == (1, 1, 0)
+    assert (row["off by half"], row["doubted"], row["doubted and off by half"]) == (1, 1, 0)
     row = two_sizes.measured(found, two_sizes.MEANS["half size"])
-    assert (row["off by half"], row["doubted"], row["both"]) == (2, 1, 1)
+    assert (row["off by half"], row["doubted"], row["doubted and off by half"]) == (2, 1, 1)
 
 
 def test_models_of_one_size_have_no_means_to_compare():

@@ -33,12 +33,8 @@ if TYPE_CHECKING:
 SIDE: Final = 512
 """Largest side in pixels of what is run of an image, for networks without windows."""
 
-_LAYERS: Final = (
-    "Convolution",
-    "GroupConvolution",
-    "ConvolutionBackpropData",
-    "MatMul",
-)  # MatMul also without: attention
+# layers with weights; MatMul also has none, in attention
+_LAYERS: Final = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 _JOB: Final = "job.json"
 _REASON: Final = "reason.txt"
 _PACKAGE: Final = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from shapely import Polygon
 from crowdcount.errors import InputError
 from crowdcount.ground.columns import encode
 from crowdcount.ground.measure import GroundReading
-from crowdcount.inference.prediction import Prediction
+from crowdcount.inference.prediction import DOUBT_FLOOR, DOUBTFUL, Prediction
 from crowdcount.intervals.calibration import Interval, State
 from crowdcount.zones import Zone
 
@@ -90,8 +90,8 @@ class CountAnswer(BaseModel):
     ground: GroundAnswer | None = Field(default=None, description="null without a camera file.")
     zones: list[ZoneAnswer] = Field(default_factory=list)
     doubtful: bool = Field(
-        description="Whether the counts at full and half size differ by more than 0.7 of the count (of at least ten); "
-        "false for models that count at one size."
+        description=f"Whether the counts at full and half size differ by more than {DOUBTFUL:g} of the count (of at "
+        f"least {DOUBT_FLOOR:g}); false for models that count at one size."
     )
     exact: bool = Field(description="Whether this equals the output for the whole image in one pass.")
     model: str

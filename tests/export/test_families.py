@@ -47,5 +47,5 @@ def test_a_family_counts_as_in_torch(family, tmp_path):
     for name in ("variance", "size_difference"):
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert (ours is None) == (theirs is None)
-        assert ours is None or ours == pytest.approx(theirs, abs=1e-3)
+        assert ours is None or ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
     assert (found.doubt is None) == (family != "ebc, two sizes")
